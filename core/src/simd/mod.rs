@@ -1,0 +1,236 @@
+//! Vectors of several widths behind one small trait, and the tokens that prove an
+//! instruction set may run. This folder alone holds `unsafe`.
+//!
+//! A kernel is written once, over any [`Simd`], and handed to a token's
+//! [`run`](Simd::run), which enters a function compiled for that instruction set;
+//! everything the kernel calls is inlined into it. `run` inside a kernel is how a
+//! piece of work becomes a function of its own: the same token, one more call.
+
+mod level;
+mod portable;
+mod tile;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub use level::{Isa, Level};
+pub use tile::{Extent, Lhs, Rhs, Tile, accumulate};
+
+use crate::real::Real;
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A float the kernels run on: chooses the code for a [`Level`].
+pub trait Element: Real {
+    /// Runs `kernel` compiled for `level`.
+    fn dispatch<K: Kernel<Self>>(level: Level, kernel: K) -> K::Output;
+}
+
+/// Work that can be compiled for any instruction set. `run` must be `#[inline(always)]`.
+pub trait Kernel<T: Real> {
+    /// What the work returns.
+    type Output;
+    /// Does the work with the vectors of `s`.
+    fn run<S: Simd<T>>(self, s: S) -> Self::Output;
+}
+
+/// An instruction set, as a token that exists only where it may run, and its vectors of `T`.
+///
+/// Every operation but [`mul_add`](Simd::mul_add) is correctly rounded on every level;
+/// `mul_add` is fused except on a portable build for a target without the instruction.
+pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
+    /// A vector of `LANES` values.
+    type V: Copy;
+    /// A truth value per lane.
+    type M: Copy;
+    /// Values in a vector.
+    const LANES: usize;
+    /// Vector registers that accumulators may take: what is left serves operands.
+    const ACCUMULATORS: usize;
+
+    /// Enters a function compiled for this instruction set and runs `kernel` in it.
+    fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;
+
+    /// `x` in every lane.
+    fn splat(self, x: T) -> Self::V;
+    /// `LANES` values from `at` on.
+    ///
+    /// # Safety
+    /// `at` must be valid for reads of `LANES` values.
+    unsafe fn load_ptr(self, at: *const T) -> Self::V;
+    /// `n` values from `at` on, zeros in the other lanes.
+    ///
+    /// # Safety
+    /// `at` must be valid for reads of `n` ≤ `LANES` values.
+    unsafe fn load_ptr_partial(self, at: *const T, n: usize) -> Self::V;
+    /// Writes all lanes from `at` on.
+    ///
+    /// # Safety
+    /// `at` must be valid for writes of `LANES` values.
+    unsafe fn store_ptr(self, at: *mut T, v: Self::V);
+    /// Writes the first `n` lanes from `at` on.
+    ///
+    /// # Safety
+    /// `at` must be valid for writes of `n` ≤ `LANES` values.
+    unsafe fn store_ptr_partial(self, at: *mut T, v: Self::V, n: usize);
+
+    /// a + b
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a − b
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a / b
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a · b + c
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// c − a · b
+    fn neg_mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a < b; false where either is NaN.
+    fn lt(self, a: Self::V, b: Self::V) -> Self::M;
+    /// `a` where `m`, else `b`.
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+    /// |a|
+    fn abs(self, a: Self::V) -> Self::V;
+    /// |a| with the sign of `sign`.
+    fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
+    /// 2ⁿ for an integral n from −126 to 127 (f32), −1022 to 1023 (f64).
+    fn pow2(self, n: Self::V) -> Self::V;
+
+    /// Zero in every lane.
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(T::ZERO)
+    }
+    /// The first `LANES` values of `from`. Panics on a shorter slice.
+    #[inline(always)]
+    fn load(self, from: &[T]) -> Self::V {
+        let from = &from[..Self::LANES];
+        // SAFETY: the slice holds LANES values.
+        unsafe { self.load_ptr(from.as_ptr()) }
+    }
+    /// Up to `LANES` values of `from`; zeros in the lanes it does not reach.
+    #[inline(always)]
+    fn load_partial(self, from: &[T]) -> Self::V {
+        // SAFETY: no more than the slice's own length is read.
+        unsafe { self.load_ptr_partial(from.as_ptr(), from.len().min(Self::LANES)) }
+    }
+    /// Writes the first `LANES` values of `to`. Panics on a shorter slice.
+    #[inline(always)]
+    fn store(self, to: &mut [T], v: Self::V) {
+        let to = &mut to[..Self::LANES];
+        // SAFETY: the slice holds LANES values.
+        unsafe { self.store_ptr(to.as_mut_ptr(), v) }
+    }
+    /// Writes as many lanes as `to` holds, `LANES` at most.
+    #[inline(always)]
+    fn store_partial(self, to: &mut [T], v: Self::V) {
+        // SAFETY: no more than the slice's own length is written.
+        unsafe { self.store_ptr_partial(to.as_mut_ptr(), v, to.len().min(Self::LANES)) }
+    }
+}
+
+/// A vector with operators, so that a formula in the code reads like the formula.
+#[derive(Clone, Copy)]
+pub struct Lanes<T: Real, S: Simd<T>> {
+    /// The values.
+    pub v: S::V,
+    s: S,
+}
+
+impl<T: Real, S: Simd<T>> Lanes<T, S> {
+    /// Wraps a vector of `s`.
+    #[inline(always)]
+    pub fn new(s: S, v: S::V) -> Self {
+        Self { v, s }
+    }
+    /// `x`, rounded to `T`, in every lane.
+    #[inline(always)]
+    pub fn splat(s: S, x: f64) -> Self {
+        Self::new(s, s.splat(T::from_f64(x)))
+    }
+    /// `x`, rounded to `T`, in every lane, in the instruction set of `self`.
+    #[inline(always)]
+    pub fn like(self, x: f64) -> Self {
+        Self::splat(self.s, x)
+    }
+    /// `LANES` values of `from` starting at `at`; where `PART`, as many as there are.
+    #[inline(always)]
+    pub fn read<const PART: bool>(s: S, from: &[T], at: usize) -> Self {
+        let from = &from[at..];
+        Self::new(s, if PART { s.load_partial(from) } else { s.load(from) })
+    }
+    /// Writes the lanes to `to` starting at `at`; where `PART`, as many as fit.
+    #[inline(always)]
+    pub fn write<const PART: bool>(self, to: &mut [T], at: usize) {
+        let to = &mut to[at..];
+        if PART { self.s.store_partial(to, self.v) } else { self.s.store(to, self.v) }
+    }
+    /// `self` · `a` + `b`
+    #[inline(always)]
+    pub fn mul_add(self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.mul_add(self.v, a.v, b.v))
+    }
+    /// `b` − `self` · `a`
+    #[inline(always)]
+    pub fn neg_mul_add(self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.neg_mul_add(self.v, a.v, b.v))
+    }
+    /// The smaller of `self` and `limit`; NaN stays.
+    #[inline(always)]
+    pub fn at_most(self, limit: f64) -> Self {
+        Self::new(self.s, self.s.min(self.like(limit).v, self.v))
+    }
+    /// The larger of `self` and `limit`; NaN stays.
+    #[inline(always)]
+    pub fn at_least(self, limit: f64) -> Self {
+        Self::new(self.s, self.s.max(self.like(limit).v, self.v))
+    }
+    /// `a` where `self` < `limit`, else `b`.
+    #[inline(always)]
+    pub fn if_less(self, limit: Self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.select(self.s.lt(self.v, limit.v), a.v, b.v))
+    }
+    /// Magnitude.
+    #[inline(always)]
+    pub fn abs(self) -> Self {
+        Self::new(self.s, self.s.abs(self.v))
+    }
+    /// |`self`| with the sign of `sign`.
+    #[inline(always)]
+    pub fn copysign(self, sign: Self) -> Self {
+        Self::new(self.s, self.s.copysign(self.v, sign.v))
+    }
+    /// 2 to the power `self`: see [`Simd::pow2`] for the range.
+    #[inline(always)]
+    pub fn pow2(self) -> Self {
+        Self::new(self.s, self.s.pow2(self.v))
+    }
+}
+
+macro_rules! operator {
+    ($op:ident, $name:ident) => {
+        impl<T: Real, S: Simd<T>> $op for Lanes<T, S> {
+            type Output = Self;
+            #[inline(always)]
+            fn $name(self, other: Self) -> Self {
+                Self::new(self.s, self.s.$name(self.v, other.v))
+            }
+        }
+    };
+}
+operator!(Add, add);
+operator!(Sub, sub);
+operator!(Mul, mul);
+operator!(Div, div);
+
+impl<T: Real, S: Simd<T>> Neg for Lanes<T, S> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        // 0 − x would turn −0 into 0.
+        self * self.like(-1.0)
+    }
+}

@@ -1,0 +1,126 @@
+//! The level every machine has: `wide`'s vectors of 128 bits, which are SSE2, NEON,
+//! SIMD128 or arrays, as the crate is compiled.
+
+use super::{Kernel, Simd};
+use wide::{bytemuck, f32x4, f64x2, u32x4, u64x2};
+
+/// The token of the portable level; it needs no proof.
+#[derive(Clone, Copy, Debug)]
+pub struct Portable;
+
+impl Portable {
+    /// Whether `wide`'s `mul_add` compiles to one instruction here.
+    pub const FUSES: bool = cfg!(any(
+        all(target_arch = "x86_64", target_feature = "fma"),
+        all(target_arch = "aarch64", target_feature = "neon")
+    ));
+}
+
+macro_rules! portable {
+    ($t:ty, $v:ident, $bits:ident, $lanes:literal, $mantissa:literal, $magic:expr) => {
+        impl Simd<$t> for Portable {
+            type V = $v;
+            type M = $v;
+            const LANES: usize = $lanes;
+            const ACCUMULATORS: usize = 12;
+
+            #[inline(always)]
+            fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {
+                // A function of its own, as on the other levels: keeps `run` a way to bound code size.
+                #[inline(never)]
+                fn inner<K: Kernel<$t>>(kernel: K) -> K::Output {
+                    kernel.run(Portable)
+                }
+                inner(kernel)
+            }
+            #[inline(always)]
+            fn splat(self, x: $t) -> $v {
+                $v::splat(x)
+            }
+            #[inline(always)]
+            unsafe fn load_ptr(self, at: *const $t) -> $v {
+                // SAFETY: the caller vouches for LANES values; the array is read unaligned.
+                $v::from(unsafe { at.cast::<[$t; $lanes]>().read_unaligned() })
+            }
+            #[inline(always)]
+            unsafe fn load_ptr_partial(self, at: *const $t, n: usize) -> $v {
+                let mut lanes = [0.0; $lanes];
+                for (i, lane) in lanes.iter_mut().enumerate().take(n) {
+                    // SAFETY: i < n, and the caller vouches for n values.
+                    *lane = unsafe { *at.add(i) };
+                }
+                $v::from(lanes)
+            }
+            #[inline(always)]
+            unsafe fn store_ptr(self, at: *mut $t, v: $v) {
+                // SAFETY: the caller vouches for LANES values; the array is written unaligned.
+                unsafe { at.cast::<[$t; $lanes]>().write_unaligned(v.to_array()) }
+            }
+            #[inline(always)]
+            unsafe fn store_ptr_partial(self, at: *mut $t, v: $v, n: usize) {
+                for (i, lane) in v.to_array().into_iter().enumerate().take(n) {
+                    // SAFETY: i < n, and the caller vouches for n values.
+                    unsafe { *at.add(i) = lane };
+                }
+            }
+            #[inline(always)]
+            fn add(self, a: $v, b: $v) -> $v {
+                a + b
+            }
+            #[inline(always)]
+            fn sub(self, a: $v, b: $v) -> $v {
+                a - b
+            }
+            #[inline(always)]
+            fn mul(self, a: $v, b: $v) -> $v {
+                a * b
+            }
+            #[inline(always)]
+            fn div(self, a: $v, b: $v) -> $v {
+                a / b
+            }
+            #[inline(always)]
+            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                a.mul_add(b, c)
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                a.mul_neg_add(b, c)
+            }
+            #[inline(always)]
+            fn min(self, a: $v, b: $v) -> $v {
+                a.simd_lt(b).bitselect(a, b)
+            }
+            #[inline(always)]
+            fn max(self, a: $v, b: $v) -> $v {
+                b.simd_lt(a).bitselect(a, b)
+            }
+            #[inline(always)]
+            fn lt(self, a: $v, b: $v) -> $v {
+                a.simd_lt(b)
+            }
+            #[inline(always)]
+            fn select(self, m: $v, a: $v, b: $v) -> $v {
+                m.bitselect(a, b)
+            }
+            #[inline(always)]
+            fn abs(self, a: $v) -> $v {
+                a & $v::splat(<$t>::from_bits(!0 >> 1))
+            }
+            #[inline(always)]
+            fn copysign(self, a: $v, sign: $v) -> $v {
+                Simd::<$t>::abs(self, a) | (sign & $v::splat(-0.0))
+            }
+            #[inline(always)]
+            fn pow2(self, n: $v) -> $v {
+                // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift
+                // moves it to the exponent field and the rest out.
+                let bits: $bits = bytemuck::cast(n + $v::splat($magic));
+                bytemuck::cast(bits << $mantissa)
+            }
+        }
+    };
+}
+
+portable!(f32, f32x4, u32x4, 4, 23_u32, 12_582_912.0 + 127.0);
+portable!(f64, f64x2, u64x2, 2, 52_u32, 6_755_399_441_055_744.0 + 1023.0);

@@ -1,0 +1,199 @@
+//! The one inner loop of every product in the crate.
+//!
+//! acc\[r\]\[v\] += Σ_k lhs(r, k) · rhs(k, v): a few rows, a few vectors, all kept in
+//! registers while k runs. Each step loads the vectors of k once, broadcasts one value per
+//! row, and multiplies them. What `lhs` and `rhs` are is a matter of strides:
+//!
+//! | product | lhs(r, k) | rhs(k, v) |
+//! |---|---|---|
+//! | W x_t, W h_{t−1} | input k of row r | packed weights of input k, lanes = hidden units |
+//! | Wᵀ δ | δ of gate and unit k, row r | packed transposed weights, lanes = inputs |
+//! | δ xᵀ (weight gradients) | input r of row k | δ of row k, lanes = hidden units |
+//!
+//! The order of summation is part of the results (they must not depend on the batch or the
+//! instruction set), so it is a function of the sizes alone: k ascending, in `CHAINS` runs
+//! that are added pairwise at the end. More than one run serves short products, whose
+//! multiply-adds would wait for one another. Lanes and rows never meet in a sum.
+
+use super::Simd;
+use crate::real::Real;
+
+/// Where the left operand's values lie: value k = (segment, step) of row r is
+/// `data[r * row + segment * self.segment + step * self.step]`.
+#[derive(Clone, Copy)]
+pub struct Lhs<'a, T> {
+    /// The values.
+    pub data: &'a [T],
+    /// From a row to the next.
+    pub row: usize,
+    /// From a step to the next.
+    pub step: usize,
+    /// From a segment to the next.
+    pub segment: usize,
+}
+
+/// Where the right operand's vectors lie: the vector of step k (counted through all segments),
+/// tile and gate starts at `data[k * step + tile * self.tile + gate * self.gate]`.
+#[derive(Clone, Copy)]
+pub struct Rhs<'a, T> {
+    /// The values.
+    pub data: &'a [T],
+    /// From a step to the next.
+    pub step: usize,
+    /// From a tile to the next.
+    pub tile: usize,
+    /// From a gate to the next.
+    pub gate: usize,
+}
+
+/// How long k is: `segments` runs of `steps`.
+#[derive(Clone, Copy)]
+pub struct Extent {
+    /// Runs, which the left operand may hold apart from one another.
+    pub segments: usize,
+    /// Steps in each.
+    pub steps: usize,
+}
+
+/// Accumulators: rows × tiles × gates.
+pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
+    [[[V; GATES]; TILES]; ROWS];
+
+/// The index after the last element that strides of `(stride, count)` reach with `width`
+/// elements there, or `None` where that overflows.
+#[inline(always)]
+fn end(strides: &[(usize, usize)], width: usize) -> Option<usize> {
+    let mut end = width;
+    for &(stride, count) in strides {
+        end = end.checked_add(stride.checked_mul(count.checked_sub(1)?)?)?;
+    }
+    Some(end)
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_bounds() -> ! {
+    panic!("a tile reaches past its operands");
+}
+
+/// Adds the product to `acc`. With `PART`, only the first `width` lanes of each vector of
+/// `rhs` are read. Panics where the strides reach outside `lhs.data` or `rhs.data`.
+#[inline(always)]
+pub fn accumulate<
+    T: Real,
+    S: Simd<T>,
+    const ROWS: usize,
+    const TILES: usize,
+    const GATES: usize,
+    const CHAINS: usize,
+    const PART: bool,
+>(
+    s: S,
+    acc: Tile<S::V, ROWS, TILES, GATES>,
+    lhs: Lhs<'_, T>,
+    rhs: Rhs<'_, T>,
+    extent: Extent,
+    width: usize,
+) -> Tile<S::V, ROWS, TILES, GATES> {
+    let Extent { segments, steps } = extent;
+    if segments == 0 || steps == 0 {
+        return acc;
+    }
+    let width = if PART { width.min(S::LANES) } else { S::LANES };
+    let left = end(&[(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
+    let right = segments.checked_mul(steps).and_then(|k| {
+        end(&[(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width)
+    });
+    match (left, right) {
+        (Some(l), Some(r)) if l <= lhs.data.len() && r <= rhs.data.len() => {}
+        _ => out_of_bounds(),
+    }
+
+    let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];
+    chains[0] = acc;
+    let run = steps / CHAINS;
+    for segment in 0..segments {
+        // SAFETY: the offsets added here and in `step` are those whose largest sum was
+        // checked above to lie within the two slices.
+        let (a, w) = unsafe {
+            (
+                lhs.data.as_ptr().add(segment * lhs.segment),
+                rhs.data.as_ptr().add(segment * steps * rhs.step),
+            )
+        };
+        for k in 0..run {
+            for (c, chain) in chains.iter_mut().enumerate() {
+                let k = c * run + k;
+                // SAFETY: k < steps; see above.
+                unsafe {
+                    step::<T, S, ROWS, TILES, GATES, PART>(
+                        s, chain, a.add(k * lhs.step), w.add(k * rhs.step), lhs, rhs, width,
+                    );
+                }
+            }
+        }
+        for k in CHAINS * run..steps {
+            // SAFETY: k < steps; see above.
+            unsafe {
+                step::<T, S, ROWS, TILES, GATES, PART>(
+                    s, &mut chains[0], a.add(k * lhs.step), w.add(k * rhs.step), lhs, rhs, width,
+                );
+            }
+        }
+    }
+
+    let mut apart = 1;
+    while apart < CHAINS {
+        for c in (0..CHAINS).step_by(2 * apart) {
+            for r in 0..ROWS {
+                for t in 0..TILES {
+                    for g in 0..GATES {
+                        chains[c][r][t][g] = s.add(chains[c][r][t][g], chains[c + apart][r][t][g]);
+                    }
+                }
+            }
+        }
+        apart *= 2;
+    }
+    chains[0]
+}
+
+/// One k: `a` points at its value of row 0, `w` at its first vector.
+///
+/// # Safety
+/// The strides of `lhs` and `rhs`, times the counts, must stay within what `a` and `w` may read.
+#[inline(always)]
+unsafe fn step<
+    T: Real,
+    S: Simd<T>,
+    const ROWS: usize,
+    const TILES: usize,
+    const GATES: usize,
+    const PART: bool,
+>(
+    s: S,
+    acc: &mut Tile<S::V, ROWS, TILES, GATES>,
+    a: *const T,
+    w: *const T,
+    lhs: Lhs<'_, T>,
+    rhs: Rhs<'_, T>,
+    width: usize,
+) {
+    let mut x = [s.zero(); ROWS];
+    for r in 0..ROWS {
+        // SAFETY: the caller vouches for every row.
+        x[r] = s.splat(unsafe { *a.add(r * lhs.row) });
+    }
+    for t in 0..TILES {
+        for g in 0..GATES {
+            // SAFETY: the caller vouches for every vector, `width` lanes of it where PART.
+            let v = unsafe {
+                let at = w.add(t * rhs.tile + g * rhs.gate);
+                if PART { s.load_ptr_partial(at, width) } else { s.load_ptr(at) }
+            };
+            for r in 0..ROWS {
+                acc[r][t][g] = s.mul_add(v, x[r], acc[r][t][g]);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! AVX2 with FMA: vectors of 256 bits, 16 registers.
+
+use super::simd_impl;
+use crate::simd::{Kernel, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that AVX2 and FMA are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx2(());
+
+cpufeatures::new!(has_avx2, "avx2", "fma");
+
+impl Avx2 {
+    /// The token, where the machine has both.
+    #[inline]
+    pub fn detect() -> Option<Self> {
+        has_avx2::get().then_some(Avx2(()))
+    }
+}
+
+/// Row n has its first n lanes on: one load gives the mask of any partial vector.
+static MASKS32: [[i32; 8]; 9] = {
+    let mut masks = [[0; 8]; 9];
+    let mut n = 0;
+    while n <= 8 {
+        let mut i = 0;
+        while i < n {
+            masks[n][i] = -1;
+            i += 1;
+        }
+        n += 1;
+    }
+    masks
+};
+
+static MASKS64: [[i64; 4]; 5] = {
+    let mut masks = [[0; 4]; 5];
+    let mut n = 0;
+    while n <= 4 {
+        let mut i = 0;
+        while i < n {
+            masks[n][i] = -1;
+            i += 1;
+        }
+        n += 1;
+    }
+    masks
+};
+
+simd_impl!(
+    Avx2, "avx2,fma", f32, __m256, __m256, lanes 8, accumulators 12,
+    _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps
+    _mm256_fmadd_ps _mm256_fnmadd_ps _mm256_min_ps _mm256_max_ps,
+    lt |a, b| _mm256_cmp_ps::<_CMP_LT_OQ>(a, b),
+    select |m, a, b| _mm256_blendv_ps(b, a, m),
+    mask |n| _mm256_loadu_si256(MASKS32[if n < 8 { n } else { 8 }].as_ptr().cast()),
+    maskload |p, m| _mm256_maskload_ps(p, m),
+    maskstore |p, m, v| _mm256_maskstore_ps(p, m, v),
+    abs |a| _mm256_andnot_ps(_mm256_set1_ps(-0.0), a),
+    copysign |a, sign| {
+        let minus = _mm256_set1_ps(-0.0);
+        _mm256_or_ps(_mm256_andnot_ps(minus, a), _mm256_and_ps(minus, sign))
+    },
+    pow2 |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(_mm256_add_ps(
+        n,
+        _mm256_set1_ps(12_582_912.0 + 127.0),
+    )))),
+);
+
+simd_impl!(
+    Avx2, "avx2,fma", f64, __m256d, __m256d, lanes 4, accumulators 12,
+    _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd
+    _mm256_fmadd_pd _mm256_fnmadd_pd _mm256_min_pd _mm256_max_pd,
+    lt |a, b| _mm256_cmp_pd::<_CMP_LT_OQ>(a, b),
+    select |m, a, b| _mm256_blendv_pd(b, a, m),
+    mask |n| _mm256_loadu_si256(MASKS64[if n < 4 { n } else { 4 }].as_ptr().cast()),
+    maskload |p, m| _mm256_maskload_pd(p, m),
+    maskstore |p, m, v| _mm256_maskstore_pd(p, m, v),
+    abs |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
+    copysign |a, sign| {
+        let minus = _mm256_set1_pd(-0.0);
+        _mm256_or_pd(_mm256_andnot_pd(minus, a), _mm256_and_pd(minus, sign))
+    },
+    pow2 |n| _mm256_castsi256_pd(_mm256_slli_epi64::<52>(_mm256_castpd_si256(_mm256_add_pd(
+        n,
+        _mm256_set1_pd(6_755_399_441_055_744.0 + 1023.0),
+    )))),
+);

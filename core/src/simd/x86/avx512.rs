@@ -1,0 +1,59 @@
+//! AVX-512 F and DQ: vectors of 512 bits, 32 registers, masks of their own.
+
+use super::simd_impl;
+use crate::simd::{Kernel, Simd};
+use core::arch::x86_64::*;
+
+/// Proof that AVX-512 F and DQ, AVX2 and FMA are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Avx512(());
+
+cpufeatures::new!(has_avx512, "avx512f", "avx512dq", "avx2", "fma");
+
+impl Avx512 {
+    /// The token, where the machine has all four.
+    #[inline]
+    pub fn detect() -> Option<Self> {
+        has_avx512::get().then_some(Avx512(()))
+    }
+}
+
+simd_impl!(
+    Avx512, "avx512f,avx512dq,avx2,fma", f32, __m512, __mmask16, lanes 16, accumulators 24,
+    _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps
+    _mm512_fmadd_ps _mm512_fnmadd_ps _mm512_min_ps _mm512_max_ps,
+    lt |a, b| _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b),
+    select |m, a, b| _mm512_mask_blend_ps(m, b, a),
+    mask |n| if n < 16 { (1_u16 << n) - 1 } else { u16::MAX },
+    maskload |p, m| _mm512_maskz_loadu_ps(m, p),
+    maskstore |p, m, v| _mm512_mask_storeu_ps(p, m, v),
+    abs |a| _mm512_andnot_ps(_mm512_set1_ps(-0.0), a),
+    copysign |a, sign| {
+        let minus = _mm512_set1_ps(-0.0);
+        _mm512_or_ps(_mm512_andnot_ps(minus, a), _mm512_and_ps(minus, sign))
+    },
+    pow2 |n| _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(_mm512_add_ps(
+        n,
+        _mm512_set1_ps(12_582_912.0 + 127.0),
+    )))),
+);
+
+simd_impl!(
+    Avx512, "avx512f,avx512dq,avx2,fma", f64, __m512d, __mmask8, lanes 8, accumulators 24,
+    _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd
+    _mm512_fmadd_pd _mm512_fnmadd_pd _mm512_min_pd _mm512_max_pd,
+    lt |a, b| _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b),
+    select |m, a, b| _mm512_mask_blend_pd(m, b, a),
+    mask |n| if n < 8 { (1_u8 << n) - 1 } else { u8::MAX },
+    maskload |p, m| _mm512_maskz_loadu_pd(m, p),
+    maskstore |p, m, v| _mm512_mask_storeu_pd(p, m, v),
+    abs |a| _mm512_andnot_pd(_mm512_set1_pd(-0.0), a),
+    copysign |a, sign| {
+        let minus = _mm512_set1_pd(-0.0);
+        _mm512_or_pd(_mm512_andnot_pd(minus, a), _mm512_and_pd(minus, sign))
+    },
+    pow2 |n| _mm512_castsi512_pd(_mm512_slli_epi64::<52>(_mm512_castpd_si512(_mm512_add_pd(
+        n,
+        _mm512_set1_pd(6_755_399_441_055_744.0 + 1023.0),
+    )))),
+);

@@ -1,0 +1,144 @@
+//! The levels chosen at run time on x86-64. Both are instances of one macro: the two
+//! files name the intrinsics, the logic stands here.
+
+mod avx2;
+mod avx512;
+
+pub use avx2::Avx2;
+pub use avx512::Avx512;
+
+/// `impl Simd<$t> for $token` out of intrinsics. `$lt`, `$select`, partial access and the
+/// sign operations differ in kind between AVX2 and AVX-512 and come as closures-like blocks.
+macro_rules! simd_impl {
+    (
+        $token:ident, $features:literal, $t:ty, $v:ty, $m:ty, lanes $lanes:literal, accumulators $acc:literal,
+        $set1:ident $loadu:ident $storeu:ident $add:ident $sub:ident $mul:ident $div:ident
+        $fma:ident $fnma:ident $min:ident $max:ident,
+        lt |$la:ident, $lb:ident| $lt:expr,
+        select |$sm:ident, $sa:ident, $sb:ident| $select:expr,
+        mask |$n:ident| $mask:expr,
+        maskload |$mp:ident, $mm:ident| $maskload:expr,
+        maskstore |$sp:ident, $smm:ident, $sv:ident| $maskstore:expr,
+        abs |$aa:ident| $abs:expr,
+        copysign |$ca:ident, $cs:ident| $copysign:expr,
+        pow2 |$pn:ident| $pow2:expr $(,)?
+    ) => {
+        // SAFETY: (for every block below) a $token exists only after detection, so the
+        // instructions exist; pointers are the caller's to vouch for, as the trait says.
+        impl Simd<$t> for $token {
+            type V = $v;
+            type M = $m;
+            const LANES: usize = $lanes;
+            const ACCUMULATORS: usize = $acc;
+
+            #[inline(always)]
+            fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {
+                #[target_feature(enable = $features)]
+                fn inner<K: Kernel<$t>>(token: $token, kernel: K) -> K::Output {
+                    kernel.run(token)
+                }
+                // SAFETY: the token is the proof of the features of `inner`.
+                unsafe { inner(self, kernel) }
+            }
+            #[inline(always)]
+            fn splat(self, x: $t) -> $v {
+                // SAFETY: the token.
+                unsafe { $set1(x) }
+            }
+            #[inline(always)]
+            unsafe fn load_ptr(self, at: *const $t) -> $v {
+                // SAFETY: the token; the caller vouches for LANES values.
+                unsafe { $loadu(at) }
+            }
+            #[inline(always)]
+            unsafe fn load_ptr_partial(self, at: *const $t, $n: usize) -> $v {
+                // SAFETY: the token; lanes from n on are masked and not read.
+                unsafe {
+                    let ($mp, $mm) = (at, $mask);
+                    $maskload
+                }
+            }
+            #[inline(always)]
+            unsafe fn store_ptr(self, at: *mut $t, v: $v) {
+                // SAFETY: the token; the caller vouches for LANES values.
+                unsafe { $storeu(at, v) }
+            }
+            #[inline(always)]
+            unsafe fn store_ptr_partial(self, at: *mut $t, v: $v, $n: usize) {
+                // SAFETY: the token; lanes from n on are masked and not written.
+                unsafe {
+                    let ($sp, $smm, $sv) = (at, $mask, v);
+                    $maskstore
+                }
+            }
+            #[inline(always)]
+            fn add(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $add(a, b) }
+            }
+            #[inline(always)]
+            fn sub(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $sub(a, b) }
+            }
+            #[inline(always)]
+            fn mul(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $mul(a, b) }
+            }
+            #[inline(always)]
+            fn div(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $div(a, b) }
+            }
+            #[inline(always)]
+            fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $fma(a, b, c) }
+            }
+            #[inline(always)]
+            fn neg_mul_add(self, a: $v, b: $v, c: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $fnma(a, b, c) }
+            }
+            #[inline(always)]
+            fn min(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $min(a, b) }
+            }
+            #[inline(always)]
+            fn max(self, a: $v, b: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $max(a, b) }
+            }
+            #[inline(always)]
+            fn lt(self, $la: $v, $lb: $v) -> $m {
+                // SAFETY: the token.
+                unsafe { $lt }
+            }
+            #[inline(always)]
+            fn select(self, $sm: $m, $sa: $v, $sb: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $select }
+            }
+            #[inline(always)]
+            fn abs(self, $aa: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $abs }
+            }
+            #[inline(always)]
+            fn copysign(self, $ca: $v, $cs: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $copysign }
+            }
+            #[inline(always)]
+            fn pow2(self, $pn: $v) -> $v {
+                // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift
+                // moves it to the exponent field and the rest out.
+                // SAFETY: the token.
+                unsafe { $pow2 }
+            }
+        }
+    };
+}
+use simd_impl;

@@ -2,12 +2,14 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(feature = "std")]
-extern crate std;
 #[cfg(feature = "alloc")]
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 pub mod dim;
+pub mod error;
+pub mod gates;
 pub mod math;
 pub mod real;
 #[allow(unsafe_code)]

@@ -101,9 +101,9 @@ pub fn accumulate<
     }
     let width = if PART { width.min(S::LANES) } else { S::LANES };
     let left = end(&[(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
-    let right = segments.checked_mul(steps).and_then(|k| {
-        end(&[(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width)
-    });
+    let right = segments
+        .checked_mul(steps)
+        .and_then(|k| end(&[(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width));
     match (left, right) {
         (Some(l), Some(r)) if l <= lhs.data.len() && r <= rhs.data.len() => {}
         _ => out_of_bounds(),
@@ -127,7 +127,13 @@ pub fn accumulate<
                 // SAFETY: k < steps; see above.
                 unsafe {
                     step::<T, S, ROWS, TILES, GATES, PART>(
-                        s, chain, a.add(k * lhs.step), w.add(k * rhs.step), lhs, rhs, width,
+                        s,
+                        chain,
+                        a.add(k * lhs.step),
+                        w.add(k * rhs.step),
+                        lhs,
+                        rhs,
+                        width,
                     );
                 }
             }
@@ -136,7 +142,13 @@ pub fn accumulate<
             // SAFETY: k < steps; see above.
             unsafe {
                 step::<T, S, ROWS, TILES, GATES, PART>(
-                    s, &mut chains[0], a.add(k * lhs.step), w.add(k * rhs.step), lhs, rhs, width,
+                    s,
+                    &mut chains[0],
+                    a.add(k * lhs.step),
+                    w.add(k * rhs.step),
+                    lhs,
+                    rhs,
+                    width,
                 );
             }
         }

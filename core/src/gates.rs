@@ -1,0 +1,238 @@
+//! The gates of each cell, and the parameters of a net: names, shapes and order, as PyTorch has them.
+//!
+//! Gate order is one fact used everywhere: rows of the weights, slots of the buffers,
+//! the `gates` a tape shows. It is said here and nowhere else.
+
+use core::fmt;
+
+/// A gate of any of the three cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// LSTM: how much of the candidate enters the cell.
+    Input,
+    /// LSTM: how much of the cell stays.
+    Forget,
+    /// LSTM: what may enter the cell (PyTorch's `g`).
+    Candidate,
+    /// LSTM: how much of the cell shows.
+    Output,
+    /// GRU: how much of the old state the new one sees.
+    Reset,
+    /// GRU: how much of the old state stays (PyTorch's `z`).
+    Update,
+    /// GRU: the proposed state (PyTorch's `n`).
+    New,
+    /// RNN: the state itself.
+    Hidden,
+}
+
+/// Activation of a plain recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// tanh
+    Tanh,
+    /// max(0, x)
+    Relu,
+    /// The logistic function 1 / (1 + e⁻ˣ).
+    Sigmoid,
+}
+
+/// Which cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// h' = σ(W_ih x + b_ih + W_hh h + b_hh)
+    Rnn(Activation),
+    /// Long short-term memory; without the forget gate f ≡ 1, the cell of 1997.
+    Lstm {
+        /// Whether there is one.
+        forget_gate: bool,
+    },
+    /// Gated recurrent unit; `reset_after`: the reset gate acts on W_hn h + b_hn (as
+    /// PyTorch), else on h before the product (the original form).
+    Gru {
+        /// Where the reset gate acts.
+        reset_after: bool,
+    },
+}
+
+impl CellKind {
+    /// The gates in the order of the weights' rows.
+    #[must_use]
+    pub const fn gates(self) -> &'static [Gate] {
+        match self {
+            CellKind::Rnn(_) => &[Gate::Hidden],
+            CellKind::Lstm { forget_gate: true } => {
+                &[Gate::Input, Gate::Forget, Gate::Candidate, Gate::Output]
+            }
+            CellKind::Lstm { forget_gate: false } => &[Gate::Input, Gate::Candidate, Gate::Output],
+            CellKind::Gru { .. } => &[Gate::Reset, Gate::Update, Gate::New],
+        }
+    }
+
+    /// Whether a cell state c goes along with h.
+    #[must_use]
+    pub const fn has_cell_state(self) -> bool {
+        matches!(self, CellKind::Lstm { .. })
+    }
+}
+
+/// What a net is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The cell.
+    pub kind: CellKind,
+    /// Values per time step of the input.
+    pub input_size: usize,
+    /// Hidden units H.
+    pub hidden_size: usize,
+    /// Values h is projected to (LSTM); 0 for no projection.
+    pub proj_size: usize,
+    /// Layers, one on another.
+    pub num_layers: usize,
+    /// Whether each layer also runs from the end to the start.
+    pub bidirectional: bool,
+    /// Whether there are bias vectors.
+    pub bias: bool,
+}
+
+impl Config {
+    /// One layer, one direction, with biases.
+    #[must_use]
+    pub const fn new(kind: CellKind, input_size: usize, hidden_size: usize) -> Self {
+        Config {
+            kind,
+            input_size,
+            hidden_size,
+            proj_size: 0,
+            num_layers: 1,
+            bidirectional: false,
+            bias: true,
+        }
+    }
+
+    /// 2 if bidirectional, else 1.
+    #[must_use]
+    pub const fn num_directions(&self) -> usize {
+        if self.bidirectional { 2 } else { 1 }
+    }
+
+    /// Gates per unit: the rows of the weights over H.
+    #[must_use]
+    pub const fn num_gates(&self) -> usize {
+        self.kind.gates().len()
+    }
+
+    /// Values of h: `proj_size`, or `hidden_size` without projection.
+    #[must_use]
+    pub const fn state_size(&self) -> usize {
+        if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
+    }
+
+    /// Values per time step of the output: both directions side by side.
+    #[must_use]
+    pub const fn output_size(&self) -> usize {
+        self.state_size() * self.num_directions()
+    }
+
+    /// Values per time step that layer `layer` reads.
+    #[must_use]
+    pub const fn layer_input_size(&self, layer: usize) -> usize {
+        if layer == 0 { self.input_size } else { self.output_size() }
+    }
+
+    /// The parameters of `layer` in one direction, in order.
+    pub fn layer_parameters(&self, layer: usize, reverse: bool) -> impl Iterator<Item = Parameter> {
+        let rows = self.num_gates() * self.hidden_size;
+        let (bias, proj) = (self.bias, self.proj_size);
+        [
+            (Role::WeightIh, rows, self.layer_input_size(layer), true),
+            (Role::WeightHh, rows, self.state_size(), true),
+            (Role::BiasIh, rows, 1, bias),
+            (Role::BiasHh, rows, 1, bias),
+            (Role::WeightHr, proj, self.hidden_size, proj > 0),
+        ]
+        .into_iter()
+        .filter(|&(.., there)| there)
+        .map(move |(role, rows, columns, _)| Parameter {
+            role,
+            layer,
+            reverse,
+            rows,
+            columns,
+        })
+    }
+
+    /// Every parameter, in the order of PyTorch's `state_dict` and of flat parameter slices.
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter> {
+        let this = *self;
+        (0..self.num_layers).flat_map(move |layer| {
+            (0..this.num_directions())
+                .flat_map(move |direction| this.layer_parameters(layer, direction == 1))
+        })
+    }
+
+    /// How many numbers all parameters hold together.
+    #[must_use]
+    pub fn num_parameters(&self) -> usize {
+        self.parameters().map(|p| p.len()).sum()
+    }
+}
+
+/// What a parameter does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Input to gates, (gates · H, inputs).
+    WeightIh,
+    /// State to gates, (gates · H, state size).
+    WeightHh,
+    /// Bias beside `WeightIh`, (gates · H).
+    BiasIh,
+    /// Bias beside `WeightHh`, (gates · H).
+    BiasHh,
+    /// Projection of the hidden state, (P, H).
+    WeightHr,
+}
+
+/// One parameter: which, and its shape. Displays as PyTorch's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// What it does.
+    pub role: Role,
+    /// Its layer, from 0.
+    pub layer: usize,
+    /// Whether it belongs to the reverse direction.
+    pub reverse: bool,
+    /// Rows.
+    pub rows: usize,
+    /// Columns; 1 for a bias, which is a vector.
+    pub columns: usize,
+}
+
+impl Parameter {
+    /// How many numbers it holds.
+    #[must_use]
+    #[allow(clippy::len_without_is_empty)]
+    pub const fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Whether it is a vector.
+    #[must_use]
+    pub const fn is_bias(&self) -> bool {
+        matches!(self.role, Role::BiasIh | Role::BiasHh)
+    }
+}
+
+impl fmt::Display for Parameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            Role::WeightIh => "weight_ih",
+            Role::WeightHh => "weight_hh",
+            Role::BiasIh => "bias_ih",
+            Role::BiasHh => "bias_hh",
+            Role::WeightHr => "weight_hr",
+        };
+        let direction = if self.reverse { "_reverse" } else { "" };
+        write!(f, "{role}_l{}{direction}", self.layer)
+    }
+}

@@ -141,7 +141,11 @@ impl Config {
     }
 
     /// The parameters of `layer` in one direction, in order.
-    pub fn layer_parameters(&self, layer: usize, reverse: bool) -> impl Iterator<Item = Parameter> {
+    pub fn layer_parameters(
+        &self,
+        layer: usize,
+        reverse: bool,
+    ) -> impl Iterator<Item = Parameter> + use<> {
         let rows = self.num_gates() * self.hidden_size;
         let (bias, proj) = (self.bias, self.proj_size);
         [
@@ -163,7 +167,7 @@ impl Config {
     }
 
     /// Every parameter, in the order of PyTorch's `state_dict` and of flat parameter slices.
-    pub fn parameters(&self) -> impl Iterator<Item = Parameter> {
+    pub fn parameters(&self) -> impl Iterator<Item = Parameter> + use<> {
         let this = *self;
         (0..self.num_layers).flat_map(move |layer| {
             (0..this.num_directions())

@@ -7,9 +7,11 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod cell;
 pub mod dim;
 pub mod error;
 pub mod gates;
+pub mod kernel;
 pub mod math;
 pub mod real;
 #[allow(unsafe_code)]

@@ -49,3 +49,24 @@ pub fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
     let one = x.like(1.0);
     ((one - e) / (one + e)).copysign(x)
 }
+
+/// Which versions of the activations a cell uses.
+pub trait Math: Copy {
+    /// tanh
+    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
+    /// logistic
+    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
+}
+/// ≤ 2.5 ULP
+#[derive(Clone, Copy)]
+pub struct Accurate;
+impl Math for Accurate {
+    #[inline(always)]
+    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+        tanh(x)
+    }
+    #[inline(always)]
+    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+        sigmoid(x)
+    }
+}

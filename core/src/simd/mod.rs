@@ -43,8 +43,8 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     type M: Copy;
     /// Values in a vector.
     const LANES: usize;
-    /// Vector registers that accumulators may take: what is left serves operands.
-    const ACCUMULATORS: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;

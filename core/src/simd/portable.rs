@@ -22,7 +22,7 @@ macro_rules! portable {
             type V = $v;
             type M = $v;
             const LANES: usize = $lanes;
-            const ACCUMULATORS: usize = 12;
+            const REGISTERS: usize = 16;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

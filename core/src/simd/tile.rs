@@ -191,21 +191,48 @@ unsafe fn step<
     rhs: Rhs<'_, T>,
     width: usize,
 ) {
-    let mut x = [s.zero(); ROWS];
-    for r in 0..ROWS {
-        // SAFETY: the caller vouches for every row.
-        x[r] = s.splat(unsafe { *a.add(r * lhs.row) });
-    }
-    for t in 0..TILES {
-        for g in 0..GATES {
-            // SAFETY: the caller vouches for every vector, `width` lanes of it where PART.
-            let v = unsafe {
-                let at = w.add(t * rhs.tile + g * rhs.gate);
-                if PART { s.load_ptr_partial(at, width) } else { s.load_ptr(at) }
-            };
-            for r in 0..ROWS {
-                acc[r][t][g] = s.mul_add(v, x[r], acc[r][t][g]);
+    // Whichever there are fewer of is kept in registers, the others pass through one by one.
+    if ROWS <= TILES * GATES {
+        let mut x = [s.zero(); ROWS];
+        for r in 0..ROWS {
+            // SAFETY: the caller vouches for every row.
+            x[r] = s.splat(unsafe { *a.add(r * lhs.row) });
+        }
+        for t in 0..TILES {
+            for g in 0..GATES {
+                // SAFETY: the caller vouches for every vector.
+                let v = unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+                for r in 0..ROWS {
+                    acc[r][t][g] = s.mul_add(v, x[r], acc[r][t][g]);
+                }
+            }
+        }
+    } else {
+        let mut v = [[s.zero(); GATES]; TILES];
+        for t in 0..TILES {
+            for g in 0..GATES {
+                // SAFETY: the caller vouches for every vector.
+                v[t][g] = unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+            }
+        }
+        for r in 0..ROWS {
+            // SAFETY: the caller vouches for every row.
+            let x = s.splat(unsafe { *a.add(r * lhs.row) });
+            for t in 0..TILES {
+                for g in 0..GATES {
+                    acc[r][t][g] = s.mul_add(v[t][g], x, acc[r][t][g]);
+                }
             }
         }
     }
+}
+
+/// One vector of the right operand.
+///
+/// # Safety
+/// `at` must be valid for reads of `LANES` values, of `width` where `PART`.
+#[inline(always)]
+unsafe fn vector<T: Real, S: Simd<T>, const PART: bool>(s: S, at: *const T, width: usize) -> S::V {
+    // SAFETY: as the caller vouches.
+    unsafe { if PART { s.load_ptr_partial(at, width) } else { s.load_ptr(at) } }
 }

@@ -19,7 +19,7 @@ impl Avx512 {
 }
 
 simd_impl!(
-    Avx512, "avx512f,avx512dq,avx2,fma", f32, __m512, __mmask16, lanes 16, accumulators 24,
+    Avx512, "avx512f,avx512dq,avx2,fma", f32, __m512, __mmask16, lanes 16, registers 32,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps
     _mm512_fmadd_ps _mm512_fnmadd_ps _mm512_min_ps _mm512_max_ps,
     lt |a, b| _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b),
@@ -39,7 +39,7 @@ simd_impl!(
 );
 
 simd_impl!(
-    Avx512, "avx512f,avx512dq,avx2,fma", f64, __m512d, __mmask8, lanes 8, accumulators 24,
+    Avx512, "avx512f,avx512dq,avx2,fma", f64, __m512d, __mmask8, lanes 8, registers 32,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd
     _mm512_fmadd_pd _mm512_fnmadd_pd _mm512_min_pd _mm512_max_pd,
     lt |a, b| _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b),

@@ -11,7 +11,7 @@ pub use avx512::Avx512;
 /// sign operations differ in kind between AVX2 and AVX-512 and come as closures-like blocks.
 macro_rules! simd_impl {
     (
-        $token:ident, $features:literal, $t:ty, $v:ty, $m:ty, lanes $lanes:literal, accumulators $acc:literal,
+        $token:ident, $features:literal, $t:ty, $v:ty, $m:ty, lanes $lanes:literal, registers $registers:literal,
         $set1:ident $loadu:ident $storeu:ident $add:ident $sub:ident $mul:ident $div:ident
         $fma:ident $fnma:ident $min:ident $max:ident,
         lt |$la:ident, $lb:ident| $lt:expr,
@@ -29,7 +29,7 @@ macro_rules! simd_impl {
             type V = $v;
             type M = $m;
             const LANES: usize = $lanes;
-            const ACCUMULATORS: usize = $acc;
+            const REGISTERS: usize = $registers;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

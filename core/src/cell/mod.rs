@@ -1,0 +1,680 @@
+//! One time step of each cell, forward beside backward, over rows of a batch.
+//!
+//! A step works on a *gate buffer*: for each row, a few slots of `stride` values, one slot a gate.
+//! Before the step the buffer holds W_ih x + b (see [`input`]); [`forward`] adds W_hh h₋, applies the
+//! activations in place and moves h and c on. [`backward`] reads the same buffer. Sizes come as plain
+//! numbers in a [`Shape`]; where they are constants the compiler folds them, so one source serves the
+//! fixed-size cells and the run-time networks.
+
+pub mod gru;
+pub mod lstm;
+pub mod rnn;
+
+use crate::gates::{CellKind, Gate};
+use crate::kernel::product::{Product, Start, Strides, chains};
+use crate::math::Math;
+use crate::real::Real;
+use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
+
+/// Runs a body over `$n` units, a vector at a time; `PART` is true in the last one if it is not full.
+macro_rules! units {
+    ($s:ident, $n:expr, |$u:ident, $part:ident| $body:block) => {{
+        let n = $n;
+        let mut $u = 0;
+        while $u + $s::LANES <= n {
+            const $part: bool = false;
+            $body
+            $u += $s::LANES;
+        }
+        if $u < n {
+            const $part: bool = true;
+            $body
+        }
+    }};
+}
+use units;
+
+/// The place of `gate` among the gates of an RNN or LSTM, whose slots are in that order.
+#[inline(always)]
+const fn slot(kind: CellKind, gate: Gate) -> usize {
+    let gates = kind.gates();
+    let mut i = 0;
+    while i < gates.len() && gates[i] as u8 != gate as u8 {
+        i += 1;
+    }
+    i
+}
+
+/// Sizes of one layer in one direction, and how its buffers are laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The cell.
+    pub kind: CellKind,
+    /// Values of x.
+    pub input: usize,
+    /// Hidden units H.
+    pub hidden: usize,
+    /// Values of h: H, or fewer with projection.
+    pub state: usize,
+    /// Whether h is a projection of o ⊙ tanh(c).
+    pub projected: bool,
+    /// From one slot of the gate buffer to the next, and from one row of c: H, padded or not.
+    pub stride: usize,
+    /// From one row of h to the next.
+    pub state_stride: usize,
+    /// From one row of the derivative by x to the next.
+    pub input_stride: usize,
+}
+
+/// A run of slots that one product fills.
+#[derive(Clone, Copy)]
+pub struct Slots {
+    /// The first.
+    pub first: usize,
+    /// How many.
+    pub count: usize,
+}
+
+impl Shape {
+    /// Slots in a row of the gate buffer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slots(&self) -> usize {
+        match self.kind {
+            CellKind::Gru { .. } => 4,
+            kind => kind.gates().len(),
+        }
+    }
+
+    /// From one row of the gate buffer to the next.
+    #[inline(always)]
+    #[must_use]
+    pub const fn row(&self) -> usize {
+        self.slots() * self.stride
+    }
+
+    /// The slots that x feeds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_input(&self) -> Slots {
+        match self.kind {
+            CellKind::Gru { .. } => Slots { first: gru::RESET, count: 3 },
+            kind => Slots { first: 0, count: kind.gates().len() },
+        }
+    }
+
+    /// The slots that h feeds at the beginning of a step.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_state(&self) -> Slots {
+        match self.kind {
+            CellKind::Gru { reset_after: true } => Slots { first: gru::HIDDEN, count: 3 },
+            CellKind::Gru { reset_after: false } => Slots { first: gru::RESET, count: 2 },
+            kind => Slots { first: 0, count: kind.gates().len() },
+        }
+    }
+
+    /// Whether W_hn acts on r ⊙ h, in a product of its own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn resets_before(&self) -> bool {
+        matches!(self.kind, CellKind::Gru { reset_after: false })
+    }
+
+    /// The rows of PyTorch's weights (in gates) in the order of `from_input`'s slots.
+    #[must_use]
+    pub const fn input_gates(&self) -> &'static [usize] {
+        match self.kind.gates().len() {
+            1 => &[0],
+            3 => &[0, 1, 2],
+            _ => &[0, 1, 2, 3],
+        }
+    }
+
+    /// The same for `from_state`: the GRU's slots begin with the new value's.
+    #[must_use]
+    pub const fn state_gates(&self) -> &'static [usize] {
+        match self.kind {
+            CellKind::Gru { reset_after: true } => &[2, 0, 1],
+            CellKind::Gru { reset_after: false } => &[0, 1],
+            _ => self.input_gates(),
+        }
+    }
+}
+
+/// The weights a forward step reads, lanes = units.
+#[derive(Clone, Copy)]
+pub struct Weights<'a, T> {
+    /// W_ih: steps = inputs.
+    pub input: Rhs<'a, T>,
+    /// W_hh: steps = values of h.
+    pub state: Rhs<'a, T>,
+    /// W_hn alone, where the GRU resets before the product.
+    pub new: Rhs<'a, T>,
+    /// W_hr: steps = hidden units, lanes = values of h.
+    pub projection: Rhs<'a, T>,
+    /// A row of the gate buffer to start from.
+    pub bias: &'a [T],
+}
+
+/// The transposed weights a backward step reads: lanes = what the forward steps were.
+#[derive(Clone, Copy)]
+pub struct Transposed<'a, T> {
+    /// W_ihᵀ: steps = gates and units, in the order of the slots.
+    pub input: Rhs<'a, T>,
+    /// W_hhᵀ.
+    pub state: Rhs<'a, T>,
+    /// W_hnᵀ, where the GRU resets before the product.
+    pub new: Rhs<'a, T>,
+    /// W_hrᵀ: steps = values of h, lanes = hidden units.
+    pub projection: Rhs<'a, T>,
+}
+
+/// `Product`, with the number of gates chosen when run.
+#[inline(always)]
+fn product<T: Real, S: Simd<T>, const FIXED: bool>(s: S, gates: usize, p: Product<'_, T, 0>) {
+    macro_rules! with {
+        ($n:literal) => {{
+            let p = Product::<T, $n> {
+                rows: p.rows,
+                units: p.units,
+                lhs: p.lhs,
+                rhs: p.rhs,
+                extent: p.extent,
+                chains: p.chains,
+                start: p.start,
+                out: p.out,
+                strides: p.strides,
+            };
+            if FIXED { p.run_one_row(s) } else { s.run(p) }
+        }};
+    }
+    match gates {
+        1 => with!(1),
+        2 => with!(2),
+        3 => with!(3),
+        _ => with!(4),
+    }
+}
+
+/// Fills the gate buffer with b + W_ih x, for any number of rows (of any time steps) at once.
+/// Rows of x stand `x_row` apart.
+#[inline(always)]
+pub fn input<T: Real, S: Simd<T>, const FIXED: bool>(
+    s: S,
+    shape: &Shape,
+    w: &Weights<'_, T>,
+    rows: usize,
+    x: &[T],
+    x_row: usize,
+    gates: &mut [T],
+) {
+    let Slots { first, count } = shape.from_input();
+    if first > 0 {
+        // The GRU's slot that x does not feed.
+        for r in 0..rows {
+            let at = r * shape.row();
+            gates[at..at + shape.stride].copy_from_slice(&w.bias[..shape.stride]);
+        }
+    }
+    if rows == 0 {
+        return;
+    }
+    product::<T, S, FIXED>(
+        s,
+        count,
+        Product {
+            rows,
+            units: shape.stride,
+            lhs: Lhs { data: x, row: x_row, step: 1, segment: 0 },
+            rhs: w.input,
+            extent: Extent { segments: 1, steps: shape.input },
+            chains: 1,
+            start: Start::Row(&w.bias[first * shape.stride..]),
+            out: &mut gates[first * shape.stride..],
+            strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
+        },
+    );
+}
+
+/// One step: the gate buffer's rows from b + W_ih x to activated gates, `h` and `c` to the new ones, in
+/// place. `m` is scratch for o ⊙ tanh(c), a row as long as c's, used with projection.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
+    s: S,
+    math: M,
+    shape: &Shape,
+    w: &Weights<'_, T>,
+    rows: usize,
+    gates: &mut [T],
+    h: &mut [T],
+    c: &mut [T],
+    m: &mut [T],
+) {
+    let Slots { first, count } = shape.from_state();
+    product::<T, S, FIXED>(
+        s,
+        count,
+        Product {
+            rows,
+            units: shape.stride,
+            lhs: Lhs { data: h, row: shape.state_stride, step: 1, segment: 0 },
+            rhs: w.state,
+            extent: Extent { segments: 1, steps: shape.state },
+            chains: chains::<T>(shape.hidden, count),
+            start: Start::Out,
+            out: &mut gates[first * shape.stride..],
+            strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
+        },
+    );
+    let mut run = |half| {
+        let h = if shape.projected { &mut *m } else { &mut *h };
+        let work = Activate { shape, math, rows, gates: &mut *gates, h, c: &mut *c, half };
+        if FIXED { work.run(s) } else { s.run(work) }
+    };
+    if shape.resets_before() {
+        run(Half::Gates);
+        new_value::<T, S, FIXED>(s, shape, w, rows, gates);
+        let work = Activate { shape, math, rows, gates, h, c, half: Half::State };
+        if FIXED { work.run(s) } else { s.run(work) }
+        return;
+    }
+    run(Half::State);
+    if shape.projected {
+        product::<T, S, FIXED>(
+            s,
+            1,
+            Product {
+                rows,
+                units: shape.state_stride,
+                lhs: Lhs { data: m, row: shape.stride, step: 1, segment: 0 },
+                rhs: w.projection,
+                extent: Extent { segments: 1, steps: shape.hidden },
+                chains: chains::<T>(shape.state, 1),
+                start: Start::Zero,
+                out: h,
+                strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
+            },
+        );
+    }
+}
+
+/// The original GRU: adds W_hn (r ⊙ h) to the new value's slot.
+#[inline(always)]
+fn new_value<T: Real, S: Simd<T>, const FIXED: bool>(
+    s: S,
+    shape: &Shape,
+    w: &Weights<'_, T>,
+    rows: usize,
+    gates: &mut [T],
+) {
+    // One row at a time, for the operand and the result lie in the same row of the buffer.
+    for r in 0..rows {
+        let row = &mut gates[r * shape.row()..][..shape.row()];
+        let (reset_h, rest) = row.split_at_mut(gru::RESET * shape.stride);
+        product::<T, S, FIXED>(
+            s,
+            1,
+            Product {
+                rows: 1,
+                units: shape.stride,
+                lhs: Lhs { data: reset_h, row: 0, step: 1, segment: 0 },
+                rhs: w.new,
+                extent: Extent { segments: 1, steps: shape.hidden },
+                chains: chains::<T>(shape.hidden, 1),
+                start: Start::Out,
+                out: &mut rest[(gru::NEW - gru::RESET) * shape.stride..],
+                strides: Strides { row: 0, tile: S::LANES, gate: 0 },
+            },
+        );
+    }
+}
+
+/// Which part of the elementwise work: the original GRU has a product between its two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Gates,
+    State,
+}
+
+/// The elementwise part of [`forward`].
+struct Activate<'a, T, M> {
+    shape: &'a Shape,
+    math: M,
+    rows: usize,
+    gates: &'a mut [T],
+    h: &'a mut [T],
+    c: &'a mut [T],
+    half: Half,
+}
+
+impl<T: Real, M: Math> Kernel<T> for Activate<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, math: _, rows, gates, h, c, half } = self;
+        let (n, stride, row) = (shape.stride, shape.stride, shape.row());
+        let h_row = if shape.projected { shape.stride } else { shape.state_stride };
+        for r in 0..rows {
+            let gates = &mut gates[r * row..][..row];
+            let h = &mut h[r * h_row..][..n];
+            match shape.kind {
+                CellKind::Lstm { forget_gate } => {
+                    let c = &mut c[r * stride..][..n];
+                    if forget_gate {
+                        lstm::forward_row::<T, S, M, true>(s, n, gates, stride, c, h);
+                    } else {
+                        lstm::forward_row::<T, S, M, false>(s, n, gates, stride, c, h);
+                    }
+                }
+                CellKind::Gru { reset_after: true } => {
+                    gru::forward_row::<T, S, M>(s, n, gates, stride, h);
+                }
+                CellKind::Gru { reset_after: false } => match half {
+                    Half::Gates => gru::forward_row_gates::<T, S, M>(s, n, gates, stride, h),
+                    Half::State => gru::forward_row_state::<T, S, M>(s, n, gates, stride, h),
+                },
+                CellKind::Rnn(activation) => {
+                    rnn::forward_row::<T, S, M>(s, n, activation, gates, h);
+                }
+            }
+        }
+    }
+}
+
+/// What a backward step reads of the forward one.
+#[derive(Clone, Copy)]
+pub struct Step<'a, T> {
+    /// Activated gates.
+    pub gates: &'a [T],
+    /// h before the step.
+    pub h: &'a [T],
+    /// c before the step.
+    pub c: &'a [T],
+}
+
+/// The mirror of [`forward`]: `d_h` and `d_c` go from the total derivatives by the new state to those by
+/// the old one, in place; `d_gates` gets the derivatives by the pre-activations. With projection,
+/// `d_projected` gets the total derivative by h, `m` gets o ⊙ tanh(c), and `d_m` is scratch.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
+    s: S,
+    math: M,
+    shape: &Shape,
+    w: &Transposed<'_, T>,
+    rows: usize,
+    step: Step<'_, T>,
+    d_h: &mut [T],
+    d_c: &mut [T],
+    d_gates: &mut [T],
+    projection: Option<Projection<'_, T>>,
+) {
+    let mut run = |half: Half, d_h: &mut [T], d_gates: &mut [T], m: Option<&mut [T]>| {
+        let d_c = &mut *d_c;
+        let work = Differentiate { shape, math, rows, step, d_h, d_c, d_gates, m, half };
+        if FIXED { work.run(s) } else { s.run(work) }
+    };
+    if let Some(p) = projection {
+        let values = rows * shape.state_stride;
+        p.d_projected[..values].copy_from_slice(&d_h[..values]);
+        product::<T, S, FIXED>(
+            s,
+            1,
+            Product {
+                rows,
+                units: shape.stride,
+                lhs: Lhs { data: d_h, row: shape.state_stride, step: 1, segment: 0 },
+                rhs: w.projection,
+                extent: Extent { segments: 1, steps: shape.state },
+                chains: chains::<T>(shape.hidden, 1),
+                start: Start::Zero,
+                out: p.d_m,
+                strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
+            },
+        );
+        run(Half::State, p.d_m, d_gates, Some(p.m));
+    } else {
+        run(Half::State, d_h, d_gates, None);
+        if shape.resets_before() {
+            d_reset_state::<T, S, FIXED>(s, shape, w, rows, d_gates);
+            run(Half::Gates, d_h, d_gates, None);
+        }
+    }
+    let Slots { first, count } = shape.from_state();
+    product::<T, S, FIXED>(
+        s,
+        1,
+        Product {
+            rows,
+            units: shape.state_stride,
+            lhs: Lhs {
+                data: &d_gates[first * shape.stride..],
+                row: shape.row(),
+                step: 1,
+                segment: shape.stride,
+            },
+            rhs: w.state,
+            extent: Extent { segments: count, steps: shape.hidden },
+            chains: chains::<T>(shape.state, 1),
+            start: if matches!(shape.kind, CellKind::Gru { .. }) { Start::Out } else { Start::Zero },
+            out: d_h,
+            strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
+        },
+    );
+}
+
+/// Buffers a backward step needs where h is projected.
+pub struct Projection<'a, T> {
+    /// Gets the total derivative by h.
+    pub d_projected: &'a mut [T],
+    /// Gets o ⊙ tanh(c).
+    pub m: &'a mut [T],
+    /// Scratch, as `m`.
+    pub d_m: &'a mut [T],
+}
+
+/// The mirror of `new_value`: W_hnᵀ times the derivative by the new value, into the slot `HIDDEN`.
+#[inline(always)]
+fn d_reset_state<T: Real, S: Simd<T>, const FIXED: bool>(
+    s: S,
+    shape: &Shape,
+    w: &Transposed<'_, T>,
+    rows: usize,
+    d_gates: &mut [T],
+) {
+    for r in 0..rows {
+        let row = &mut d_gates[r * shape.row()..][..shape.row()];
+        let (d_reset_h, rest) = row.split_at_mut(gru::RESET * shape.stride);
+        product::<T, S, FIXED>(
+            s,
+            1,
+            Product {
+                rows: 1,
+                units: shape.stride,
+                lhs: Lhs {
+                    data: &rest[(gru::NEW - gru::RESET) * shape.stride..],
+                    row: 0,
+                    step: 1,
+                    segment: 0,
+                },
+                rhs: w.new,
+                extent: Extent { segments: 1, steps: shape.hidden },
+                chains: chains::<T>(shape.hidden, 1),
+                start: Start::Zero,
+                out: d_reset_h,
+                strides: Strides { row: 0, tile: S::LANES, gate: 0 },
+            },
+        );
+    }
+}
+
+/// The elementwise part of [`backward`].
+struct Differentiate<'a, T, M> {
+    shape: &'a Shape,
+    math: M,
+    rows: usize,
+    step: Step<'a, T>,
+    d_h: &'a mut [T],
+    d_c: &'a mut [T],
+    d_gates: &'a mut [T],
+    m: Option<&'a mut [T]>,
+    half: Half,
+}
+
+impl<T: Real, M: Math> Kernel<T> for Differentiate<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, math: _, rows, step, d_h, d_c, d_gates, mut m, half } = self;
+        let (n, stride, row) = (shape.stride, shape.stride, shape.row());
+        let d_h_row = if shape.projected { shape.stride } else { shape.state_stride };
+        for r in 0..rows {
+            let gates = &step.gates[r * row..][..row];
+            let d_gates = &mut d_gates[r * row..][..row];
+            let d_h = &mut d_h[r * d_h_row..][..n];
+            match shape.kind {
+                CellKind::Lstm { forget_gate } => {
+                    let c = &step.c[r * stride..][..n];
+                    let d_c = &mut d_c[r * stride..][..n];
+                    let m = m.as_deref_mut().map(|m| &mut m[r * stride..][..n]);
+                    if forget_gate {
+                        lstm::backward_row::<T, S, M, true>(s, n, gates, stride, c, d_h, d_c, d_gates, m);
+                    } else {
+                        lstm::backward_row::<T, S, M, false>(s, n, gates, stride, c, d_h, d_c, d_gates, m);
+                    }
+                }
+                CellKind::Gru { reset_after } => {
+                    let h = &step.h[r * shape.state_stride..][..n];
+                    match (reset_after, half) {
+                        (true, _) => gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates),
+                        (_, Half::State) => {
+                            gru::backward_row_state::<T, S>(s, n, gates, stride, h, d_h, d_gates);
+                        }
+                        (_, Half::Gates) => {
+                            gru::backward_row_gates::<T, S>(s, n, gates, stride, h, d_h, d_gates);
+                        }
+                    }
+                }
+                CellKind::Rnn(activation) => {
+                    rnn::backward_row::<T, S>(s, n, activation, gates, d_h, d_gates);
+                }
+            }
+        }
+    }
+}
+
+/// The derivative by x of any number of rows at once: W_ihᵀ d_gates, added to `d_x` where `add`.
+#[inline(always)]
+pub fn d_input<T: Real, S: Simd<T>, const FIXED: bool>(
+    s: S,
+    shape: &Shape,
+    w: &Transposed<'_, T>,
+    rows: usize,
+    d_gates: &[T],
+    d_x: &mut [T],
+    add: bool,
+) {
+    let Slots { first, count } = shape.from_input();
+    product::<T, S, FIXED>(
+        s,
+        1,
+        Product {
+            rows,
+            units: shape.input_stride,
+            lhs: Lhs {
+                data: &d_gates[first * shape.stride..],
+                row: shape.row(),
+                step: 1,
+                segment: shape.stride,
+            },
+            rhs: w.input,
+            extent: Extent { segments: count, steps: shape.hidden },
+            chains: 1,
+            start: if add { Start::Added } else { Start::Zero },
+            out: d_x,
+            strides: Strides { row: shape.input_stride, tile: S::LANES, gate: 0 },
+        },
+    );
+}
+
+/// Gradients of one layer in one direction as they are summed up: a row for each value that
+/// multiplies, the gates' units side by side as in the gate buffer.
+pub struct WeightGradients<'a, T> {
+    /// d_w_ih: (input, slots of `from_input`).
+    pub input: &'a mut [T],
+    /// d_w_hh: (state, slots of `from_state`).
+    pub state: &'a mut [T],
+    /// d_w_hn, where the GRU resets before the product: (hidden, one slot).
+    pub new: &'a mut [T],
+    /// d_w_hr: (hidden, state stride).
+    pub projection: &'a mut [T],
+    /// Sums of `d_gates`: one row.
+    pub bias: &'a mut [T],
+}
+
+/// Adds Σ_rows left ⊗ right to `out`: (values of left, slots of right).
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn outer<T: Real, S: Simd<T>>(
+    s: S,
+    (left, left_row, values): (&[T], usize, usize),
+    (right, right_row, slots, stride): (&[T], usize, usize, usize),
+    rows: usize,
+    out: &mut [T],
+) {
+    if rows == 0 {
+        return;
+    }
+    // A constant as left operand (the biases) does not move from value to value.
+    let row = usize::from(left_row > 0);
+    product::<T, S, false>(
+        s,
+        slots,
+        Product {
+            rows: values,
+            units: stride,
+            lhs: Lhs { data: left, row, step: left_row, segment: 0 },
+            rhs: Rhs { data: right, step: right_row, tile: S::LANES, gate: stride },
+            extent: Extent { segments: 1, steps: rows },
+            chains: 1,
+            start: Start::Added,
+            out,
+            strides: Strides { row: slots * stride, tile: S::LANES, gate: stride },
+        },
+    );
+}
+
+/// Adds what `rows` rows of a chunk give to the parameters' gradients. `x`, `h`, `gates` as the forward
+/// pass had them, row for row beside `d_gates`; `d_projected` and `m` from [`backward`].
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+pub fn d_weights<T: Real, S: Simd<T>>(
+    s: S,
+    shape: &Shape,
+    rows: usize,
+    (x, x_row): (&[T], usize),
+    h: &[T],
+    gates: &[T],
+    d_gates: &[T],
+    projected: Option<(&[T], &[T])>,
+    g: &mut WeightGradients<'_, T>,
+) {
+    let (stride, row) = (shape.stride, shape.row());
+    let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
+    let Slots { first, count } = shape.from_input();
+    outer(s, (x, x_row, shape.input), (from_slot(first), row, count, stride), rows, g.input);
+    let Slots { first, count } = shape.from_state();
+    let h = (h, shape.state_stride, shape.state);
+    outer(s, h, (from_slot(first), row, count, stride), rows, g.state);
+    if shape.resets_before() {
+        let reset_h = (gates, row, shape.hidden);
+        outer(s, reset_h, (from_slot(gru::NEW), row, 1, stride), rows, g.new);
+    }
+    if let Some((d_projected, m)) = projected {
+        let m = (m, stride, shape.hidden);
+        outer(s, m, (d_projected, shape.state_stride, 1, shape.state_stride), rows, g.projection);
+    }
+    outer(s, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
+}

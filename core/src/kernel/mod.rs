@@ -1,0 +1,3 @@
+//! Kernels: products and elementwise passes over rows, on any level.
+
+pub mod product;

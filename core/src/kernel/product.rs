@@ -1,0 +1,267 @@
+//! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
+
+use crate::real::Real;
+use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
+
+/// What a product starts from, or is added to.
+#[derive(Clone, Copy)]
+pub enum Start<'a, T> {
+    /// Zero.
+    Zero,
+    /// This row (slots and units as in the output's row), for every row of the output.
+    Row(&'a [T]),
+    /// The values that stand in the output: the sum goes on from them.
+    Out,
+    /// Zero, and the finished sum is added to what stands in the output.
+    Added,
+}
+
+/// Where results go: vector (row, tile, gate) starts at `row * self.row + tile * self.tile + gate * self.gate`.
+#[derive(Clone, Copy)]
+pub struct Strides {
+    /// From a row to the next.
+    pub row: usize,
+    /// From a tile to the next.
+    pub tile: usize,
+    /// From a gate to the next.
+    pub gate: usize,
+}
+
+/// out(r, unit, gate) = start + Σ_k lhs(r, k) · rhs(k, unit, gate), for `GATES` gates at a time.
+pub struct Product<'a, T, const GATES: usize> {
+    /// Rows of `lhs` and of the output.
+    pub rows: usize,
+    /// Units. For a single row it need not be a multiple of the lanes: the last tile is read and written in part.
+    pub units: usize,
+    /// Left operand.
+    pub lhs: Lhs<'a, T>,
+    /// Right operand.
+    pub rhs: Rhs<'a, T>,
+    /// The length of k.
+    pub extent: Extent,
+    /// Runs of k summed apart: see [`chains`].
+    pub chains: usize,
+    /// What the sums start from.
+    pub start: Start<'a, T>,
+    /// The results.
+    pub out: &'a mut [T],
+    /// Where they go.
+    pub strides: Strides,
+}
+
+/// In how many runs to sum k when a row has few accumulators: a multiply-add waits for the one
+/// before it, and about eight independent sums keep the units busy. A function of the sizes alone,
+/// for the order of summation shows in the results.
+#[inline(always)]
+pub fn chains<T: Real>(units: usize, gates: usize) -> usize {
+    match units.div_ceil(T::PAD) * gates {
+        0..=3 => 4,
+        4..=7 => 2,
+        _ => 1,
+    }
+}
+
+/// How many rows of `vectors` accumulators fit the registers, with a value for each row and one vector.
+#[inline(always)]
+const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
+    (S::REGISTERS - 1) / (vectors + 1)
+}
+
+impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
+    /// The product of a single row, inlined: for sizes fixed when compiled.
+    #[inline(always)]
+    pub fn run_one_row<S: Simd<T>>(mut self, s: S) {
+        match self.chains {
+            1 => self.one_row::<S, 1, true>(s),
+            2 => self.one_row::<S, 2, true>(s),
+            _ => self.one_row::<S, 4, true>(s),
+        }
+    }
+
+    #[inline(always)]
+    fn one_row<S: Simd<T>, const CHAINS: usize, const INLINE: bool>(&mut self, s: S) {
+        let whole = self.units / S::LANES;
+        // Registers for the accumulators, one for the row's value and one for a vector.
+        let at_once = ((S::REGISTERS - 2) / (CHAINS * GATES)).clamp(1, 4);
+        let mut tile = 0;
+        while tile < whole {
+            let tiles = at_once.min(whole - tile);
+            match tiles {
+                1 => self.tile::<S, 1, 1, CHAINS, INLINE>(s, 0, tile),
+                2 => self.tile::<S, 1, 2, CHAINS, INLINE>(s, 0, tile),
+                3 => self.tile::<S, 1, 3, CHAINS, INLINE>(s, 0, tile),
+                _ => self.tile::<S, 1, 4, CHAINS, INLINE>(s, 0, tile),
+            }
+            tile += tiles;
+        }
+        if self.units % S::LANES != 0 {
+            self.tile_body::<S, 1, 1, CHAINS, true>(s, 0, whole);
+        }
+    }
+
+    #[inline(always)]
+    fn many_rows<S: Simd<T>, const CHAINS: usize>(&mut self, s: S) {
+        // Only fixed-size cells have partial tiles, and one row; run-time buffers are padded.
+        assert!(self.units % S::LANES == 0, "units of several rows fill whole tiles");
+        let tiles_in_all = self.units / S::LANES;
+        // Gates fill a tile of four vectors; where there are fewer, more tiles go together.
+        let at_once = (4 / GATES).clamp(1, tiles_in_all.max(1));
+        let most = most_rows::<T, S>(CHAINS * GATES * at_once).clamp(1, 8);
+        let blocks = self.rows.div_ceil(most);
+        let (rows, longer) = (self.rows / blocks, self.rows % blocks);
+        let mut tile = 0;
+        while tile < tiles_in_all {
+            let tiles = at_once.min(tiles_in_all - tile);
+            let mut row = 0;
+            for block in 0..blocks {
+                let rows = rows + usize::from(block < longer);
+                self.block::<S, CHAINS>(s, row, rows, tile, tiles);
+                row += rows;
+            }
+            tile += tiles;
+        }
+    }
+
+    #[inline(always)]
+    fn block<S: Simd<T>, const CHAINS: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        rows: usize,
+        tile: usize,
+        tiles: usize,
+    ) {
+        macro_rules! choose {
+            ($(($r:literal, $t:literal)),*) => {
+                match (rows, tiles) {
+                    $(($r, $t) => self.tile::<S, $r, $t, CHAINS, false>(s, row, tile),)*
+                    _ => unreachable!("blocks have at most 8 rows and 4 tiles"),
+                }
+            };
+        }
+        choose!(
+            (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1),
+            (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2), (7, 2), (8, 2),
+            (1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3),
+            (1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4)
+        );
+    }
+
+    /// A whole tile, as a function of its own unless `INLINE`.
+    #[inline(always)]
+    fn tile<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize, const INLINE: bool>(
+        &mut self,
+        s: S,
+        row: usize,
+        tile: usize,
+    ) {
+        // More accumulators than registers are never chosen: spare the compiler.
+        if ROWS > 1 && ROWS > most_rows::<T, S>(TILES * GATES * CHAINS) {
+            return;
+        }
+        if INLINE {
+            self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
+        } else {
+            s.run(WholeTile::<T, ROWS, TILES, GATES, CHAINS> { product: self, row, tile });
+        }
+    }
+
+    #[inline(always)]
+    fn tile_body<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize, const PART: bool>(
+        &mut self,
+        s: S,
+        row: usize,
+        tile: usize,
+    ) {
+        let width = if PART { self.units - tile * S::LANES } else { S::LANES };
+        let read = |from: &[T], at: usize| {
+            if PART { s.load_partial(&from[at..at + width]) } else { s.load(&from[at..]) }
+        };
+        let at = |r: usize, t: usize, g: usize| {
+            (row + r) * self.strides.row + (tile + t) * self.strides.tile + g * self.strides.gate
+        };
+
+        let mut acc: Tile<S::V, ROWS, TILES, GATES> = [[[s.zero(); GATES]; TILES]; ROWS];
+        match self.start {
+            Start::Zero | Start::Added => {}
+            Start::Row(values) => {
+                for t in 0..TILES {
+                    for g in 0..GATES {
+                        let at = (tile + t) * self.strides.tile + g * self.strides.gate;
+                        let v = read(values, at);
+                        for r in 0..ROWS {
+                            acc[r][t][g] = v;
+                        }
+                    }
+                }
+            }
+            Start::Out => {
+                for r in 0..ROWS {
+                    for t in 0..TILES {
+                        for g in 0..GATES {
+                            acc[r][t][g] = read(self.out, at(r, t, g));
+                        }
+                    }
+                }
+            }
+        }
+        let lhs = Lhs { data: &self.lhs.data[row * self.lhs.row..], ..self.lhs };
+        let rhs = Rhs { data: &self.rhs.data[tile * self.rhs.tile..], ..self.rhs };
+        let mut acc = accumulate::<T, S, ROWS, TILES, GATES, CHAINS, PART>(
+            s, acc, lhs, rhs, self.extent, width,
+        );
+        if let Start::Added = self.start {
+            for r in 0..ROWS {
+                for t in 0..TILES {
+                    for g in 0..GATES {
+                        acc[r][t][g] = s.add(read(self.out, at(r, t, g)), acc[r][t][g]);
+                    }
+                }
+            }
+        }
+        for r in 0..ROWS {
+            for t in 0..TILES {
+                for g in 0..GATES {
+                    let to = &mut self.out[at(r, t, g)..];
+                    if PART {
+                        s.store_partial(&mut to[..width], acc[r][t][g]);
+                    } else {
+                        s.store(to, acc[r][t][g]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real, const GATES: usize> Kernel<T> for Product<'_, T, GATES> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(mut self, s: S) {
+        match (self.rows, self.chains) {
+            (0, _) => {}
+            (1, 1) => self.one_row::<S, 1, false>(s),
+            (1, 2) => self.one_row::<S, 2, false>(s),
+            (1, _) => self.one_row::<S, 4, false>(s),
+            (_, 1) => self.many_rows::<S, 1>(s),
+            (_, 2) => self.many_rows::<S, 2>(s),
+            (_, _) => self.many_rows::<S, 4>(s),
+        }
+    }
+}
+
+struct WholeTile<'p, 'a, T, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize> {
+    product: &'p mut Product<'a, T, GATES>,
+    row: usize,
+    tile: usize,
+}
+
+impl<T: Real, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize> Kernel<T>
+    for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.product.tile_body::<S, ROWS, TILES, CHAINS, false>(s, self.row, self.tile);
+    }
+}

@@ -1,0 +1,124 @@
+"""Arguments that do not fit are refused: the message says which, what was expected, what came.
+
+A wrong kind of thing (type, dtype) is a ``TypeError``; a wrong size or value is a ``ValueError``.
+Nothing is cast silently, because a quiet float32 in a float64 check would hide the very error that
+this package exists to find.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+FLOAT_DTYPES = ("float32", "float64")
+
+
+def integer(name: str, value: Any, *, at_least: int) -> int:
+    """An integer no smaller than `at_least`; a bool is not an integer here."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {kind(value)}") from None
+    if number < at_least:
+        raise ValueError(f"{name}: expected an integer >= {at_least}, got {number}")
+    return number
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, and not merely something truthy."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {kind(value)}")
+    return bool(value)
+
+
+def real(name: str, value: Any) -> float:
+    """A finite real number."""
+    number_types = (int, float, np.integer, np.floating)
+    if isinstance(value, bool) or not isinstance(value, number_types):
+        raise TypeError(f"{name}: expected a real number, got {kind(value)}")
+    if not np.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
+
+
+def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
+    """One of the strings in `options`."""
+    expected = f"expected one of {', '.join(map(repr, options))}"
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: {expected}, got {kind(value)}")
+    if value not in options:
+        raise ValueError(f"{name}: {expected}, got {value!r}")
+    return value
+
+
+def float_dtype(value: Any) -> np.dtype[Any]:
+    """The dtype of a network: float32 or float64, by name or as NumPy writes it."""
+    expected = f"dtype: expected one of {', '.join(map(repr, FLOAT_DTYPES))}"
+    dtype: np.dtype[Any]
+    try:
+        # np.dtype(None) is float64, and None here is far more likely a mistake than a wish.
+        if value is None:
+            raise TypeError
+        dtype = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"{expected}, got {value!r}") from None
+    if dtype not in map(np.dtype, FLOAT_DTYPES):
+        raise TypeError(f"{expected}, got {dtype}")
+    return dtype
+
+
+def array(name: str, value: Any, dtype: npt.DTypeLike) -> Array:
+    """`value` as an ndarray of exactly `dtype`, without a copy where it need not be one.
+
+    Takes NumPy arrays of any stride, DLPack objects and buffers. Lists are refused: they have no
+    dtype, so taking them would be a silent cast.
+    """
+    dtype = np.dtype(dtype)
+    found: Array
+    if isinstance(value, np.ndarray):
+        found = np.asarray(value)
+    elif hasattr(value, "__dlpack__"):
+        found = np.from_dlpack(value)
+    else:
+        try:
+            found = np.asarray(memoryview(value))
+        except TypeError:
+            raise TypeError(f"{name}: expected a {dtype} array, got {kind(value)}") from None
+    if found.dtype != dtype:
+        raise TypeError(f"{name}: expected a {dtype} array, got dtype {found.dtype}")
+    return found
+
+
+def shaped(name: str, value: Array, axes: str, shape: tuple[int, ...]) -> Array:
+    """`value`, once its shape is known to be `shape`; `axes` says what the axes mean."""
+    if value.shape != shape:
+        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {value.shape}")
+    return value
+
+
+def lengths(value: Any, steps: int, batch: int) -> Array:
+    """Integers (B,) in [0, T], from an integer array or a sequence of integers."""
+    if isinstance(value, (list, tuple)):
+        value = np.array([integer("lengths", n, at_least=0) for n in value], dtype=np.int64)
+    elif not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
+        value = np.from_dlpack(value)
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"lengths: expected integers of shape (B,), got {kind(value)}")
+    if not np.issubdtype(value.dtype, np.integer):
+        raise TypeError(f"lengths: expected integers, got dtype {value.dtype}")
+    shaped("lengths", value, "(B,)", (batch,))
+    for row, length in enumerate(value):
+        if not 0 <= length <= steps:
+            raise ValueError(f"lengths: expected 0 to T = {steps}, got {length} in row {row}")
+    return value.astype(np.int64)
+
+
+def kind(value: Any) -> str:
+    """How a value of the wrong kind is named in a message."""
+    return "None" if value is None else type(value).__name__

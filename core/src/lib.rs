@@ -14,5 +14,7 @@ pub mod gates;
 pub mod kernel;
 pub mod math;
 pub mod real;
+#[cfg(feature = "alloc")]
+pub mod sequence;
 #[allow(unsafe_code)]
 pub mod simd;

@@ -238,7 +238,8 @@ pub fn input<T: Real, S: Simd<T>, const FIXED: bool>(
 }
 
 /// One step: the gate buffer's rows from b + W_ih x to activated gates, `h` and `c` to the new ones, in
-/// place. `m` is scratch for o ⊙ tanh(c), a row as long as c's, used with projection.
+/// place. `m` is scratch with rows as long as c's: for o ⊙ tanh(c) with projection, for r ⊙ h in the
+/// original GRU.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
@@ -270,13 +271,31 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     );
     let mut run = |half| {
         let h = if shape.projected { &mut *m } else { &mut *h };
-        let work = Activate { shape, math, rows, gates: &mut *gates, h, c: &mut *c, half };
+        let work = Activate { shape, _math: math, rows, gates: &mut *gates, h, c: &mut *c, half };
         if FIXED { work.run(s) } else { s.run(work) }
     };
     if shape.resets_before() {
         run(Half::Gates);
-        new_value::<T, S, FIXED>(s, shape, w, rows, gates);
-        let work = Activate { shape, math, rows, gates, h, c, half: Half::State };
+        let copies = gates.chunks(shape.row()).zip(m.chunks_mut(shape.stride));
+        for (row, m) in copies.take(rows) {
+            m.copy_from_slice(&row[gru::HIDDEN * shape.stride..][..shape.stride]);
+        }
+        product::<T, S, FIXED>(
+            s,
+            1,
+            Product {
+                rows,
+                units: shape.stride,
+                lhs: Lhs { data: m, row: shape.stride, step: 1, segment: 0 },
+                rhs: w.new,
+                extent: Extent { segments: 1, steps: shape.hidden },
+                chains: chains::<T>(shape.hidden, 1),
+                start: Start::Out,
+                out: &mut gates[gru::NEW * shape.stride..],
+                strides: Strides { row: shape.row(), tile: S::LANES, gate: 0 },
+            },
+        );
+        let work = Activate { shape, _math: math, rows, gates, h, c, half: Half::State };
         if FIXED { work.run(s) } else { s.run(work) }
         return;
     }
@@ -300,37 +319,6 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     }
 }
 
-/// The original GRU: adds W_hn (r ⊙ h) to the new value's slot.
-#[inline(always)]
-fn new_value<T: Real, S: Simd<T>, const FIXED: bool>(
-    s: S,
-    shape: &Shape,
-    w: &Weights<'_, T>,
-    rows: usize,
-    gates: &mut [T],
-) {
-    // One row at a time, for the operand and the result lie in the same row of the buffer.
-    for r in 0..rows {
-        let row = &mut gates[r * shape.row()..][..shape.row()];
-        let (reset_h, rest) = row.split_at_mut(gru::RESET * shape.stride);
-        product::<T, S, FIXED>(
-            s,
-            1,
-            Product {
-                rows: 1,
-                units: shape.stride,
-                lhs: Lhs { data: reset_h, row: 0, step: 1, segment: 0 },
-                rhs: w.new,
-                extent: Extent { segments: 1, steps: shape.hidden },
-                chains: chains::<T>(shape.hidden, 1),
-                start: Start::Out,
-                out: &mut rest[(gru::NEW - gru::RESET) * shape.stride..],
-                strides: Strides { row: 0, tile: S::LANES, gate: 0 },
-            },
-        );
-    }
-}
-
 /// Which part of the elementwise work: the original GRU has a product between its two.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Half {
@@ -341,7 +329,7 @@ enum Half {
 /// The elementwise part of [`forward`].
 struct Activate<'a, T, M> {
     shape: &'a Shape,
-    math: M,
+    _math: M,
     rows: usize,
     gates: &'a mut [T],
     h: &'a mut [T],
@@ -353,7 +341,7 @@ impl<T: Real, M: Math> Kernel<T> for Activate<'_, T, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, math: _, rows, gates, h, c, half } = self;
+        let Self { shape, rows, gates, h, c, half, _math: _ } = self;
         let (n, stride, row) = (shape.stride, shape.stride, shape.row());
         let h_row = if shape.projected { shape.stride } else { shape.state_stride };
         for r in 0..rows {
@@ -396,7 +384,7 @@ pub struct Step<'a, T> {
 
 /// The mirror of [`forward`]: `d_h` and `d_c` go from the total derivatives by the new state to those by
 /// the old one, in place; `d_gates` gets the derivatives by the pre-activations. With projection,
-/// `d_projected` gets the total derivative by h, `m` gets o ⊙ tanh(c), and `d_m` is scratch.
+/// what is asked for goes to `projection`. `scratch` has rows as long as c's.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
@@ -409,11 +397,12 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     d_h: &mut [T],
     d_c: &mut [T],
     d_gates: &mut [T],
+    scratch: &mut [T],
     projection: Option<Projection<'_, T>>,
 ) {
     let mut run = |half: Half, d_h: &mut [T], d_gates: &mut [T], m: Option<&mut [T]>| {
         let d_c = &mut *d_c;
-        let work = Differentiate { shape, math, rows, step, d_h, d_c, d_gates, m, half };
+        let work = Differentiate { shape, _math: math, rows, step, d_h, d_c, d_gates, m, half };
         if FIXED { work.run(s) } else { s.run(work) }
     };
     if let Some(p) = projection {
@@ -430,15 +419,38 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
                 extent: Extent { segments: 1, steps: shape.state },
                 chains: chains::<T>(shape.hidden, 1),
                 start: Start::Zero,
-                out: p.d_m,
+                out: scratch,
                 strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
             },
         );
-        run(Half::State, p.d_m, d_gates, Some(p.m));
+        run(Half::State, scratch, d_gates, Some(p.m));
     } else {
         run(Half::State, d_h, d_gates, None);
         if shape.resets_before() {
-            d_reset_state::<T, S, FIXED>(s, shape, w, rows, d_gates);
+            product::<T, S, FIXED>(
+                s,
+                1,
+                Product {
+                    rows,
+                    units: shape.stride,
+                    lhs: Lhs {
+                        data: &d_gates[gru::NEW * shape.stride..],
+                        row: shape.row(),
+                        step: 1,
+                        segment: 0,
+                    },
+                    rhs: w.new,
+                    extent: Extent { segments: 1, steps: shape.hidden },
+                    chains: chains::<T>(shape.hidden, 1),
+                    start: Start::Zero,
+                    out: scratch,
+                    strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
+                },
+            );
+            let copies = d_gates.chunks_mut(shape.row()).zip(scratch.chunks(shape.stride));
+            for (row, d_reset_h) in copies.take(rows) {
+                row[gru::HIDDEN * shape.stride..][..shape.stride].copy_from_slice(d_reset_h);
+            }
             run(Half::Gates, d_h, d_gates, None);
         }
     }
@@ -465,55 +477,18 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     );
 }
 
-/// Buffers a backward step needs where h is projected.
+/// What the gradient of the projection needs of a step.
 pub struct Projection<'a, T> {
     /// Gets the total derivative by h.
     pub d_projected: &'a mut [T],
     /// Gets o ⊙ tanh(c).
     pub m: &'a mut [T],
-    /// Scratch, as `m`.
-    pub d_m: &'a mut [T],
-}
-
-/// The mirror of `new_value`: W_hnᵀ times the derivative by the new value, into the slot `HIDDEN`.
-#[inline(always)]
-fn d_reset_state<T: Real, S: Simd<T>, const FIXED: bool>(
-    s: S,
-    shape: &Shape,
-    w: &Transposed<'_, T>,
-    rows: usize,
-    d_gates: &mut [T],
-) {
-    for r in 0..rows {
-        let row = &mut d_gates[r * shape.row()..][..shape.row()];
-        let (d_reset_h, rest) = row.split_at_mut(gru::RESET * shape.stride);
-        product::<T, S, FIXED>(
-            s,
-            1,
-            Product {
-                rows: 1,
-                units: shape.stride,
-                lhs: Lhs {
-                    data: &rest[(gru::NEW - gru::RESET) * shape.stride..],
-                    row: 0,
-                    step: 1,
-                    segment: 0,
-                },
-                rhs: w.new,
-                extent: Extent { segments: 1, steps: shape.hidden },
-                chains: chains::<T>(shape.hidden, 1),
-                start: Start::Zero,
-                out: d_reset_h,
-                strides: Strides { row: 0, tile: S::LANES, gate: 0 },
-            },
-        );
-    }
 }
 
 /// The elementwise part of [`backward`].
 struct Differentiate<'a, T, M> {
     shape: &'a Shape,
-    math: M,
+    _math: M,
     rows: usize,
     step: Step<'a, T>,
     d_h: &'a mut [T],
@@ -527,7 +502,7 @@ impl<T: Real, M: Math> Kernel<T> for Differentiate<'_, T, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, math: _, rows, step, d_h, d_c, d_gates, mut m, half } = self;
+        let Self { shape, rows, step, d_h, d_c, d_gates, mut m, half, _math: _ } = self;
         let (n, stride, row) = (shape.stride, shape.stride, shape.row());
         let d_h_row = if shape.projected { shape.stride } else { shape.state_stride };
         for r in 0..rows {

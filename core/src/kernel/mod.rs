@@ -1,3 +1,7 @@
-//! Kernels: products and elementwise passes over rows, on any level.
+//! Kernels' building blocks: products over rows, packed weights, aligned memory.
 
+#[cfg(feature = "alloc")]
+pub mod buffer;
+#[cfg(feature = "alloc")]
+pub mod pack;
 pub mod product;

@@ -1,0 +1,150 @@
+//! Weights from PyTorch's layout to panels: per tile of units, per step, the gates' lanes side by
+//! side, padded with zeros to whole tiles.
+
+use super::buffer::Buffer;
+use crate::cell::{Shape, Transposed, Weights};
+use crate::error::Error;
+use crate::gates::{CellKind, Config, Role};
+use crate::real::Real;
+use crate::simd::Rhs;
+
+/// A packed matrix.
+#[derive(Debug, Default)]
+struct Panel<T> {
+    data: Buffer<T>,
+    step: usize,
+    tile: usize,
+    gate: usize,
+}
+
+impl<T: Real> Panel<T> {
+    fn zeros(lanes: usize, steps: usize, units: usize, gates: usize) -> Result<Self, Error> {
+        let what = "packed weights";
+        let (step, tile) = (gates * lanes, steps * gates * lanes);
+        let data = Buffer::zeros(super::buffer::size(&[steps, units, gates], what)?, what)?;
+        Ok(Panel { data, step, tile, gate: lanes })
+    }
+
+    fn view(&self) -> Rhs<'_, T> {
+        Rhs { data: &self.data, step: self.step, tile: self.tile, gate: self.gate }
+    }
+
+    /// Fills in: the value of unit `u`, step `k` and the `g`-th gate is `w(g, u, k)`.
+    fn fill(&mut self, lanes: usize, units: usize, gates: usize, w: impl Fn(usize, usize, usize) -> T) {
+        let (steps, gates_) = (self.tile / self.step.max(1), gates);
+        for u in 0..units {
+            let (tile, lane) = (u / lanes, u % lanes);
+            for g in 0..gates_ {
+                let at = tile * self.tile + g * self.gate + lane;
+                for k in 0..steps {
+                    self.data[at + k * self.step] = w(g, u, k);
+                }
+            }
+        }
+    }
+}
+
+/// One layer's weights in one direction, as the kernels of a level with `lanes` lanes read them.
+#[derive(Debug, Default)]
+pub struct Packed<T> {
+    input: Panel<T>,
+    state: Panel<T>,
+    new: Panel<T>,
+    projection: Panel<T>,
+    bias: Buffer<T>,
+    input_t: Panel<T>,
+    state_t: Panel<T>,
+    new_t: Panel<T>,
+    projection_t: Panel<T>,
+}
+
+/// Panels of `gates` (in PyTorch's numbering) of a matrix with `hidden` rows a gate and `columns` columns:
+/// forward, lanes = units, and transposed, lanes = columns.
+fn both<T: Real>(
+    w: &[T],
+    lanes: usize,
+    hidden: usize,
+    columns: usize,
+    gates: &[usize],
+) -> Result<(Panel<T>, Panel<T>), Error> {
+    let n = gates.len();
+    let at = |g: usize, u: usize, k: usize| w[(gates[g] * hidden + u) * columns + k];
+    let mut forward = Panel::zeros(lanes, columns, hidden.next_multiple_of(T::PAD), n)?;
+    forward.fill(lanes, hidden, n, at);
+    let mut transposed = Panel::zeros(lanes, n * hidden, columns.next_multiple_of(T::PAD), 1)?;
+    transposed.fill(lanes, columns, 1, |_, column, k| at(k / hidden, k % hidden, column));
+    Ok((forward, transposed))
+}
+
+impl<T: Real> Packed<T> {
+    /// Packs `parameters`, those of one layer and direction, in [`Config::layer_parameters`]' order.
+    pub fn new(config: &Config, shape: &Shape, parameters: &[T], lanes: usize) -> Result<Self, Error> {
+        let mut packed = Packed { bias: Buffer::zeros(shape.row(), "biases")?, ..Default::default() };
+        let mut rest = parameters;
+        let hidden = shape.hidden;
+        // Sizes are those of any layer with this input; which layer it is does not matter here.
+        let layer = usize::from(shape.input != config.input_size);
+        for parameter in config.layer_parameters(layer, false) {
+            let w;
+            (w, rest) = rest.split_at(parameter.len());
+            let columns = parameter.columns;
+            match parameter.role {
+                Role::WeightIh => {
+                    (packed.input, packed.input_t) = both(w, lanes, hidden, columns, shape.input_gates())?;
+                }
+                Role::WeightHh => {
+                    (packed.state, packed.state_t) = both(w, lanes, hidden, columns, shape.state_gates())?;
+                    if shape.resets_before() {
+                        (packed.new, packed.new_t) = both(w, lanes, hidden, columns, &[2])?;
+                    }
+                }
+                Role::WeightHr => {
+                    (packed.projection, packed.projection_t) = both(w, lanes, parameter.rows, hidden, &[0])?;
+                }
+                Role::BiasIh | Role::BiasHh => {
+                    for (gate, b) in w.chunks(hidden).enumerate() {
+                        let slot = bias_slot(shape, parameter.role, gate);
+                        for (sum, &b) in packed.bias[slot * shape.stride..].iter_mut().zip(b) {
+                            *sum += b;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(packed)
+    }
+
+    /// What a forward step reads.
+    #[must_use]
+    pub fn weights(&self) -> Weights<'_, T> {
+        Weights {
+            input: self.input.view(),
+            state: self.state.view(),
+            new: self.new.view(),
+            projection: self.projection.view(),
+            bias: &self.bias,
+        }
+    }
+
+    /// What a backward step reads.
+    #[must_use]
+    pub fn transposed(&self) -> Transposed<'_, T> {
+        Transposed {
+            input: self.input_t.view(),
+            state: self.state_t.view(),
+            new: self.new_t.view(),
+            projection: self.projection_t.view(),
+        }
+    }
+}
+
+/// The slot of the gate buffer to which a bias of PyTorch's gate `gate` belongs.
+#[must_use]
+pub fn bias_slot(shape: &Shape, role: Role, gate: usize) -> usize {
+    match (shape.kind, role) {
+        // b_hn stands inside the reset gate's product.
+        (CellKind::Gru { reset_after: true }, Role::BiasHh) => (gate + 1) % 3,
+        (CellKind::Gru { .. }, _) => gate + 1,
+        _ => gate,
+    }
+}

@@ -1,0 +1,367 @@
+//! Time: a layer in one direction, run over a window of steps and back.
+//!
+//! Rows are *packed*: the rows of the batch stand in order of falling length, so that those still
+//! running at step t are the first `count(t)`, and their buffers hold just these, step after step, as
+//! in a packed sequence. Nothing is computed for padding, and every product over many steps
+//! (the input's part, the gradients of inputs and weights) runs over dense rows.
+//!
+//! The state of every row is kept in place while time goes on; a row that has ended keeps its
+//! state, which is thus the final one, and a row that the reverse direction has not
+//! reached still holds the initial one. Going back, the same holds for the derivatives.
+
+use crate::cell::{
+    self, Projection, Shape, Step, Transposed, WeightGradients, Weights, d_input, d_weights, input,
+};
+use crate::math::Math;
+use crate::real::Real;
+use crate::simd::{Kernel, Simd};
+use core::ops::Range;
+
+/// How rows are packed: rows of step t are `offsets[t]..offsets[t + 1]`, never more than at t − 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// One more than there are steps.
+    pub offsets: &'a [usize],
+}
+
+impl Rows<'_> {
+    /// Steps T.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.offsets.len() - 1
+    }
+    /// Rows running at step t; none outside the sequence.
+    #[must_use]
+    pub fn count(&self, t: usize) -> usize {
+        if t < self.steps() { self.offsets[t + 1] - self.offsets[t] } else { 0 }
+    }
+    /// The packed rows of these steps.
+    #[must_use]
+    pub fn range(&self, steps: &Range<usize>) -> Range<usize> {
+        self.offsets[steps.start]..self.offsets[steps.end]
+    }
+}
+
+/// One layer in one direction over one sequence: what forward and backward both need.
+#[derive(Clone, Copy)]
+pub struct Pass<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Packing.
+    pub rows: Rows<'a>,
+    /// Whether time runs from the end.
+    pub reverse: bool,
+    /// For each packed row, whether an episode begins there: the state is zero before it.
+    pub resets: Option<&'a [bool]>,
+    /// The input's packed rows, `x_row` apart.
+    pub x: &'a [T],
+    /// From one row of x to the next.
+    pub x_row: usize,
+}
+
+impl<T: Real> Pass<'_, T> {
+    /// Whether the state entering step t of row b is cut to zero. Both directions are cut between the same steps.
+    fn is_cut(&self, t: usize, b: usize) -> bool {
+        let t = if self.reverse { t + 1 } else { t };
+        self.resets.is_some_and(|resets| b < self.rows.count(t) && resets[self.rows.offsets[t] + b])
+    }
+
+    /// Whether row b goes no further after step t.
+    fn is_last(&self, t: usize, b: usize) -> bool {
+        if self.reverse { t == 0 } else { b >= self.rows.count(t + 1) }
+    }
+
+    /// The steps of `window` in the order in which time runs, or against it.
+    fn steps(&self, window: &Range<usize>, back: bool) -> impl Iterator<Item = usize> + use<T> {
+        let (window, descending) = (window.clone(), self.reverse != back);
+        window.clone().map(move |t| if descending { window.end - 1 - (t - window.start) } else { t })
+    }
+
+    /// Zeroes the rows of a state that are cut before step t.
+    fn cut(&self, t: usize, n: usize, state: &mut [T], stride: usize) {
+        if self.resets.is_some() && !state.is_empty() {
+            for b in (0..n).filter(|&b| self.is_cut(t, b)) {
+                state[b * stride..(b + 1) * stride].fill(T::ZERO);
+            }
+        }
+    }
+}
+
+/// What a tape keeps of the steps of a window, packed rows from the window's first on.
+pub struct TapeMut<'a, T> {
+    /// Activated gates.
+    pub gates: &'a mut [T],
+    /// h entering each step; empty if not kept.
+    pub h: &'a mut [T],
+    /// c entering each step; empty if not kept.
+    pub c: &'a mut [T],
+}
+
+/// Reads what [`TapeMut`] wrote.
+#[derive(Clone, Copy)]
+pub struct TapeRef<'a, T> {
+    /// Activated gates.
+    pub gates: &'a [T],
+    /// h entering each step.
+    pub h: &'a [T],
+    /// c entering each step.
+    pub c: &'a [T],
+}
+
+/// States of all rows of the batch, carried along.
+pub struct Carry<'a, T> {
+    /// h.
+    pub h: &'a mut [T],
+    /// c; empty where the cell has none.
+    pub c: &'a mut [T],
+    /// Scratch, rows as c's.
+    pub m: &'a mut [T],
+}
+
+/// Runs the steps of a window forward.
+pub struct Forward<'a, T, M> {
+    /// The layer, the sequence.
+    pub pass: Pass<'a, T>,
+    /// Packed weights.
+    pub weights: Weights<'a, T>,
+    /// Which activations.
+    pub math: M,
+    /// The steps.
+    pub window: Range<usize>,
+    /// What to keep.
+    pub tape: TapeMut<'a, T>,
+    /// Gets h after each step: all packed rows of the sequence, the first value at `.2` of a row, rows `.1` apart.
+    pub y: (&'a mut [T], usize, usize),
+    /// In: the state before the window; out: after it.
+    pub carry: Carry<'a, T>,
+}
+
+impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { pass, weights, math, window, tape, y: (y, y_row, y_first), carry } = self;
+        let shape = pass.shape;
+        let rows = pass.rows.range(&window);
+        let (first_row, row) = (rows.start, shape.row());
+        let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
+        input::<T, S, false>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
+        for t in pass.steps(&window, false) {
+            let n = pass.rows.count(t);
+            let at = pass.rows.offsets[t] - first_row;
+            pass.cut(t, n, carry.h, shape.state_stride);
+            pass.cut(t, n, carry.c, shape.stride);
+            keep(tape.h, carry.h, at, n, shape.state_stride);
+            keep(tape.c, carry.c, at, n, shape.stride);
+            let gates = &mut tape.gates[at * row..][..n * row];
+            cell::forward::<T, S, M, false>(
+                s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
+            );
+            for b in 0..n {
+                let to = (pass.rows.offsets[t] + b) * y_row + y_first;
+                y[to..to + shape.state].copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn keep<T: Copy>(tape: &mut [T], state: &[T], at: usize, n: usize, stride: usize) {
+    if !tape.is_empty() && !state.is_empty() {
+        tape[at * stride..][..n * stride].copy_from_slice(&state[..n * stride]);
+    }
+}
+
+/// Derivatives by the state, carried back.
+pub struct CarryBack<'a, T> {
+    /// By h, all rows. With truncation, `lags` + 1 of these one after another.
+    pub d_h: &'a mut [T],
+    /// By c.
+    pub d_c: &'a mut [T],
+}
+
+/// Truncation at K lags: the derivative of each step's loss is carried apart from the others'.
+#[derive(Clone, Copy)]
+pub struct Truncation<'a, T> {
+    /// K.
+    pub lags: usize,
+    /// Rows of the batch.
+    pub batch: usize,
+    /// Derivative by the final h, all rows; it enters at each row's last step.
+    pub d_final_h: &'a [T],
+    /// By the final c.
+    pub d_final_c: &'a [T],
+}
+
+/// Scratch of a backward pass: rows for a chunk, or for a step.
+pub struct Scratch<'a, T> {
+    /// Chunk: derivatives by the pre-activations.
+    pub d_gates: &'a mut [T],
+    /// Chunk: total derivative by h; used with projection.
+    pub d_projected: &'a mut [T],
+    /// Chunk: o ⊙ tanh(c); used with projection.
+    pub m: &'a mut [T],
+    /// Step: rows as c's.
+    pub step: &'a mut [T],
+    /// Step: rows as `d_gates` and then as `d_projected`; used with truncation.
+    pub lag: &'a mut [T],
+}
+
+/// Runs the steps of a chunk back: the mirror of [`Forward`].
+pub struct Backward<'a, T, M> {
+    /// The layer, the sequence.
+    pub pass: Pass<'a, T>,
+    /// Packed transposed weights.
+    pub weights: Transposed<'a, T>,
+    /// Which activations.
+    pub math: M,
+    /// The steps.
+    pub window: Range<usize>,
+    /// What the forward pass kept of them.
+    pub tape: TapeRef<'a, T>,
+    /// Derivative of the loss by h after each step, as `y` of the forward pass.
+    pub d_y: (&'a [T], usize, usize),
+    /// In: the derivative by the state after the chunk; out: by that before it.
+    pub carry: CarryBack<'a, T>,
+    /// How to truncate, if so.
+    pub truncation: Option<Truncation<'a, T>>,
+    /// Scratch.
+    pub scratch: Scratch<'a, T>,
+    /// Gets the derivative by x, all packed rows; if not asked for, empty.
+    pub d_x: &'a mut [T],
+    /// Whether `d_x` holds the other direction's part already.
+    pub add_d_x: bool,
+    /// Parameters' gradients, added to.
+    pub gradients: WeightGradients<'a, T>,
+}
+
+impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(mut self, s: S) {
+        let pass = self.pass;
+        let shape = pass.shape;
+        let rows = pass.rows.range(&self.window);
+        for t in pass.steps(&self.window, true) {
+            if self.truncation.is_some() {
+                self.truncated_step(s, t, rows.start);
+            } else {
+                self.step(s, t, rows.start);
+            }
+        }
+        let n = rows.len();
+        if !self.d_x.is_empty() {
+            let d_x = &mut self.d_x[rows.start * shape.input_stride..];
+            d_input::<T, S, false>(s, shape, &self.weights, n, self.scratch.d_gates, d_x, self.add_d_x);
+        }
+        let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
+        let projected = shape.projected.then_some((&*self.scratch.d_projected, &*self.scratch.m));
+        d_weights(
+            s, shape, n, (x, pass.x_row), self.tape.h, self.tape.gates, self.scratch.d_gates, projected,
+            &mut self.gradients,
+        );
+    }
+}
+
+impl<T: Real, M: Math> Backward<'_, T, M> {
+    #[inline(always)]
+    fn step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let n = pass.rows.count(t);
+        let at = pass.rows.offsets[t] - first_row;
+        let (d_h, d_c) = (&mut *self.carry.d_h, &mut *self.carry.d_c);
+        add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+        let scratch = &mut self.scratch;
+        let d_gates = &mut scratch.d_gates[at * shape.row()..][..n * shape.row()];
+        let projection = shape.projected.then(|| Projection {
+            d_projected: &mut scratch.d_projected[at * shape.state_stride..],
+            m: &mut scratch.m[at * shape.stride..],
+        });
+        let step = step_at(self.tape, shape, at);
+        cell::backward::<T, S, M, false>(
+            s, self.math, shape, &self.weights, n, step, d_h, d_c, d_gates, scratch.step, projection,
+        );
+        pass.cut(t, n, d_h, shape.state_stride);
+        pass.cut(t, n, d_c, shape.stride);
+    }
+
+    /// A step with the losses' derivatives apart: the loss of processing step p is carried in slot
+    /// p mod (K + 1), from which it is dropped after K more steps back. A step's derivatives by the
+    /// pre-activations are the sum over the slots.
+    #[inline(always)]
+    fn truncated_step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
+        let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else { return };
+        let (pass, shape) = (self.pass, self.pass.shape);
+        let n = pass.rows.count(t);
+        let at = pass.rows.offsets[t] - first_row;
+        let row = shape.row();
+        let step = step_at(self.tape, shape, at);
+        let scratch = &mut self.scratch;
+        let p = if pass.reverse { pass.rows.steps() - 1 - t } else { t };
+        for lag in 0..=lags.min(pass.rows.steps() - 1 - p) {
+            let slot = (p + lag) % (lags + 1);
+            let d_h = &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
+            let c_len = if self.carry.d_c.is_empty() { 0 } else { shape.stride };
+            let d_c = &mut self.carry.d_c[slot * batch * c_len..][..n * c_len];
+            if lag == 0 {
+                for b in 0..n {
+                    let last = pass.is_last(t, b);
+                    enter(d_h, d_final_h, b, shape.state_stride, last);
+                    enter(d_c, d_final_c, b, c_len, last);
+                }
+                add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+            }
+            let (lag_gates, lag_projected) = scratch.lag.split_at_mut(batch * row);
+            let projection = shape.projected.then(|| Projection {
+                d_projected: lag_projected,
+                m: &mut scratch.m[at * shape.stride..],
+            });
+            cell::backward::<T, S, M, false>(
+                s, self.math, shape, &self.weights, n, step, d_h, d_c, lag_gates, scratch.step, projection,
+            );
+            sum(&mut scratch.d_gates[at * row..][..n * row], lag_gates, lag == 0);
+            if shape.projected {
+                let values = n * shape.state_stride;
+                let d_projected = &mut scratch.d_projected[at * shape.state_stride..][..values];
+                sum(d_projected, lag_projected, lag == 0);
+            }
+            pass.cut(t, n, d_h, shape.state_stride);
+            pass.cut(t, n, d_c, shape.stride);
+        }
+    }
+}
+
+#[inline(always)]
+fn step_at<'a, T>(tape: TapeRef<'a, T>, shape: &Shape, at: usize) -> Step<'a, T> {
+    let c = if tape.c.is_empty() { tape.c } else { &tape.c[at * shape.stride..] };
+    Step { gates: &tape.gates[at * shape.row()..], h: &tape.h[at * shape.state_stride..], c }
+}
+
+#[inline(always)]
+fn add_d_y<T: Real>(d_h: &mut [T], shape: &Shape, d_y: (&[T], usize, usize), first: usize, n: usize) {
+    let (d_y, d_y_row, d_y_first) = d_y;
+    for b in 0..n {
+        let from = &d_y[(first + b) * d_y_row + d_y_first..][..shape.state];
+        for (d, &y) in d_h[b * shape.state_stride..].iter_mut().zip(from) {
+            *d += y;
+        }
+    }
+}
+
+/// A new loss enters its slot: nothing but, at the row's last step, the derivative by the final state.
+#[inline(always)]
+fn enter<T: Real>(slot: &mut [T], d_final: &[T], b: usize, stride: usize, last: bool) {
+    let range = b * stride..(b + 1) * stride;
+    if last {
+        slot[range.clone()].copy_from_slice(&d_final[range]);
+    } else {
+        slot[range].fill(T::ZERO);
+    }
+}
+
+#[inline(always)]
+fn sum<T: Real>(to: &mut [T], from: &[T], first: bool) {
+    for (to, &from) in to.iter_mut().zip(from) {
+        *to = if first { from } else { *to + from };
+    }
+}

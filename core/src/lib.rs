@@ -12,5 +12,7 @@ pub mod error;
 pub mod gates;
 pub mod math;
 pub mod real;
+#[cfg(feature = "alloc")]
+pub mod reference;
 #[allow(unsafe_code)]
 pub mod simd;

@@ -7,14 +7,22 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "alloc")]
+pub mod batch;
 pub mod cell;
 pub mod dim;
 pub mod error;
 pub mod gates;
 pub mod kernel;
 pub mod math;
+#[cfg(feature = "alloc")]
+pub mod network;
 pub mod real;
+#[cfg(feature = "alloc")]
+pub mod reference;
 #[cfg(feature = "alloc")]
 pub mod sequence;
 #[allow(unsafe_code)]
 pub mod simd;
+#[cfg(feature = "alloc")]
+pub mod tape;

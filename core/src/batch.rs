@@ -1,0 +1,147 @@
+//! Work shared among threads: the only file that knows of rayon.
+//!
+//! What is shared is cut the same way whatever the number of threads, so that results do not depend on it.
+
+use crate::error::Error;
+use alloc::vec::Vec;
+
+/// Asked now and then during long work, on any of the threads that work: whether to stop.
+pub type Interrupt<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
+
+/// Multiply-adds below which starting threads costs more than it saves.
+const WORTH_SHARING: usize = 2_000_000;
+
+/// Does `task(i)` for every i below `count`, in parallel where `work` (multiply-adds in all) is worth it,
+/// and gives the results in order, or the first error.
+pub fn run<R: Send>(
+    count: usize,
+    work: usize,
+    task: impl Fn(usize) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
+    #[cfg(feature = "rayon")]
+    if count > 1 && work >= WORTH_SHARING && threads::get() > 1 {
+        return threads::run(count, &task);
+    }
+    let _ = work;
+    (0..count).map(task).collect()
+}
+
+/// Calls `fill(i, piece)` for every piece of `len` numbers of `out`, in parallel where there are enough.
+pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+    #[cfg(feature = "rayon")]
+    if len > 0 && out.len() >= WORTH_SHARING / 8 && threads::get() > 1 {
+        let at_once = out.len().div_ceil(len).div_ceil(4 * threads::get());
+        let parts: Vec<_> = out.chunks_mut(len * at_once).map(|p| std::sync::Mutex::new(Some(p))).collect();
+        let part = |i: usize| {
+            let part = parts[i].lock().ok().and_then(|mut p| p.take()).unwrap_or_default();
+            for (j, piece) in part.chunks_mut(len).enumerate() {
+                fill(i * at_once + j, piece);
+            }
+            Ok(())
+        };
+        // The tasks return no errors.
+        let _ = threads::run(parts.len(), &part);
+        return;
+    }
+    for (i, piece) in out.chunks_mut(len.max(1)).enumerate() {
+        fill(i, piece);
+    }
+}
+
+#[cfg(feature = "rayon")]
+pub use threads::{get as num_threads, set as set_num_threads};
+
+#[cfg(feature = "rayon")]
+mod threads {
+    use super::{Error, Vec};
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    /// A pool of its own, so that a host's rayon is not touched, and the process it was made in: after a
+    /// fork the child has none of the threads and makes a new one.
+    struct Pool {
+        process: u32,
+        threads: usize,
+        pool: Arc<rayon::ThreadPool>,
+    }
+    static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+    /// How many threads work on a batch, the calling one included.
+    #[must_use]
+    pub fn get() -> usize {
+        match THREADS.load(Ordering::Relaxed) {
+            0 => {
+                let named = std::env::var("UNROLLED_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+                let all = || std::thread::available_parallelism().map_or(1, usize::from);
+                let n = named.filter(|&n| n > 0).unwrap_or_else(all);
+                THREADS.store(n, Ordering::Relaxed);
+                n
+            }
+            n => n,
+        }
+    }
+
+    /// Sets how many threads work on a batch from now on; 0 goes back to the default: the environment
+    /// variable `UNROLLED_NUM_THREADS`, or as many as the machine has. Results do not depend on it.
+    pub fn set(n: usize) {
+        THREADS.store(n, Ordering::Relaxed);
+    }
+
+    /// The pool: the threads beside the calling one. None where they cannot be started.
+    fn pool() -> Option<Arc<rayon::ThreadPool>> {
+        let (process, threads) = (std::process::id(), get());
+        let mut guard = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(p) = guard.as_ref()
+            && p.process == process
+            && p.threads == threads
+        {
+            return Some(p.pool.clone());
+        }
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads - 1)
+            .thread_name(|i| std::format!("unrolled-{}", i + 1))
+            .build();
+        let pool = Arc::new(built.ok()?);
+        let old = guard.replace(Pool { process, threads, pool: pool.clone() });
+        if let Some(old) = old
+            && old.process != process
+        {
+            // Its threads live in the parent only: waiting for them here would never end.
+            core::mem::forget(old);
+        }
+        Some(pool)
+    }
+
+    /// The calling thread and the pool's take the tasks one by one.
+    pub fn run<R: Send>(
+        count: usize,
+        task: &(impl Fn(usize) -> Result<R, Error> + Sync),
+    ) -> Result<Vec<R>, Error> {
+        let Some(pool) = pool() else { return (0..count).map(task).collect() };
+        let next = AtomicUsize::new(0);
+        let results = Mutex::new(Vec::new());
+        let work = || {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                if i >= count {
+                    break;
+                }
+                let result = task(i);
+                if result.is_err() {
+                    next.store(count, Ordering::Relaxed);
+                }
+                results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+            }
+        };
+        pool.in_place_scope(|scope| {
+            for _ in 1..get().min(count) {
+                scope.spawn(|_| work());
+            }
+            work();
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|&(i, _)| i);
+        results.into_iter().map(|(_, result)| result).collect()
+    }
+}

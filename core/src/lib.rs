@@ -18,10 +18,13 @@ pub mod math;
 #[cfg(feature = "alloc")]
 pub mod network;
 pub mod real;
+
 #[cfg(feature = "alloc")]
 pub mod reference;
 #[cfg(feature = "alloc")]
 pub mod sequence;
+#[cfg(feature = "alloc")]
+mod shard;
 #[allow(unsafe_code)]
 pub mod simd;
 #[cfg(feature = "alloc")]

@@ -130,7 +130,8 @@ pub struct Forward<'a, T, M> {
     pub window: Range<usize>,
     /// What to keep.
     pub tape: TapeMut<'a, T>,
-    /// Gets h after each step: all packed rows of the sequence, the first value at `.2` of a row, rows `.1` apart.
+    /// Gets h after each step, unless empty: all packed rows of the sequence, the first value at `.2` of a row, rows
+    /// `.1` apart.
     pub y: (&'a mut [T], usize, usize),
     /// In: the state before the window; out: after it.
     pub carry: Carry<'a, T>,
@@ -157,7 +158,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             cell::forward::<T, S, M, false>(
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
-            for b in 0..n {
+            for b in 0..if y.is_empty() { 0 } else { n } {
                 let to = (pass.rows.offsets[t] + b) * y_row + y_first;
                 y[to..to + shape.state].copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
             }

@@ -78,12 +78,16 @@ fn both<T: Real>(
 
 impl<T: Real> Packed<T> {
     /// Packs `parameters`, those of one layer and direction, in [`Config::layer_parameters`]' order.
-    pub fn new(config: &Config, shape: &Shape, parameters: &[T], lanes: usize) -> Result<Self, Error> {
+    pub fn new(
+        config: &Config,
+        layer: usize,
+        shape: &Shape,
+        parameters: &[T],
+        lanes: usize,
+    ) -> Result<Self, Error> {
         let mut packed = Packed { bias: Buffer::zeros(shape.row(), "biases")?, ..Default::default() };
         let mut rest = parameters;
         let hidden = shape.hidden;
-        // Sizes are those of any layer with this input; which layer it is does not matter here.
-        let layer = usize::from(shape.input != config.input_size);
         for parameter in config.layer_parameters(layer, false) {
             let w;
             (w, rest) = rest.split_at(parameter.len());

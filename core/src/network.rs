@@ -1,0 +1,440 @@
+//! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
+
+use crate::batch::{self, Interrupt};
+use crate::cell::Shape;
+use crate::error::Error;
+use crate::gates::Config;
+use crate::kernel::buffer::size;
+use crate::kernel::pack::Packed;
+use crate::real::Real;
+use crate::simd::{Element, Level};
+use crate::tape::{Shard, ShardTrace, State, Tape};
+use alloc::vec::Vec;
+
+/// Values by time, row and feature: those of (t, b) start at `data[t * time + b * batch]`.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a, T> {
+    /// The values.
+    pub data: &'a [T],
+    /// From a step to the next.
+    pub time: usize,
+    /// From a row to the next.
+    pub batch: usize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// A contiguous (T, B, `features`) array.
+    #[must_use]
+    pub fn time_major(data: &'a [T], batch: usize, features: usize) -> Self {
+        View { data, time: batch * features, batch: features }
+    }
+
+    pub(crate) fn at(&self, t: usize, b: usize, features: usize) -> &'a [T] {
+        &self.data[t * self.time + b * self.batch..][..features]
+    }
+
+    fn check(
+        &self,
+        argument: &'static str,
+        steps: usize,
+        batch: usize,
+        features: usize,
+    ) -> Result<(), Error> {
+        if steps == 0 || batch == 0 {
+            return Ok(());
+        }
+        let end = (steps - 1)
+            .checked_mul(self.time)
+            .zip((batch - 1).checked_mul(self.batch))
+            .and_then(|(t, b)| t.checked_add(b)?.checked_add(features))
+            .ok_or(Error::TooLarge { what: argument })?;
+        if end > self.data.len() {
+            return Err(Error::Length { argument, expected: end, got: self.data.len() });
+        }
+        Ok(())
+    }
+}
+
+/// What a net is run on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a, T> {
+    /// x, (T, B, input size).
+    pub x: View<'a, T>,
+    /// T.
+    pub steps: usize,
+    /// B.
+    pub batch: usize,
+    /// Initial h, (layers · directions, B, state size); zeros if absent.
+    pub h: Option<&'a [T]>,
+    /// Initial c, (layers · directions, B, H); zeros if absent.
+    pub c: Option<&'a [T]>,
+    /// Steps of each row; T if absent. x is not read past them.
+    pub lengths: Option<&'a [usize]>,
+    /// Whether an episode begins at (t, b), where the state is zero.
+    pub resets: Option<View<'a, bool>>,
+}
+
+/// What a net gives.
+#[derive(Clone, Debug)]
+pub struct Output<T> {
+    /// (T, B, directions · state size); zero past a row's length.
+    pub y: Vec<T>,
+    /// Final h, (layers · directions, B, state size).
+    pub h: Vec<T>,
+    /// Final c, (layers · directions, B, H); empty unless an LSTM.
+    pub c: Vec<T>,
+}
+
+/// How to record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Recording {
+    /// Store the state every so many steps (rounded up to whole chunks) and compute the rest again
+    /// when going back: less memory, the same gradients to the last bit. `Some(0)` chooses about √T.
+    pub checkpoint: Option<usize>,
+    /// Seed and probability of dropout between layers.
+    pub dropout: Option<(u64, f64)>,
+}
+
+/// Derivatives of the loss by what a net gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Losses<'a, T> {
+    /// By y.
+    pub y: View<'a, T>,
+    /// By the final h; zeros if absent.
+    pub h: Option<&'a [T]>,
+    /// By the final c; zeros if absent.
+    pub c: Option<&'a [T]>,
+}
+
+/// Gradients of everything.
+#[derive(Clone, Debug)]
+pub struct Gradients<T> {
+    /// By the parameters, flat, in [`Config::parameters`]' order.
+    pub parameters: Vec<T>,
+    /// By x, (T, B, input size).
+    pub x: Vec<T>,
+    /// By the initial h.
+    pub h: Vec<T>,
+    /// By the initial c; empty unless an LSTM.
+    pub c: Vec<T>,
+}
+
+/// A recurrent net: its parameters, and the same packed for one level's kernels.
+#[derive(Debug)]
+pub struct Network<T: Element> {
+    config: Config,
+    level: Level,
+    parameters: Vec<T>,
+    pub(crate) packed: Vec<Packed<T>>,
+    version: u64,
+}
+
+impl<T: Element> Network<T> {
+    /// A net with all parameters zero, for the kernels of `level`.
+    ///
+    /// # Errors
+    /// `Invalid` or `TooLarge` where no such net can be.
+    pub fn new(config: Config, level: Level) -> Result<Self, Error> {
+        let invalid = |argument, expected| Err(Error::Invalid { argument, expected });
+        if config.input_size == 0 || config.hidden_size == 0 || config.num_layers == 0 {
+            return invalid("input_size, hidden_size, num_layers", "at least 1");
+        }
+        if config.proj_size > 0 && !config.kind.has_cell_state() {
+            return invalid("proj_size", "0, except for an LSTM");
+        }
+        if config.proj_size >= config.hidden_size {
+            return invalid("proj_size", "less than hidden_size");
+        }
+        let what = "parameters";
+        let largest = config.layer_input_size(1).max(config.layer_input_size(0));
+        let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
+        size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
+        let n = config.num_parameters();
+        let mut parameters = Vec::new();
+        parameters.try_reserve_exact(n).map_err(|_| Error::TooLarge { what })?;
+        parameters.resize(n, T::ZERO);
+        let mut this = Network { config, level, parameters, packed: Vec::new(), version: 0 };
+        this.pack()?;
+        Ok(this)
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The level whose kernels it runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The parameters, flat, in [`Config::parameters`]' order.
+    #[must_use]
+    pub fn parameters(&self) -> &[T] {
+        &self.parameters
+    }
+
+    /// Changes the parameters by `update`, and packs them anew. Tapes recorded before are of no more use.
+    ///
+    /// # Errors
+    /// What `update` returns; the parameters are then as it left them.
+    pub fn update<E: From<Error>>(
+        &mut self,
+        update: impl FnOnce(&mut [T]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.version += 1;
+        let result = update(&mut self.parameters);
+        self.pack()?;
+        result
+    }
+
+    /// Goes over to the kernels of another level.
+    ///
+    /// # Errors
+    /// `TooLarge` if there is no memory.
+    pub fn set_level(&mut self, level: Level) -> Result<(), Error> {
+        self.level = level;
+        self.pack()
+    }
+
+    fn pack(&mut self) -> Result<(), Error> {
+        let lanes = self.level.lanes::<T>();
+        let mut rest = &self.parameters[..];
+        let mut packed = Vec::new();
+        for layer in 0..self.config.num_layers {
+            for direction in 0..self.config.num_directions() {
+                let parameters = self.config.layer_parameters(layer, direction == 1);
+                let own;
+                (own, rest) = rest.split_at(parameters.map(|p| p.len()).sum());
+                packed.push(Packed::new(&self.config, layer, &self.shape(layer), own, lanes)?);
+            }
+        }
+        self.packed = packed;
+        Ok(())
+    }
+
+    /// The sizes and the layout of one layer.
+    #[must_use]
+    pub fn shape(&self, layer: usize) -> Shape {
+        let c = &self.config;
+        let input = c.layer_input_size(layer);
+        Shape {
+            kind: c.kind,
+            input,
+            hidden: c.hidden_size,
+            state: c.state_size(),
+            projected: c.proj_size > 0,
+            stride: c.hidden_size.next_multiple_of(T::PAD),
+            state_stride: c.state_size().next_multiple_of(T::PAD),
+            input_stride: input.next_multiple_of(T::PAD),
+        }
+    }
+
+    fn work(&self, steps: usize, batch: usize) -> usize {
+        steps.saturating_mul(batch).saturating_mul(self.parameters.len())
+    }
+
+    fn check(&self, input: &Input<'_, T>) -> Result<(), Error> {
+        let c = &self.config;
+        input.x.check("x", input.steps, input.batch, c.input_size)?;
+        if let Some(resets) = &input.resets {
+            resets.check("resets", input.steps, input.batch, 1)?;
+        }
+        self.check_state(["h0", "c0"], input.h, input.c, input.batch)?;
+        if let Some(lengths) = input.lengths {
+            if lengths.len() != input.batch {
+                let (expected, got) = (input.batch, lengths.len());
+                return Err(Error::Length { argument: "lengths", expected, got });
+            }
+            if let Some(at) = lengths.iter().position(|&l| l > input.steps) {
+                let (most, got) = (input.steps, lengths[at]);
+                return Err(Error::Range { argument: "lengths", at, most, got });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_state(
+        &self,
+        names: [&'static str; 2],
+        h: Option<&[T]>,
+        c: Option<&[T]>,
+        batch: usize,
+    ) -> Result<(), Error> {
+        let cells = self.config.num_layers * self.config.num_directions();
+        let c_size = if self.config.kind.has_cell_state() { self.config.hidden_size } else { 0 };
+        let sizes = [self.config.state_size(), c_size];
+        for ((argument, state), row) in names.into_iter().zip([h, c]).zip(sizes) {
+            let expected = size(&[cells, batch, row], argument)?;
+            if let Some(state) = state
+                && state.len() != expected
+            {
+                return Err(Error::Length { argument, expected, got: state.len() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the net and keeps nothing.
+    ///
+    /// # Errors
+    /// Where the input does not fit, there is no memory, or `interrupt` says so.
+    pub fn forward(&self, input: &Input<'_, T>, interrupt: Interrupt<'_>) -> Result<Output<T>, Error> {
+        let (output, _) = self.run(input, None, interrupt)?;
+        Ok(output)
+    }
+
+    /// Runs the net and keeps what [`backward`](Self::backward) needs.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn record(
+        &self,
+        input: &Input<'_, T>,
+        recording: Recording,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(Output<T>, Tape<T>), Error> {
+        if recording.dropout.is_some_and(|(_, p)| !(0.0..1.0).contains(&p)) {
+            return Err(Error::Invalid { argument: "dropout", expected: "0 ≤ dropout < 1" });
+        }
+        let (output, shards) = self.run(input, Some(recording), interrupt)?;
+        let tape = Tape {
+            steps: input.steps,
+            batch: input.batch,
+            shards,
+            checkpoint: recording.checkpoint,
+            dropout: recording.dropout.filter(|&(_, p)| p > 0.0),
+            version: self.version,
+        };
+        Ok((output, tape))
+    }
+
+    fn run(
+        &self,
+        input: &Input<'_, T>,
+        recording: Option<Recording>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(Output<T>, Vec<ShardTrace<T>>), Error> {
+        self.check(input)?;
+        let (steps, batch, out) = (input.steps, input.batch, self.config.output_size());
+        let reset = |t, b| input.resets.is_some_and(|r| r.at(t, b, 1)[0]);
+        let reset = input.resets.is_some().then_some(&reset as &dyn Fn(usize, usize) -> bool);
+        let shards = Shard::cut(steps, batch, input.lengths, reset)?;
+        let run = |i: usize| self.forward_shard(&shards[i], input, recording, interrupt);
+        let done = batch::run(shards.len(), self.work(steps, batch), run)?;
+
+        let states = shards.iter().zip(&done).map(|(shard, (_, states))| (shard, &states[..]));
+        let (h, c) = self.gather_states(states, batch)?;
+        let traces = done.into_iter().map(|(layers, _)| layers);
+        let mut traces: Vec<_> =
+            shards.into_iter().zip(traces).map(|(shard, layers)| ShardTrace { shard, layers }).collect();
+        let last = self.config.num_layers - 1;
+        let pieces: Vec<_> = traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
+        let y = unpack(&pieces, steps, batch, out, "output")?;
+        if recording.is_none() {
+            traces.clear();
+        }
+        Ok((Output { y, h, c }, traces))
+    }
+
+    /// Back-propagation through time: gradients by the parameters, the input and the initial state.
+    /// `truncate`: only terms whose loss is at most so many steps (in the direction's own time, each
+    /// layer by itself) after the parameter's use.
+    ///
+    /// # Errors
+    /// Where the derivatives do not fit, the parameters have changed since the recording, there is no memory,
+    /// or `interrupt` says so.
+    pub fn backward(
+        &self,
+        tape: &Tape<T>,
+        losses: &Losses<'_, T>,
+        truncate: Option<usize>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Gradients<T>, Error> {
+        if tape.version != self.version {
+            let expected = "recorded with the parameters as they are now; they have been changed since";
+            return Err(Error::Invalid { argument: "tape", expected });
+        }
+        let (steps, batch) = (tape.steps, tape.batch);
+        losses.y.check("dy", steps, batch, self.config.output_size())?;
+        self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
+        let run = |i: usize| self.backward_shard(tape, &tape.shards[i], losses, truncate, interrupt);
+        let work = self.work(steps, batch).saturating_mul(2);
+        let done = batch::run(tape.shards.len(), work, run)?;
+
+        let mut parameters = zeros(&[self.parameters.len()], "gradients")?;
+        for (i, shard) in done.iter().enumerate() {
+            for (sum, &g) in parameters.iter_mut().zip(&shard.parameters) {
+                *sum = if i == 0 { g } else { *sum + g };
+            }
+        }
+        let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
+        let (h, c) = self.gather_states(states, batch)?;
+        let input = self.config.input_size;
+        let stride = input.next_multiple_of(T::PAD);
+        let pieces: Vec<_> =
+            tape.shards.iter().zip(&done).map(|(t, g)| (&t.shard, &g.x[..], stride)).collect();
+        let x = unpack(&pieces, steps, batch, input, "gradients")?;
+        Ok(Gradients { parameters, x, h, c })
+    }
+
+    /// (layers · directions, B, …) arrays of h and c (or of derivatives by them) out of the shards' rows.
+    #[allow(clippy::type_complexity)]
+    fn gather_states<'s>(
+        &self,
+        shards: impl Iterator<Item = (&'s Shard, &'s [State<T>])>,
+        batch: usize,
+    ) -> Result<(Vec<T>, Vec<T>), Error> {
+        let cells = self.config.num_layers * self.config.num_directions();
+        let (state, hidden) = (self.config.state_size(), self.config.hidden_size);
+        let with_c = if self.config.kind.has_cell_state() { cells } else { 0 };
+        let mut h = zeros(&[cells, batch, state], "states")?;
+        let mut c = zeros(&[with_c, batch, hidden], "states")?;
+        for (shard, states) in shards {
+            for (cell, own) in states.iter().enumerate() {
+                spread(&own.h, &shard.rows, &mut h[cell * batch * state..], state);
+                if with_c > 0 {
+                    spread(&own.c, &shard.rows, &mut c[cell * batch * hidden..], hidden);
+                }
+            }
+        }
+        Ok((h, c))
+    }
+}
+
+/// Writes a shard's padded rows to their places among the batch's rows of `len` values.
+fn spread<T: Real>(from: &[T], rows: &[usize], to: &mut [T], len: usize) {
+    for (row, &b) in from.chunks(len.next_multiple_of(T::PAD)).zip(rows) {
+        to[b * len..][..len].copy_from_slice(&row[..len]);
+    }
+}
+
+fn zeros<T: Real>(sizes: &[usize], what: &'static str) -> Result<Vec<T>, Error> {
+    let len = size(sizes, what)?;
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
+    values.resize(len, T::ZERO);
+    Ok(values)
+}
+
+/// (T, B, features) out of the shards' packed rows, `row` apart each; zero where no row runs.
+fn unpack<T: Real>(
+    pieces: &[(&Shard, &[T], usize)],
+    steps: usize,
+    batch: usize,
+    features: usize,
+    what: &'static str,
+) -> Result<Vec<T>, Error> {
+    let mut out = zeros(&[steps, batch, features], what)?;
+    batch::fill(&mut out, batch * features, |t, piece| {
+        for &(shard, values, row) in pieces {
+            let running = shard.offsets[t]..shard.offsets[t + 1];
+            for (from, &b) in running.zip(&shard.rows) {
+                piece[b * features..][..features].copy_from_slice(&values[from * row..][..features]);
+            }
+        }
+    });
+    Ok(out)
+}

@@ -1,0 +1,246 @@
+//! What a forward pass keeps for the backward one.
+
+use crate::cell::Shape;
+use crate::error::Error;
+use crate::kernel::buffer::{Buffer, size};
+use crate::real::Real;
+use crate::sequence::{Rows, TapeMut, TapeRef};
+use alloc::vec::Vec;
+use core::ops::Range;
+
+/// Rows of a batch that are worked on together, from beginning to end, by one thread.
+///
+/// The cut into shards is a function of the batch alone: each shard sums the parameters' gradients
+/// of its rows, and the shards' sums are added in order, so that the sum does not depend on the threads.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// Which rows of the batch, longest first.
+    pub rows: Vec<usize>,
+    /// As in [`Rows`].
+    pub offsets: Vec<usize>,
+    /// For each packed row, whether an episode begins there.
+    pub resets: Option<Vec<bool>>,
+}
+
+/// Rows of a shard: enough for the products over rows to run well …
+const SHARD_ROWS: usize = 16;
+/// … and shards: enough for many threads, few enough that their sums of gradients stay small.
+const MOST_SHARDS: usize = 16;
+/// Packed rows of a chunk of steps, whose derivatives are kept in cache between their making and use.
+const CHUNK_ROWS: usize = 256;
+
+impl Shard {
+    /// Cuts a batch. Lengths must not exceed `steps`; `reset(t, b)` is asked once for each running row.
+    pub fn cut(
+        steps: usize,
+        batch: usize,
+        lengths: Option<&[usize]>,
+        reset: Option<&dyn Fn(usize, usize) -> bool>,
+    ) -> Result<Vec<Shard>, Error> {
+        let count = batch.div_ceil(SHARD_ROWS).clamp(1, MOST_SHARDS);
+        let length = |b: usize| lengths.map_or(steps, |l| l[b]);
+        let mut order: Vec<usize> = (0..batch).collect();
+        if lengths.is_some() {
+            order.sort_by_key(|&b| core::cmp::Reverse(length(b)));
+        }
+        (0..count)
+            .map(|i| {
+                // Ragged rows are dealt out, so that shards take alike long; even ones stay neighbours.
+                let rows: Vec<usize> = match lengths {
+                    Some(_) => order.iter().copied().skip(i).step_by(count).collect(),
+                    None => order[i * batch / count..(i + 1) * batch / count].to_vec(),
+                };
+                let mut offsets = Vec::new();
+                offsets.try_reserve_exact(steps + 1).map_err(|_| Error::TooLarge { what: "time steps" })?;
+                offsets.push(0);
+                let (mut n, mut at) = (rows.len(), 0_usize);
+                for t in 0..steps {
+                    while n > 0 && length(rows[n - 1]) <= t {
+                        n -= 1;
+                    }
+                    at = at.checked_add(n).ok_or(Error::TooLarge { what: "time steps" })?;
+                    offsets.push(at);
+                }
+                let mut shard = Shard { rows, offsets, resets: None };
+                if let Some(reset) = reset {
+                    let mut flags = Vec::new();
+                    flags.try_reserve_exact(at).map_err(|_| Error::TooLarge { what: "resets" })?;
+                    flags.extend(shard.packed().map(|(_, t, b)| reset(t, b)));
+                    shard.resets = flags.contains(&true).then_some(flags);
+                }
+                Ok(shard)
+            })
+            .collect()
+    }
+
+    pub fn packing(&self) -> Rows<'_> {
+        Rows { offsets: &self.offsets }
+    }
+
+    /// How many packed rows there are.
+    pub fn len(&self) -> usize {
+        self.offsets[self.offsets.len() - 1]
+    }
+
+    /// Every packed row with its step and its row of the batch.
+    pub fn packed(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.offsets
+            .windows(2)
+            .enumerate()
+            .flat_map(move |(t, w)| (w[0]..w[1]).zip(&self.rows).map(move |(row, &b)| (row, t, b)))
+    }
+
+    /// Steps between checkpoints: as asked for, in whole chunks; for 0, so that what is stored and what
+    /// is computed again (six times as large for each step) take alike much memory.
+    pub fn checkpoint_steps(&self, asked: Option<usize>) -> Option<usize> {
+        let steps = self.offsets.len() - 1;
+        let every = match asked? {
+            0 => (steps / 3).isqrt(),
+            n => n,
+        };
+        Some(every.clamp(1, steps.max(1)).next_multiple_of(self.chunk_steps()))
+    }
+
+    /// Steps of a chunk: a function of the shard's size, for weight gradients are summed chunk by chunk.
+    pub fn chunk_steps(&self) -> usize {
+        (CHUNK_ROWS / self.rows.len().max(1)).clamp(16, 64)
+    }
+}
+
+/// What is kept of one direction of a layer.
+#[derive(Debug, Default)]
+pub(crate) struct Trace<T> {
+    /// Activated gates of every packed row; empty where checkpoints stand in.
+    pub gates: Buffer<T>,
+    /// h entering each.
+    pub h: Buffer<T>,
+    /// c entering each.
+    pub c: Buffer<T>,
+    /// With checkpoints: h, then c, of all rows entering each window (in the direction's own time).
+    pub checkpoints: Buffer<T>,
+}
+
+/// What is kept of a layer.
+#[derive(Debug, Default)]
+pub(crate) struct LayerTrace<T> {
+    /// The packed input: the user's x, or the layer's below after dropout; empty where that was not applied.
+    pub x: Buffer<T>,
+    /// The packed output, directions side by side.
+    pub y: Buffer<T>,
+    /// Forward, and reverse if there is one.
+    pub directions: Vec<Trace<T>>,
+}
+
+/// What is kept of a shard.
+#[derive(Debug)]
+pub(crate) struct ShardTrace<T> {
+    pub shard: Shard,
+    pub layers: Vec<LayerTrace<T>>,
+}
+
+/// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
+#[derive(Debug)]
+pub struct Tape<T> {
+    pub(crate) steps: usize,
+    pub(crate) batch: usize,
+    pub(crate) shards: Vec<ShardTrace<T>>,
+    /// Steps between checkpoints.
+    pub(crate) checkpoint: Option<usize>,
+    /// Seed and probability of the dropout applied.
+    pub(crate) dropout: Option<(u64, f64)>,
+    /// Which parameters it was recorded with: see `Network::version`.
+    pub(crate) version: u64,
+}
+
+/// Which quantity of a [`Tape`] to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantity {
+    /// h after each step: `state_size` values.
+    Hidden,
+    /// c after each step: H values.
+    Cell,
+    /// Activated gates in PyTorch's order: gates × H values.
+    Gates,
+}
+
+impl<T: Real> Tape<T> {
+    /// Steps T.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Rows B.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Memory held, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let values = |l: &LayerTrace<T>| {
+            let traces = l.directions.iter();
+            l.x.len()
+                + l.y.len()
+                + traces.map(|d| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len()).sum::<usize>()
+        };
+        self.shards.iter().flat_map(|s| &s.layers).map(values).sum::<usize>() * size_of::<T>()
+    }
+}
+
+/// States of a shard's rows, or derivatives by them, in padded rows.
+#[derive(Debug)]
+pub(crate) struct State<T> {
+    pub h: Buffer<T>,
+    /// Empty where the cell has no c.
+    pub c: Buffer<T>,
+}
+
+impl<T: Real> Trace<T> {
+    /// Room for `all` packed rows; no memory is asked for where there is enough.
+    pub fn make_room(&mut self, shape: &Shape, all: usize) -> Result<(), Error> {
+        let c_rows = if shape.kind.has_cell_state() { all } else { 0 };
+        self.gates.resize(size(&[all, shape.row()], "tape")?, "tape")?;
+        self.h.resize(size(&[all, shape.state_stride], "tape")?, "tape")?;
+        self.c.resize(size(&[c_rows, shape.stride], "tape")?, "tape")
+    }
+
+    fn ranges(&self, shape: &Shape, rows: &Range<usize>) -> [Range<usize>; 3] {
+        let of = |row: usize| rows.start * row..rows.end * row;
+        let c = if self.c.is_empty() { 0..0 } else { of(shape.stride) };
+        [of(shape.row()), of(shape.state_stride), c]
+    }
+
+    /// The packed rows of a window.
+    pub fn window(&self, shape: &Shape, rows: Range<usize>) -> TapeRef<'_, T> {
+        let [gates, h, c] = self.ranges(shape, &rows);
+        TapeRef { gates: &self.gates[gates], h: &self.h[h], c: &self.c[c] }
+    }
+
+    /// The packed rows of a window, to be written.
+    pub fn window_mut(&mut self, shape: &Shape, rows: Range<usize>) -> TapeMut<'_, T> {
+        let [gates, h, c] = self.ranges(shape, &rows);
+        TapeMut { gates: &mut self.gates[gates], h: &mut self.h[h], c: &mut self.c[c] }
+    }
+}
+
+/// `rows` rows of `row` zeros.
+pub(crate) fn rows<T: Real>(rows: usize, row: usize, what: &'static str) -> Result<Buffer<T>, Error> {
+    Buffer::zeros(size(&[rows, row], what)?, what)
+}
+
+/// The steps of `range` in windows of `len`, in the order in which time runs. Windows begin at multiples of
+/// `len` from the range's start, in both directions.
+pub(crate) fn windows(
+    range: Range<usize>,
+    len: usize,
+    reverse: bool,
+) -> impl DoubleEndedIterator<Item = Range<usize>> {
+    let count = range.len().div_ceil(len.max(1));
+    (0..count).map(move |i| {
+        let i = if reverse { count - 1 - i } else { i };
+        let start = range.start + i * len;
+        start..(start + len).min(range.end)
+    })
+}

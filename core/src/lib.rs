@@ -20,6 +20,7 @@ pub mod network;
 pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;
+pub mod rng;
 #[cfg(feature = "alloc")]
 pub mod sequence;
 #[allow(unsafe_code)]

@@ -27,3 +27,4 @@ pub mod sequence;
 pub mod simd;
 #[cfg(feature = "alloc")]
 pub mod tape;
+pub mod train;

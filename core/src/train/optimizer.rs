@@ -72,21 +72,6 @@ impl Sgd {
         gradient: &[T],
         buffer: &mut [T],
     ) -> Result<(), Error> {
-        self.step_on(Level::best(), t, parameter, gradient, buffer)
-    }
-
-    /// [`step`](Self::step) on a level of choice.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn step_on<T: Element>(
-        &self,
-        level: Level,
-        t: u64,
-        parameter: &mut [T],
-        gradient: &[T],
-        buffer: &mut [T],
-    ) -> Result<(), Error> {
         self.validate()?;
         check_step(t)?;
         check_length("gradient", parameter.len(), gradient.len())?;
@@ -94,7 +79,7 @@ impl Sgd {
             check_length("buffer", parameter.len(), buffer.len())?;
         }
         let step = SgdStep { sgd: *self, first: t == 1, parameter, gradient, buffer };
-        T::dispatch(level, Each(step));
+        T::dispatch(Level::best(), Each(step));
         Ok(())
     }
 }
@@ -196,22 +181,6 @@ impl Adam {
         m: &mut [T],
         v: &mut [T],
     ) -> Result<(), Error> {
-        self.step_on(Level::best(), t, parameter, gradient, m, v)
-    }
-
-    /// [`step`](Self::step) on a level of choice.
-    ///
-    /// # Errors
-    /// As [`step`](Self::step).
-    pub fn step_on<T: Element>(
-        &self,
-        level: Level,
-        t: u64,
-        parameter: &mut [T],
-        gradient: &[T],
-        m: &mut [T],
-        v: &mut [T],
-    ) -> Result<(), Error> {
         self.validate()?;
         check_step(t)?;
         check_length("gradient", parameter.len(), gradient.len())?;
@@ -230,7 +199,7 @@ impl Adam {
             m,
             v,
         };
-        T::dispatch(level, Each(step));
+        T::dispatch(Level::best(), Each(step));
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! PyTorch's numbers, at every level this machine has.
 
 #[allow(clippy::approx_constant)]
+#[rustfmt::skip] // as its script writes it
 #[path = "golden/training.rs"]
 mod golden;
 
@@ -350,7 +351,7 @@ fn golden_sgd<T: Element>(sgd: Sgd, theirs: &[f64], epsilon: f64) {
     for t in 1..=golden::STEPS {
         sgd.step(t, &mut p, &golden_gradient(t), &mut b).unwrap();
     }
-    agrees(&p, theirs, 10.0, epsilon);
+    agrees(&p, theirs, 5.0, epsilon);
 }
 
 fn golden_adam<T: Element>(adam: Adam, theirs: &[f64], epsilon: f64) {
@@ -358,7 +359,7 @@ fn golden_adam<T: Element>(adam: Adam, theirs: &[f64], epsilon: f64) {
     for t in 1..=golden::STEPS {
         adam.step(t, &mut p, &golden_gradient(t), &mut m, &mut v).unwrap();
     }
-    agrees(&p, theirs, 10.0, epsilon);
+    agrees(&p, theirs, 5.0, epsilon);
 }
 
 #[test]

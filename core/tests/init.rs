@@ -1,5 +1,9 @@
 //! Random numbers and first values: bounds, moments, orthogonality, and that a seed says all.
 
+#[allow(dead_code)] // the other tests use the rest
+#[path = "common/tolerance.rs"]
+mod tolerance;
+
 use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config, Role};
 use unrolled::real::Real;
@@ -93,7 +97,7 @@ fn worst<T: Real>(count: usize, length: usize, gain: f64, at: impl Fn(usize, usi
     worst
 }
 
-fn orthogonal_matrices<T: Element>(tolerance: f64) {
+fn orthogonal_matrices<T: Element>() {
     let shapes = [(1, 1), (1, 5), (5, 1), (3, 3), (7, 20), (20, 7), (64, 64), (33, 100), (100, 33)];
     for (rows, columns) in shapes {
         for (seed, gain) in [(0, 1.0), (1, 1.5)] {
@@ -104,16 +108,15 @@ fn orthogonal_matrices<T: Element>(tolerance: f64) {
             } else {
                 worst(columns, rows, gain, |i, k| x[k * columns + i])
             };
-            assert!(error < tolerance, "{rows} × {columns}: {error}");
+            assert!(error < tolerance::orthonormal::<T>(), "{rows} × {columns}: {error}");
         }
     }
 }
 
 #[test]
 fn orthogonal_matrices_are() {
-    // Entries are rounded once to T; the sum over a row of 100 averages that out.
-    orthogonal_matrices::<f64>(2e-15);
-    orthogonal_matrices::<f32>(1e-6);
+    orthogonal_matrices::<f64>();
+    orthogonal_matrices::<f32>();
 }
 
 #[test]
@@ -200,7 +203,7 @@ fn each_role_gets_what_the_table_says() {
                 } else {
                     worst(columns, rows, 1.0, |i, k| x[k * columns + i])
                 };
-                assert!(error < 1e-14);
+                assert!(error < tolerance::orthonormal::<f64>());
             }
         };
         for init in INITS {

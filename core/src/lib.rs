@@ -21,6 +21,7 @@ pub mod real;
 
 #[cfg(feature = "alloc")]
 pub mod reference;
+pub mod rng;
 #[cfg(feature = "alloc")]
 pub mod sequence;
 #[cfg(feature = "alloc")]
@@ -29,3 +30,4 @@ mod shard;
 pub mod simd;
 #[cfg(feature = "alloc")]
 pub mod tape;
+pub mod train;

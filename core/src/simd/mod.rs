@@ -80,6 +80,8 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// a / b
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// √a; NaN for a < 0.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// a · b + c
     fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// c − a · b
@@ -192,6 +194,11 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     #[inline(always)]
     pub fn if_less(self, limit: Self, a: Self, b: Self) -> Self {
         Self::new(self.s, self.s.select(self.s.lt(self.v, limit.v), a.v, b.v))
+    }
+    /// Square root.
+    #[inline(always)]
+    pub fn sqrt(self) -> Self {
+        Self::new(self.s, self.s.sqrt(self.v))
     }
     /// Magnitude.
     #[inline(always)]

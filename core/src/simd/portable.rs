@@ -80,6 +80,10 @@ macro_rules! portable {
                 a / b
             }
             #[inline(always)]
+            fn sqrt(self, a: $v) -> $v {
+                a.sqrt()
+            }
+            #[inline(always)]
             fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
                 a.mul_add(b, c)
             }

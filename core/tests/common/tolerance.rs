@@ -37,3 +37,31 @@ pub const DIFFERENCE_STEP: f64 = 1e-5;
 /// A gradient against central differences: the error above, for losses of up to some tens,
 /// measured against the largest element or 1.
 pub const DIFFERENCE: f64 = 1e-8;
+
+/// An `f32` loss's gradient against the `f64` one, relative: the difference of two logits up to
+/// 40 apart is rounded to 2⁻²⁴ of itself before it goes through an exponential.
+pub const LOSS_GRADIENT_F32: f64 = 5e-6;
+
+/// An `f32` loss's value against the `f64` one, relative: the same error, averaged, beside the
+/// exact part of the value.
+pub const LOSS_VALUE_F32: f64 = 1e-7;
+
+/// A loss and its gradient in `f64` against PyTorch's, absolute, for numbers up to some ten:
+/// a few roundings each.
+pub const LOSS_PYTORCH: f64 = 1e-15;
+
+/// Parameters after ten optimiser steps against PyTorch's, in ULP: it fuses some of its
+/// multiply-adds, we none. The worst is 3.4.
+pub const OPTIMIZER_ULPS: f64 = 5.0;
+
+/// A norm or a clipped gradient against PyTorch's or a plain sum, relative in `f64`: the
+/// sums run in other orders.
+pub const NORM: f64 = 1e-14;
+
+/// Vᵀ V against the identity for orthonormal vectors of up to 100 elements, each rounded once.
+pub fn orthonormal<T: Real>() -> f64 {
+    match T::NAME {
+        "float32" => 1e-6,
+        _ => 2e-15,
+    }
+}

@@ -50,7 +50,7 @@ static MASKS64: [[i64; 4]; 5] = {
 simd_impl!(
     Avx2, "avx2,fma", f32, __m256, __m256, lanes 8, registers 16,
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps
-    _mm256_fmadd_ps _mm256_fnmadd_ps _mm256_min_ps _mm256_max_ps,
+    _mm256_sqrt_ps _mm256_fmadd_ps _mm256_fnmadd_ps _mm256_min_ps _mm256_max_ps,
     lt |a, b| _mm256_cmp_ps::<_CMP_LT_OQ>(a, b),
     select |m, a, b| _mm256_blendv_ps(b, a, m),
     mask |n| _mm256_loadu_si256(MASKS32[if n < 8 { n } else { 8 }].as_ptr().cast()),
@@ -70,7 +70,7 @@ simd_impl!(
 simd_impl!(
     Avx2, "avx2,fma", f64, __m256d, __m256d, lanes 4, registers 16,
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd
-    _mm256_fmadd_pd _mm256_fnmadd_pd _mm256_min_pd _mm256_max_pd,
+    _mm256_sqrt_pd _mm256_fmadd_pd _mm256_fnmadd_pd _mm256_min_pd _mm256_max_pd,
     lt |a, b| _mm256_cmp_pd::<_CMP_LT_OQ>(a, b),
     select |m, a, b| _mm256_blendv_pd(b, a, m),
     mask |n| _mm256_loadu_si256(MASKS64[if n < 4 { n } else { 4 }].as_ptr().cast()),

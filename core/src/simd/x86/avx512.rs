@@ -21,7 +21,7 @@ impl Avx512 {
 simd_impl!(
     Avx512, "avx512f,avx512dq,avx2,fma", f32, __m512, __mmask16, lanes 16, registers 32,
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps
-    _mm512_fmadd_ps _mm512_fnmadd_ps _mm512_min_ps _mm512_max_ps,
+    _mm512_sqrt_ps _mm512_fmadd_ps _mm512_fnmadd_ps _mm512_min_ps _mm512_max_ps,
     lt |a, b| _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b),
     select |m, a, b| _mm512_mask_blend_ps(m, b, a),
     mask |n| if n < 16 { (1_u16 << n) - 1 } else { u16::MAX },
@@ -41,7 +41,7 @@ simd_impl!(
 simd_impl!(
     Avx512, "avx512f,avx512dq,avx2,fma", f64, __m512d, __mmask8, lanes 8, registers 32,
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd
-    _mm512_fmadd_pd _mm512_fnmadd_pd _mm512_min_pd _mm512_max_pd,
+    _mm512_sqrt_pd _mm512_fmadd_pd _mm512_fnmadd_pd _mm512_min_pd _mm512_max_pd,
     lt |a, b| _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b),
     select |m, a, b| _mm512_mask_blend_pd(m, b, a),
     mask |n| if n < 8 { (1_u8 << n) - 1 } else { u8::MAX },

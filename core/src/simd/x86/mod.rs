@@ -13,7 +13,7 @@ macro_rules! simd_impl {
     (
         $token:ident, $features:literal, $t:ty, $v:ty, $m:ty, lanes $lanes:literal, registers $registers:literal,
         $set1:ident $loadu:ident $storeu:ident $add:ident $sub:ident $mul:ident $div:ident
-        $fma:ident $fnma:ident $min:ident $max:ident,
+        $sqrt:ident $fma:ident $fnma:ident $min:ident $max:ident,
         lt |$la:ident, $lb:ident| $lt:expr,
         select |$sm:ident, $sa:ident, $sb:ident| $select:expr,
         mask |$n:ident| $mask:expr,
@@ -90,6 +90,11 @@ macro_rules! simd_impl {
             fn div(self, a: $v, b: $v) -> $v {
                 // SAFETY: the token.
                 unsafe { $div(a, b) }
+            }
+            #[inline(always)]
+            fn sqrt(self, a: $v) -> $v {
+                // SAFETY: the token.
+                unsafe { $sqrt(a) }
             }
             #[inline(always)]
             fn mul_add(self, a: $v, b: $v, c: $v) -> $v {

@@ -236,7 +236,7 @@ pub(crate) fn windows(
     range: Range<usize>,
     len: usize,
     reverse: bool,
-) -> impl DoubleEndedIterator<Item = Range<usize>> {
+) -> impl DoubleEndedIterator<Item = Range<usize>> + ExactSizeIterator {
     let count = range.len().div_ceil(len.max(1));
     (0..count).map(move |i| {
         let i = if reverse { count - 1 - i } else { i };

@@ -171,11 +171,13 @@ pub fn configs() -> impl Strategy<Value = Config> {
     (0..CELLS.len(), sizes, any::<bool>(), any::<bool>()).prop_map(
         |(cell, (input_size, hidden_size, proj_size, num_layers), bidirectional, bias)| {
             let (kind, projected) = CELLS[cell];
+            // A projection is smaller than what it projects.
+            let hidden_size = if projected { hidden_size.max(2) } else { hidden_size };
             Config {
                 kind,
                 input_size,
                 hidden_size,
-                proj_size: if projected { 1 + (proj_size - 1) % hidden_size } else { 0 },
+                proj_size: if projected { 1 + (proj_size - 1) % (hidden_size - 1) } else { 0 },
                 num_layers,
                 bidirectional,
                 bias,

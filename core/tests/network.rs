@@ -1,0 +1,185 @@
+//! The kernels against the reference: every cell, at every level by name, of any size; and what must
+//! not show in the results: the batch, the threads, the level, checkpoints.
+
+mod common;
+#[path = "common/nets.rs"]
+mod nets;
+
+use common::{Case, Shape, assert_close, problems, tolerance};
+use nets::{Arrays, back, fusing, levels};
+use proptest::prelude::*;
+use unrolled::gates::{Activation, CellKind};
+use unrolled::network::{Gradients, Output, Recording};
+use unrolled::reference;
+use unrolled::simd::{Element, Level};
+
+const PLAIN: Recording = Recording { checkpoint: None, dropout: None };
+
+/// Outputs and all gradients of `case` in `T` against the reference in f64.
+fn judge<T: Element>(level: Level, case: &Case, truncate: Option<usize>) {
+    let arrays = Arrays::<T>::new(case.clone());
+    let (output, _, g) = arrays.run(&arrays.net(level), PLAIN, truncate);
+    let problem = case.problem();
+    let record = reference::forward(&problem);
+    let expected = reference::backward(&problem, &record, &case.dy, &case.dh, &case.dc, truncate);
+    let what = |name: &str| format!("{level:?} {} {name} of {:?}", T::NAME, case.config);
+    let close = tolerance::outputs::<T>();
+    assert_close(&what("y"), &back(&output.y), &record.y, close);
+    assert_close(&what("h"), &back(&output.h), &record.h, close);
+    assert_close(&what("c"), &back(&output.c), &record.c, close);
+    let close = tolerance::gradients::<T>();
+    assert_close(&what("d_x"), &back(&g.x), &expected.x, close);
+    assert_close(&what("d_h0"), &back(&g.h), &expected.h0, close);
+    assert_close(&what("d_c0"), &back(&g.c), &expected.c0, close);
+    let (got, mut at) = (back(&g.parameters), 0);
+    for p in case.config.parameters() {
+        let own = at..at + p.len();
+        assert_close(&what(&p.to_string()), &got[own.clone()], &expected.parameters[own], close);
+        at += p.len();
+    }
+}
+
+/// A relu whose input lies within f32's error of 0 has another slope there than in f64.
+fn near_kink(case: &Case) -> bool {
+    matches!(case.config.kind, CellKind::Rnn(Activation::Relu)) && {
+        let arrays = Arrays::<f32>::new(case.clone());
+        let (output, ..) = arrays.run(&arrays.net(levels()[0]), PLAIN, None);
+        let record = reference::forward(&case.problem());
+        case.config.num_layers > 1 || !common::same_sides(&back(&output.y), &record.y)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_level_agrees_with_the_reference(
+        shape in problems(), truncate in prop::option::weighted(0.3, 0_usize..13)
+    ) {
+        let case = shape.case();
+        for level in levels() {
+            judge::<f64>(level, &case, truncate);
+            if !near_kink(&case) {
+                judge::<f32>(level, &case, truncate);
+            }
+        }
+    }
+
+    #[test]
+    fn levels_that_fuse_agree_to_the_last_bit(
+        shape in problems(), truncate in prop::option::weighted(0.2, 0_usize..13)
+    ) {
+        fn check<T: Element>(case: &Case, truncate: Option<usize>) {
+            let arrays = Arrays::<T>::new(case.clone());
+            let all: Vec<_> =
+                fusing().into_iter().map(|level| arrays.run(&arrays.net(level), PLAIN, truncate)).collect();
+            for pair in all.windows(2) {
+                same(&pair[0].0, &pair[1].0);
+                same_gradients(&pair[0].2, &pair[1].2);
+            }
+        }
+        check::<f32>(&shape.case(), truncate);
+        check::<f64>(&shape.case(), truncate);
+    }
+
+    #[test]
+    fn checkpoints_change_no_bit(mut shape in problems(), every in 0_usize..200, long in 0_usize..150) {
+        if shape.lengths.is_none() && shape.resets.is_none() {
+            shape.steps += long;
+        }
+        let arrays = Arrays::<f32>::new(shape.case());
+        let net = arrays.net(Level::best());
+        let plain = arrays.run(&net, PLAIN, None);
+        let recording = Recording { checkpoint: Some(every), dropout: None };
+        let again = arrays.run(&net, recording, None);
+        same(&plain.0, &again.0);
+        same_gradients(&plain.2, &again.2);
+    }
+
+    #[test]
+    fn a_row_does_not_know_its_batch(mut shape in problems(), more in 0_usize..40) {
+        if shape.lengths.is_none() && shape.resets.is_none() {
+            shape.batch += more;
+        }
+        let case = shape.case();
+        let whole = Arrays::<f32>::new(case.clone());
+        let (all, _, g) = whole.run(&whole.net(Level::best()), PLAIN, None);
+        let b = case.batch / 2;
+        let alone = Arrays::<f32>::new(row(&case, b));
+        let (one, _, g_one) = alone.run(&alone.net(Level::best()), PLAIN, None);
+        let out = case.config.output_size();
+        prop_assert_eq!(bits(&pick(&all.y, case.batch, out, b)), bits(&one.y));
+        let (s, hidden) = (case.config.state_size(), case.config.hidden_size);
+        prop_assert_eq!(bits(&pick(&all.h, case.batch, s, b)), bits(&one.h));
+        prop_assert_eq!(bits(&pick(&g.x, case.batch, case.config.input_size, b)), bits(&g_one.x));
+        prop_assert_eq!(bits(&pick(&g.h, case.batch, s, b)), bits(&g_one.h));
+        if case.config.kind.has_cell_state() {
+            prop_assert_eq!(bits(&pick(&all.c, case.batch, hidden, b)), bits(&one.c));
+            prop_assert_eq!(bits(&pick(&g.c, case.batch, hidden, b)), bits(&g_one.c));
+        }
+    }
+}
+
+/// The values of row b of an (n, batch, len) array.
+fn pick<T: Copy>(values: &[T], batch: usize, len: usize, b: usize) -> Vec<T> {
+    values.chunks(batch * len).flat_map(|step| &step[b * len..(b + 1) * len]).copied().collect()
+}
+
+/// The problem of row b alone.
+fn row(case: &Case, b: usize) -> Case {
+    let (n, c) = (case.batch, case.config);
+    Case {
+        batch: 1,
+        lengths: case.lengths.as_ref().map(|l| vec![l[b]]),
+        resets: case.resets.as_ref().map(|r| pick(r, n, 1, b)),
+        x: pick(&case.x, n, c.input_size, b),
+        h0: pick(&case.h0, n, c.state_size(), b),
+        c0: if case.c0.is_empty() { vec![] } else { pick(&case.c0, n, c.hidden_size, b) },
+        dy: pick(&case.dy, n, c.output_size(), b),
+        dh: pick(&case.dh, n, c.state_size(), b),
+        dc: if case.dc.is_empty() { vec![] } else { pick(&case.dc, n, c.hidden_size, b) },
+        ..case.clone()
+    }
+}
+
+fn bits<T: Element>(values: &[T]) -> Vec<u64> {
+    values.iter().map(|v| v.to_f64().to_bits()).collect()
+}
+
+#[track_caller]
+fn same<T: Element>(a: &Output<T>, b: &Output<T>) {
+    assert_eq!(bits(&a.y), bits(&b.y), "y");
+    assert_eq!(bits(&a.h), bits(&b.h), "h");
+    assert_eq!(bits(&a.c), bits(&b.c), "c");
+}
+
+#[track_caller]
+fn same_gradients<T: Element>(a: &Gradients<T>, b: &Gradients<T>) {
+    assert_eq!(bits(&a.parameters), bits(&b.parameters), "d_parameters");
+    assert_eq!(bits(&a.x), bits(&b.x), "d_x");
+    assert_eq!(bits(&a.h), bits(&b.h), "d_h0");
+    assert_eq!(bits(&a.c), bits(&b.c), "d_c0");
+}
+
+#[cfg(feature = "rayon")]
+#[test]
+fn the_number_of_threads_shows_in_no_bit() {
+    use unrolled::batch::set_num_threads;
+    let kind = CellKind::Lstm { forget_gate: true };
+    let config = unrolled::gates::Config { bidirectional: true, ..unrolled::gates::Config::new(kind, 24, 40) };
+    for batch in [33, 300] {
+        let mut shape = Shape::new(config, 20, batch, 3);
+        shape.lengths = Some((0..batch).map(|b| 1 + b * 7 % 20).collect());
+        let arrays = Arrays::<f32>::new(shape.case());
+        let net = arrays.net(Level::best());
+        set_num_threads(1);
+        let one = arrays.run(&net, PLAIN, None);
+        for threads in [2, 3, 8] {
+            set_num_threads(threads);
+            let many = arrays.run(&net, PLAIN, None);
+            same(&one.0, &many.0);
+            same_gradients(&one.2, &many.2);
+        }
+    }
+    set_num_threads(0);
+}

@@ -7,7 +7,8 @@ use crate::gates::Config;
 use crate::kernel::buffer::size;
 use crate::kernel::pack::Packed;
 use crate::real::Real;
-use crate::simd::{Element, Level};
+use crate::sequence::Passes;
+use crate::simd::Level;
 use crate::tape::{Shard, ShardTrace, State, Tape};
 use alloc::vec::Vec;
 
@@ -121,7 +122,7 @@ pub struct Gradients<T> {
 
 /// A recurrent net: its parameters, and the same packed for one level's kernels.
 #[derive(Debug)]
-pub struct Network<T: Element> {
+pub struct Network<T: Passes> {
     config: Config,
     level: Level,
     parameters: Vec<T>,
@@ -129,7 +130,7 @@ pub struct Network<T: Element> {
     version: u64,
 }
 
-impl<T: Element> Network<T> {
+impl<T: Passes> Network<T> {
     /// A net with all parameters zero, for the kernels of `level`.
     ///
     /// # Errors

@@ -12,9 +12,9 @@
 use crate::cell::{
     self, Projection, Shape, Step, Transposed, WeightGradients, Weights, d_input, d_weights, input,
 };
-use crate::math::Math;
+use crate::math::{Accurate, Math};
 use crate::real::Real;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Element, Kernel, Level, Simd};
 use core::ops::Range;
 
 /// How rows are packed: rows of step t are `offsets[t]..offsets[t + 1]`, never more than at t − 1.
@@ -144,11 +144,17 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
         let Self { pass, weights, math, window, tape, y: (y, y_row, y_first), carry } = self;
         let shape = pass.shape;
         let rows = pass.rows.range(&window);
+        if rows.is_empty() {
+            return;
+        }
         let (first_row, row) = (rows.start, shape.row());
         let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
         input::<T, S, false>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
         for t in pass.steps(&window, false) {
             let n = pass.rows.count(t);
+            if n == 0 {
+                continue;
+            }
             let at = pass.rows.offsets[t] - first_row;
             pass.cut(t, n, carry.h, shape.state_stride);
             pass.cut(t, n, carry.c, shape.stride);
@@ -243,7 +249,13 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
         let pass = self.pass;
         let shape = pass.shape;
         let rows = pass.rows.range(&self.window);
+        if rows.is_empty() {
+            return;
+        }
         for t in pass.steps(&self.window, true) {
+            if pass.rows.count(t) == 0 {
+                continue;
+            }
             if self.truncation.is_some() {
                 self.truncated_step(s, t, rows.start);
             } else {
@@ -366,3 +378,26 @@ fn sum<T: Real>(to: &mut [T], from: &[T], first: bool) {
         *to = if first { from } else { *to + from };
     }
 }
+
+/// The passes compiled for each float type and level in this crate, once, and not again in every crate that uses it.
+pub trait Passes: Element {
+    /// Runs [`Forward`].
+    fn forward(level: Level, pass: Forward<'_, Self, Accurate>);
+    /// Runs [`Backward`].
+    fn backward(level: Level, pass: Backward<'_, Self, Accurate>);
+}
+
+macro_rules! passes {
+    ($t:ty) => {
+        impl Passes for $t {
+            fn forward(level: Level, pass: Forward<'_, Self, Accurate>) {
+                Self::dispatch(level, pass);
+            }
+            fn backward(level: Level, pass: Backward<'_, Self, Accurate>) {
+                Self::dispatch(level, pass);
+            }
+        }
+    };
+}
+passes!(f32);
+passes!(f64);

@@ -11,9 +11,8 @@ use crate::network::{Input, Losses, Network, Recording};
 use crate::real::Real;
 use crate::rng;
 use crate::sequence::{
-    Backward, Carry, CarryBack, Forward, Pass, Scratch, TapeMut, Truncation,
+    Backward, Carry, CarryBack, Forward, Pass, Passes, Scratch, TapeMut, Truncation,
 };
-use crate::simd::Element;
 use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, rows, windows};
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -32,7 +31,7 @@ fn poll(interrupt: Interrupt<'_>) -> Result<(), Error> {
     if interrupt.is_some_and(|stop| stop()) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-impl<T: Element> Network<T> {
+impl<T: Passes> Network<T> {
     /// Runs all layers; what is kept, and the final states of every layer and direction.
     pub(crate) fn forward_shard(
         &self,
@@ -138,7 +137,7 @@ impl<T: Element> Network<T> {
     ) {
         let (pass, weights) = (*pass, self.packed[cell].weights());
         let carry = Carry { h: &mut state.h, c: &mut state.c, m };
-        T::dispatch(self.level(), Forward { pass, weights, math: Accurate, window, tape, y, carry });
+        T::forward(self.level(), Forward { pass, weights, math: Accurate, window, tape, y, carry });
     }
 
     /// A shard's rows of the states of one layer and direction, or of derivatives by them, padded.
@@ -285,7 +284,7 @@ impl<T: Element> Network<T> {
                     add_d_x,
                     gradients,
                 };
-                T::dispatch(self.level(), chunk);
+                T::backward(self.level(), chunk);
             }
         }
         if let Some(d_final) = d_final {

@@ -11,12 +11,13 @@ use proptest::prelude::*;
 use unrolled::gates::{Activation, CellKind};
 use unrolled::network::{Gradients, Output, Recording};
 use unrolled::reference;
-use unrolled::simd::{Element, Level};
+use unrolled::sequence::Passes;
+use unrolled::simd::Level;
 
 const PLAIN: Recording = Recording { checkpoint: None, dropout: None };
 
 /// Outputs and all gradients of `case` in `T` against the reference in f64.
-fn judge<T: Element>(level: Level, case: &Case, truncate: Option<usize>) {
+fn judge<T: Passes>(level: Level, case: &Case, truncate: Option<usize>) {
     let arrays = Arrays::<T>::new(case.clone());
     let (output, _, g) = arrays.run(&arrays.net(level), PLAIN, truncate);
     let problem = case.problem();
@@ -69,7 +70,7 @@ proptest! {
     fn levels_that_fuse_agree_to_the_last_bit(
         shape in problems(), truncate in prop::option::weighted(0.2, 0_usize..13)
     ) {
-        fn check<T: Element>(case: &Case, truncate: Option<usize>) {
+        fn check<T: Passes>(case: &Case, truncate: Option<usize>) {
             let arrays = Arrays::<T>::new(case.clone());
             let all: Vec<_> =
                 fusing().into_iter().map(|level| arrays.run(&arrays.net(level), PLAIN, truncate)).collect();
@@ -142,19 +143,19 @@ fn row(case: &Case, b: usize) -> Case {
     }
 }
 
-fn bits<T: Element>(values: &[T]) -> Vec<u64> {
+fn bits<T: Passes>(values: &[T]) -> Vec<u64> {
     values.iter().map(|v| v.to_f64().to_bits()).collect()
 }
 
 #[track_caller]
-fn same<T: Element>(a: &Output<T>, b: &Output<T>) {
+fn same<T: Passes>(a: &Output<T>, b: &Output<T>) {
     assert_eq!(bits(&a.y), bits(&b.y), "y");
     assert_eq!(bits(&a.h), bits(&b.h), "h");
     assert_eq!(bits(&a.c), bits(&b.c), "c");
 }
 
 #[track_caller]
-fn same_gradients<T: Element>(a: &Gradients<T>, b: &Gradients<T>) {
+fn same_gradients<T: Passes>(a: &Gradients<T>, b: &Gradients<T>) {
     assert_eq!(bits(&a.parameters), bits(&b.parameters), "d_parameters");
     assert_eq!(bits(&a.x), bits(&b.x), "d_x");
     assert_eq!(bits(&a.h), bits(&b.h), "d_h0");

@@ -67,6 +67,16 @@ const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
     (S::REGISTERS - 1) / (vectors + 1)
 }
 
+/// Whether tiles of this form occur: they fit the registers, and gates fill them before tiles do.
+const fn chosen<T: Real, S: Simd<T>>(rows: usize, tiles: usize, gates: usize, chains: usize) -> bool {
+    let vectors = tiles * gates * chains;
+    if rows == 1 {
+        tiles == 1 || vectors + 2 <= S::REGISTERS
+    } else {
+        rows <= most_rows::<T, S>(vectors) && (tiles == 1 || tiles * gates <= 4)
+    }
+}
+
 impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     /// The product of a single row, inlined: for sizes fixed when compiled.
     #[inline(always)]
@@ -142,7 +152,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         choose!(
             (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1),
             (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2), (7, 2), (8, 2),
-            (1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3),
+            (1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3), (7, 3),
             (1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4)
         );
     }
@@ -155,8 +165,8 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         row: usize,
         tile: usize,
     ) {
-        // More accumulators than registers are never chosen: spare the compiler.
-        if ROWS > 1 && ROWS > most_rows::<T, S>(TILES * GATES * CHAINS) {
+        // What is never chosen is not compiled.
+        if const { !chosen::<T, S>(ROWS, TILES, GATES, CHAINS) } {
             return;
         }
         if INLINE {

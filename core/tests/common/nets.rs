@@ -3,7 +3,8 @@
 use super::Case;
 use unrolled::error::Error;
 use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View};
-use unrolled::simd::{Element, Isa, Level};
+use unrolled::sequence::Passes;
+use unrolled::simd::{Isa, Level};
 use unrolled::tape::Tape;
 
 /// Every level this machine has; those it lacks are named as not run.
@@ -23,11 +24,11 @@ pub fn fusing() -> Vec<Level> {
     levels().into_iter().filter(|l| l.fuses()).collect()
 }
 
-pub fn cast<T: Element>(values: &[f64]) -> Vec<T> {
+pub fn cast<T: Passes>(values: &[f64]) -> Vec<T> {
     values.iter().map(|&v| T::from_f64(v)).collect()
 }
 
-pub fn back<T: Element>(values: &[T]) -> Vec<f64> {
+pub fn back<T: Passes>(values: &[T]) -> Vec<f64> {
     values.iter().map(|v| v.to_f64()).collect()
 }
 
@@ -42,7 +43,7 @@ pub struct Arrays<T> {
     pub dc: Vec<T>,
 }
 
-impl<T: Element> Arrays<T> {
+impl<T: Passes> Arrays<T> {
     pub fn new(case: Case) -> Self {
         Arrays {
             x: cast(&case.x),

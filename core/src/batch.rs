@@ -31,7 +31,8 @@ pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) +
     #[cfg(feature = "rayon")]
     if len > 0 && out.len() >= WORTH_SHARING / 8 && threads::get() > 1 {
         let at_once = out.len().div_ceil(len).div_ceil(4 * threads::get());
-        let parts: Vec<_> = out.chunks_mut(len * at_once).map(|p| std::sync::Mutex::new(Some(p))).collect();
+        let parts: Vec<_> =
+            out.chunks_mut(len * at_once).map(|p| std::sync::Mutex::new(Some(p))).collect();
         let part = |i: usize| {
             let part = parts[i].lock().ok().and_then(|mut p| p.take()).unwrap_or_default();
             for (j, piece) in part.chunks_mut(len).enumerate() {

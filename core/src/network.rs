@@ -282,7 +282,11 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// Where the input does not fit, there is no memory, or `interrupt` says so.
-    pub fn forward(&self, input: &Input<'_, T>, interrupt: Interrupt<'_>) -> Result<Output<T>, Error> {
+    pub fn forward(
+        &self,
+        input: &Input<'_, T>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Output<T>, Error> {
         let (output, _) = self.run(input, None, interrupt)?;
         Ok(output)
     }
@@ -329,10 +333,14 @@ impl<T: Passes> Network<T> {
         let states = shards.iter().zip(&done).map(|(shard, (_, states))| (shard, &states[..]));
         let (h, c) = self.gather_states(states, batch)?;
         let traces = done.into_iter().map(|(layers, _)| layers);
-        let mut traces: Vec<_> =
-            shards.into_iter().zip(traces).map(|(shard, layers)| ShardTrace { shard, layers }).collect();
+        let mut traces: Vec<_> = shards
+            .into_iter()
+            .zip(traces)
+            .map(|(shard, layers)| ShardTrace { shard, layers })
+            .collect();
         let last = self.config.num_layers - 1;
-        let pieces: Vec<_> = traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
+        let pieces: Vec<_> =
+            traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
         let y = unpack(&pieces, steps, batch, out, "output")?;
         if recording.is_none() {
             traces.clear();
@@ -355,13 +363,15 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<Gradients<T>, Error> {
         if tape.version != self.version {
-            let expected = "recorded with the parameters as they are now; they have been changed since";
+            let expected =
+                "recorded with the parameters as they are now; they have been changed since";
             return Err(Error::Invalid { argument: "tape", expected });
         }
         let (steps, batch) = (tape.steps, tape.batch);
         losses.y.check("dy", steps, batch, self.config.output_size())?;
         self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
-        let run = |i: usize| self.backward_shard(tape, &tape.shards[i], losses, truncate, interrupt);
+        let run =
+            |i: usize| self.backward_shard(tape, &tape.shards[i], losses, truncate, interrupt);
         let work = self.work(steps, batch).saturating_mul(2);
         let done = batch::run(tape.shards.len(), work, run)?;
 
@@ -433,7 +443,8 @@ fn unpack<T: Real>(
         for &(shard, values, row) in pieces {
             let running = shard.offsets[t]..shard.offsets[t + 1];
             for (from, &b) in running.zip(&shard.rows) {
-                piece[b * features..][..features].copy_from_slice(&values[from * row..][..features]);
+                piece[b * features..][..features]
+                    .copy_from_slice(&values[from * row..][..features]);
             }
         }
     });

@@ -74,7 +74,9 @@ impl<T: Real> Pass<'_, T> {
     /// The steps of `window` in the order in which time runs, or against it.
     fn steps(&self, window: &Range<usize>, back: bool) -> impl Iterator<Item = usize> + use<T> {
         let (window, descending) = (window.clone(), self.reverse != back);
-        window.clone().map(move |t| if descending { window.end - 1 - (t - window.start) } else { t })
+        window
+            .clone()
+            .map(move |t| if descending { window.end - 1 - (t - window.start) } else { t })
     }
 
     /// Zeroes the rows of a state that are cut before step t.
@@ -166,7 +168,8 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
                 let to = (pass.rows.offsets[t] + b) * y_row + y_first;
-                y[to..to + shape.state].copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
+                y[to..to + shape.state]
+                    .copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
             }
         }
     }
@@ -265,12 +268,27 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
         let n = rows.len();
         if !self.d_x.is_empty() {
             let d_x = &mut self.d_x[rows.start * shape.input_stride..];
-            d_input::<T, S, false>(s, shape, &self.weights, n, self.scratch.d_gates, d_x, self.add_d_x);
+            d_input::<T, S, false>(
+                s,
+                shape,
+                &self.weights,
+                n,
+                self.scratch.d_gates,
+                d_x,
+                self.add_d_x,
+            );
         }
         let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
         let projected = shape.projected.then_some((&*self.scratch.d_projected, &*self.scratch.m));
         d_weights(
-            s, shape, n, (x, pass.x_row), self.tape.h, self.tape.gates, self.scratch.d_gates, projected,
+            s,
+            shape,
+            n,
+            (x, pass.x_row),
+            self.tape.h,
+            self.tape.gates,
+            self.scratch.d_gates,
+            projected,
             &mut self.gradients,
         );
     }
@@ -292,7 +310,17 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         });
         let step = step_at(self.tape, shape, at);
         cell::backward::<T, S, M, false>(
-            s, self.math, shape, &self.weights, n, step, d_h, d_c, d_gates, scratch.step, projection,
+            s,
+            self.math,
+            shape,
+            &self.weights,
+            n,
+            step,
+            d_h,
+            d_c,
+            d_gates,
+            scratch.step,
+            projection,
         );
         pass.cut(t, n, d_h, shape.state_stride);
         pass.cut(t, n, d_c, shape.stride);
@@ -303,7 +331,9 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
     /// pre-activations are the sum over the slots.
     #[inline(always)]
     fn truncated_step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
-        let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else { return };
+        let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else {
+            return;
+        };
         let (pass, shape) = (self.pass, self.pass.shape);
         let n = pass.rows.count(t);
         let at = pass.rows.offsets[t] - first_row;
@@ -313,7 +343,8 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         let p = if pass.reverse { pass.rows.steps() - 1 - t } else { t };
         for lag in 0..=lags.min(pass.rows.steps() - 1 - p) {
             let slot = (p + lag) % (lags + 1);
-            let d_h = &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
+            let d_h =
+                &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
             let c_len = if self.carry.d_c.is_empty() { 0 } else { shape.stride };
             let d_c = &mut self.carry.d_c[slot * batch * c_len..][..n * c_len];
             if lag == 0 {
@@ -330,7 +361,17 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
                 m: &mut scratch.m[at * shape.stride..],
             });
             cell::backward::<T, S, M, false>(
-                s, self.math, shape, &self.weights, n, step, d_h, d_c, lag_gates, scratch.step, projection,
+                s,
+                self.math,
+                shape,
+                &self.weights,
+                n,
+                step,
+                d_h,
+                d_c,
+                lag_gates,
+                scratch.step,
+                projection,
             );
             sum(&mut scratch.d_gates[at * row..][..n * row], lag_gates, lag == 0);
             if shape.projected {
@@ -351,7 +392,13 @@ fn step_at<'a, T>(tape: TapeRef<'a, T>, shape: &Shape, at: usize) -> Step<'a, T>
 }
 
 #[inline(always)]
-fn add_d_y<T: Real>(d_h: &mut [T], shape: &Shape, d_y: (&[T], usize, usize), first: usize, n: usize) {
+fn add_d_y<T: Real>(
+    d_h: &mut [T],
+    shape: &Shape,
+    d_y: (&[T], usize, usize),
+    first: usize,
+    n: usize,
+) {
     let (d_y, d_y_row, d_y_first) = d_y;
     for b in 0..n {
         let from = &d_y[(first + b) * d_y_row + d_y_first..][..shape.state];

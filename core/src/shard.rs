@@ -64,8 +64,10 @@ impl<T: Passes> Network<T> {
                 let LayerTrace { x, y, directions } = &mut trace;
                 let x = if layer > 0 && dropout.is_none() { &layers[layer - 1].y } else { &*x };
                 let pass = pass(&shape, shard, direction, x);
-                let mut state = self.states(cell, &shape, shard, (input.h, input.c), input.batch)?;
-                let kept = self.forward_pass(&pass, cell, shard, recording, &mut state, y, interrupt)?;
+                let mut state =
+                    self.states(cell, &shape, shard, (input.h, input.c), input.batch)?;
+                let kept =
+                    self.forward_pass(&pass, cell, shard, recording, &mut state, y, interrupt)?;
                 directions.push(kept);
                 finals.push(state);
             }
@@ -192,7 +194,8 @@ impl<T: Passes> Network<T> {
         for layer in (0..config.num_layers).rev() {
             let shape = self.shape(layer);
             let kept = &trace.layers[layer];
-            let x = if kept.x.is_empty() && layer > 0 { &trace.layers[layer - 1].y } else { &kept.x };
+            let x =
+                if kept.x.is_empty() && layer > 0 { &trace.layers[layer - 1].y } else { &kept.x };
             let mut d_x: Buffer<T> = rows(shard.len(), shape.input_stride, "gradients")?;
             for direction in (0..config.num_directions()).rev() {
                 let cell = layer * config.num_directions() + direction;
@@ -212,7 +215,8 @@ impl<T: Passes> Network<T> {
                     lags,
                 };
                 states.push(self.backward_pass(back, shard, tape, d_final, interrupt)?);
-                let own = config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum::<usize>();
+                let own =
+                    config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum::<usize>();
                 let at = rest.len() - own;
                 let (before, to) = rest.split_at_mut(at);
                 work.unpack(config, layer, &shape, to);
@@ -447,7 +451,14 @@ impl<T: Real> Work<T> {
                 Role::WeightIh => (&self.input, shape.input_gates()),
                 Role::WeightHh => (&self.state, shape.state_gates()),
                 Role::WeightHr => {
-                    transpose(own, columns, parameter.rows, &self.projection, shape.state_stride, 0);
+                    transpose(
+                        own,
+                        columns,
+                        parameter.rows,
+                        &self.projection,
+                        shape.state_stride,
+                        0,
+                    );
                     continue;
                 }
                 Role::BiasIh | Role::BiasHh => {
@@ -473,7 +484,14 @@ impl<T: Real> Work<T> {
 }
 
 /// to\[r, c\] = from\[c * row + first + r\], for `rows` × `columns`.
-fn transpose<T: Copy>(to: &mut [T], columns: usize, rows: usize, from: &[T], row: usize, first: usize) {
+fn transpose<T: Copy>(
+    to: &mut [T],
+    columns: usize,
+    rows: usize,
+    from: &[T],
+    row: usize,
+    first: usize,
+) {
     for r in 0..rows {
         for c in 0..columns {
             to[r * columns + c] = from[c * row + first + r];

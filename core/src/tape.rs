@@ -51,7 +51,9 @@ impl Shard {
                     None => order[i * batch / count..(i + 1) * batch / count].to_vec(),
                 };
                 let mut offsets = Vec::new();
-                offsets.try_reserve_exact(steps + 1).map_err(|_| Error::TooLarge { what: "time steps" })?;
+                offsets
+                    .try_reserve_exact(steps + 1)
+                    .map_err(|_| Error::TooLarge { what: "time steps" })?;
                 offsets.push(0);
                 let (mut n, mut at) = (rows.len(), 0_usize);
                 for t in 0..steps {
@@ -183,7 +185,9 @@ impl<T: Real> Tape<T> {
             let traces = l.directions.iter();
             l.x.len()
                 + l.y.len()
-                + traces.map(|d| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len()).sum::<usize>()
+                + traces
+                    .map(|d| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len())
+                    .sum::<usize>()
         };
         self.shards.iter().flat_map(|s| &s.layers).map(values).sum::<usize>() * size_of::<T>()
     }
@@ -226,7 +230,11 @@ impl<T: Real> Trace<T> {
 }
 
 /// `rows` rows of `row` zeros.
-pub(crate) fn rows<T: Real>(rows: usize, row: usize, what: &'static str) -> Result<Buffer<T>, Error> {
+pub(crate) fn rows<T: Real>(
+    rows: usize,
+    row: usize,
+    what: &'static str,
+) -> Result<Buffer<T>, Error> {
     Buffer::zeros(size(&[rows, row], what)?, what)
 }
 

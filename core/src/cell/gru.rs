@@ -91,7 +91,8 @@ pub fn forward_row_gates<T: Real, S: Simd<T>, M: Math>(
         let z = M::sigmoid(Lanes::read::<PART>(s, &gates[UPDATE * stride..][..n], u));
         r.write::<PART>(&mut gates[RESET * stride..][..n], u);
         z.write::<PART>(&mut gates[UPDATE * stride..][..n], u);
-        (r * Lanes::read::<PART>(s, &h[..n], u)).write::<PART>(&mut gates[HIDDEN * stride..][..n], u);
+        (r * Lanes::read::<PART>(s, &h[..n], u))
+            .write::<PART>(&mut gates[HIDDEN * stride..][..n], u);
     });
 }
 
@@ -135,7 +136,8 @@ pub fn backward_row_state<T: Real, S: Simd<T>>(
         let d_z = d * (before - new);
         (d * z).write::<PART>(&mut d_h[..n], u);
         (d_z * (z * (one - z))).write::<PART>(&mut d_gates[UPDATE * stride..][..n], u);
-        (d * (one - z) * new.neg_mul_add(new, one)).write::<PART>(&mut d_gates[NEW * stride..][..n], u);
+        (d * (one - z) * new.neg_mul_add(new, one))
+            .write::<PART>(&mut d_gates[NEW * stride..][..n], u);
     });
 }
 

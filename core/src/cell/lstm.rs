@@ -80,7 +80,8 @@ pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
 
         let d_h = Lanes::read::<PART>(s, d_h, u);
         let d_tanh = d_h * o;
-        let d_c_total = d_tanh.mul_add(tanh_c.neg_mul_add(tanh_c, one), Lanes::read::<PART>(s, d_c, u));
+        let d_c_total =
+            d_tanh.mul_add(tanh_c.neg_mul_add(tanh_c, one), Lanes::read::<PART>(s, d_c, u));
         let d_o = d_h * tanh_c;
         let d_i = d_c_total * g;
         let d_g = d_c_total * i;

@@ -296,7 +296,11 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
             },
         );
         let work = Activate { shape, _math: math, rows, gates, h, c, half: Half::State };
-        if FIXED { work.run(s) } else { s.run(work) }
+        if FIXED {
+            work.run(s)
+        } else {
+            s.run(work)
+        }
         return;
     }
     run(Half::State);
@@ -470,7 +474,11 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
             rhs: w.state,
             extent: Extent { segments: count, steps: shape.hidden },
             chains: chains::<T>(shape.state, 1),
-            start: if matches!(shape.kind, CellKind::Gru { .. }) { Start::Out } else { Start::Zero },
+            start: if matches!(shape.kind, CellKind::Gru { .. }) {
+                Start::Out
+            } else {
+                Start::Zero
+            },
             out: d_h,
             strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
         },
@@ -515,15 +523,21 @@ impl<T: Real, M: Math> Kernel<T> for Differentiate<'_, T, M> {
                     let d_c = &mut d_c[r * stride..][..n];
                     let m = m.as_deref_mut().map(|m| &mut m[r * stride..][..n]);
                     if forget_gate {
-                        lstm::backward_row::<T, S, M, true>(s, n, gates, stride, c, d_h, d_c, d_gates, m);
+                        lstm::backward_row::<T, S, M, true>(
+                            s, n, gates, stride, c, d_h, d_c, d_gates, m,
+                        );
                     } else {
-                        lstm::backward_row::<T, S, M, false>(s, n, gates, stride, c, d_h, d_c, d_gates, m);
+                        lstm::backward_row::<T, S, M, false>(
+                            s, n, gates, stride, c, d_h, d_c, d_gates, m,
+                        );
                     }
                 }
                 CellKind::Gru { reset_after } => {
                     let h = &step.h[r * shape.state_stride..][..n];
                     match (reset_after, half) {
-                        (true, _) => gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates),
+                        (true, _) => {
+                            gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates)
+                        }
                         (_, Half::State) => {
                             gru::backward_row_state::<T, S>(s, n, gates, stride, h, d_h, d_gates);
                         }

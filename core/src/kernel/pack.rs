@@ -30,7 +30,13 @@ impl<T: Real> Panel<T> {
     }
 
     /// Fills in: the value of unit `u`, step `k` and the `g`-th gate is `w(g, u, k)`.
-    fn fill(&mut self, lanes: usize, units: usize, gates: usize, w: impl Fn(usize, usize, usize) -> T) {
+    fn fill(
+        &mut self,
+        lanes: usize,
+        units: usize,
+        gates: usize,
+        w: impl Fn(usize, usize, usize) -> T,
+    ) {
         let (steps, gates_) = (self.tile / self.step.max(1), gates);
         for u in 0..units {
             let (tile, lane) = (u / lanes, u % lanes);
@@ -85,7 +91,8 @@ impl<T: Real> Packed<T> {
         parameters: &[T],
         lanes: usize,
     ) -> Result<Self, Error> {
-        let mut packed = Packed { bias: Buffer::zeros(shape.row(), "biases")?, ..Default::default() };
+        let mut packed =
+            Packed { bias: Buffer::zeros(shape.row(), "biases")?, ..Default::default() };
         let mut rest = parameters;
         let hidden = shape.hidden;
         for parameter in config.layer_parameters(layer, false) {
@@ -94,16 +101,19 @@ impl<T: Real> Packed<T> {
             let columns = parameter.columns;
             match parameter.role {
                 Role::WeightIh => {
-                    (packed.input, packed.input_t) = both(w, lanes, hidden, columns, shape.input_gates())?;
+                    (packed.input, packed.input_t) =
+                        both(w, lanes, hidden, columns, shape.input_gates())?;
                 }
                 Role::WeightHh => {
-                    (packed.state, packed.state_t) = both(w, lanes, hidden, columns, shape.state_gates())?;
+                    (packed.state, packed.state_t) =
+                        both(w, lanes, hidden, columns, shape.state_gates())?;
                     if shape.resets_before() {
                         (packed.new, packed.new_t) = both(w, lanes, hidden, columns, &[2])?;
                     }
                 }
                 Role::WeightHr => {
-                    (packed.projection, packed.projection_t) = both(w, lanes, parameter.rows, hidden, &[0])?;
+                    (packed.projection, packed.projection_t) =
+                        both(w, lanes, parameter.rows, hidden, &[0])?;
                 }
                 Role::BiasIh | Role::BiasHh => {
                     for (gate, b) in w.chunks(hidden).enumerate() {

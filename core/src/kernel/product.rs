@@ -67,13 +67,27 @@ const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
     (S::REGISTERS - 1) / (vectors + 1)
 }
 
+/// How many tiles of one row go together: registers for the accumulators, for the row's value and for a vector.
+#[inline(always)]
+const fn most_tiles<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
+    match (S::REGISTERS - 2) / (chains * gates) {
+        0 => 1,
+        n if n > 4 => 4,
+        n => n,
+    }
+}
+
 /// Whether tiles of this form occur: they fit the registers, and gates fill them before tiles do.
-const fn chosen<T: Real, S: Simd<T>>(rows: usize, tiles: usize, gates: usize, chains: usize) -> bool {
-    let vectors = tiles * gates * chains;
+const fn chosen<T: Real, S: Simd<T>>(
+    rows: usize,
+    tiles: usize,
+    gates: usize,
+    chains: usize,
+) -> bool {
     if rows == 1 {
-        tiles == 1 || vectors + 2 <= S::REGISTERS
+        tiles <= most_tiles::<T, S>(gates, chains)
     } else {
-        rows <= most_rows::<T, S>(vectors) && (tiles == 1 || tiles * gates <= 4)
+        rows <= most_rows::<T, S>(tiles * gates * chains) && (tiles == 1 || tiles * gates <= 4)
     }
 }
 
@@ -91,8 +105,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     #[inline(always)]
     fn one_row<S: Simd<T>, const CHAINS: usize, const INLINE: bool>(&mut self, s: S) {
         let whole = self.units / S::LANES;
-        // Registers for the accumulators, one for the row's value and one for a vector.
-        let at_once = ((S::REGISTERS - 2) / (CHAINS * GATES)).clamp(1, 4);
+        let at_once = most_tiles::<T, S>(GATES, CHAINS);
         let mut tile = 0;
         while tile < whole {
             let tiles = at_once.min(whole - tile);
@@ -115,7 +128,8 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         assert!(self.units % S::LANES == 0, "units of several rows fill whole tiles");
         let tiles_in_all = self.units / S::LANES;
         // Gates fill a tile of four vectors; where there are fewer, more tiles go together.
-        let at_once = (4 / GATES).clamp(1, tiles_in_all.max(1));
+        let at_once =
+            (4 / GATES).clamp(1, most_tiles::<T, S>(GATES, CHAINS)).min(tiles_in_all.max(1));
         let most = most_rows::<T, S>(CHAINS * GATES * at_once).clamp(1, 8);
         let blocks = self.rows.div_ceil(most);
         let (rows, longer) = (self.rows / blocks, self.rows % blocks);
@@ -150,16 +164,47 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
             };
         }
         choose!(
-            (1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1),
-            (1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2), (7, 2), (8, 2),
-            (1, 3), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3), (7, 3),
-            (1, 4), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4)
+            (1, 1),
+            (2, 1),
+            (3, 1),
+            (4, 1),
+            (5, 1),
+            (6, 1),
+            (7, 1),
+            (8, 1),
+            (1, 2),
+            (2, 2),
+            (3, 2),
+            (4, 2),
+            (5, 2),
+            (6, 2),
+            (7, 2),
+            (8, 2),
+            (1, 3),
+            (2, 3),
+            (3, 3),
+            (4, 3),
+            (5, 3),
+            (6, 3),
+            (7, 3),
+            (1, 4),
+            (2, 4),
+            (3, 4),
+            (4, 4),
+            (5, 4),
+            (6, 4)
         );
     }
 
     /// A whole tile, as a function of its own unless `INLINE`.
     #[inline(always)]
-    fn tile<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize, const INLINE: bool>(
+    fn tile<
+        S: Simd<T>,
+        const ROWS: usize,
+        const TILES: usize,
+        const CHAINS: usize,
+        const INLINE: bool,
+    >(
         &mut self,
         s: S,
         row: usize,
@@ -167,7 +212,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     ) {
         // What is never chosen is not compiled.
         if const { !chosen::<T, S>(ROWS, TILES, GATES, CHAINS) } {
-            return;
+            unreachable!("{ROWS} rows and {TILES} tiles do not fit the registers");
         }
         if INLINE {
             self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
@@ -177,7 +222,13 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     }
 
     #[inline(always)]
-    fn tile_body<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize, const PART: bool>(
+    fn tile_body<
+        S: Simd<T>,
+        const ROWS: usize,
+        const TILES: usize,
+        const CHAINS: usize,
+        const PART: bool,
+    >(
         &mut self,
         s: S,
         row: usize,
@@ -218,7 +269,12 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         let lhs = Lhs { data: &self.lhs.data[row * self.lhs.row..], ..self.lhs };
         let rhs = Rhs { data: &self.rhs.data[tile * self.rhs.tile..], ..self.rhs };
         let mut acc = accumulate::<T, S, ROWS, TILES, GATES, CHAINS, PART>(
-            s, acc, lhs, rhs, self.extent, width,
+            s,
+            acc,
+            lhs,
+            rhs,
+            self.extent,
+            width,
         );
         if let Start::Added = self.start {
             for r in 0..ROWS {
@@ -260,14 +316,22 @@ impl<T: Real, const GATES: usize> Kernel<T> for Product<'_, T, GATES> {
     }
 }
 
-struct WholeTile<'p, 'a, T, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize> {
+struct WholeTile<
+    'p,
+    'a,
+    T,
+    const ROWS: usize,
+    const TILES: usize,
+    const GATES: usize,
+    const CHAINS: usize,
+> {
     product: &'p mut Product<'a, T, GATES>,
     row: usize,
     tile: usize,
 }
 
-impl<T: Real, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize> Kernel<T>
-    for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS>
+impl<T: Real, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize>
+    Kernel<T> for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS>
 {
     type Output = ();
     #[inline(always)]

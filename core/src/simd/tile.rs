@@ -201,7 +201,8 @@ unsafe fn step<
         for t in 0..TILES {
             for g in 0..GATES {
                 // SAFETY: the caller vouches for every vector.
-                let v = unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+                let v =
+                    unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
                 for r in 0..ROWS {
                     acc[r][t][g] = s.mul_add(v, x[r], acc[r][t][g]);
                 }
@@ -212,7 +213,8 @@ unsafe fn step<
         for t in 0..TILES {
             for g in 0..GATES {
                 // SAFETY: the caller vouches for every vector.
-                v[t][g] = unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+                v[t][g] =
+                    unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
             }
         }
         for r in 0..ROWS {

@@ -65,3 +65,7 @@ pub fn orthonormal<T: Real>() -> f64 {
         _ => 2e-15,
     }
 }
+
+/// Where an array has a single number, or a few, all of it may be small because its terms (weights, inputs
+/// and derivatives of order 1) cancel; errors are then measured against this.
+pub const CANCELLED: f64 = 0.1;

@@ -27,8 +27,13 @@ use crate::simd::{Lanes, Simd};
 struct Constants {
     /// Adding and taking away 1.5 · 2^(mantissa bits) rounds to an integer.
     round: f64,
-    /// ln 2 in two parts; n times the first is exact for every n that occurs, fused or not.
-    ln2: [f64; 2],
+    /// ln 2 in two parts, the first short: n times it is exact for every n that occurs.
+    ln2_short: [f64; 2],
+    /// ln 2 in two parts, the first as long as `T` allows.
+    ln2_long: [f64; 2],
+    /// Up to this n, n times the second part of `ln2_long` shifts ρz(c₀ + c₁z + …) by less than
+    /// an eighth of the last place: 3z|c₀| ≤ 0.03 is its slope.
+    eager: f64,
     /// c₀ + c₁z + … with z = ρ²: tanh ρ = ρ + ρz(c₀ + c₁z + …) for |ρ| ≤ ¼ ln 2.
     tanh: &'static [f64],
     /// exp is 0 below the first and infinite above the second.
@@ -46,7 +51,9 @@ struct Constants {
 /// Error of the polynomial: 2^−32.0 of the result.
 static F32: Constants = Constants {
     round: 12_582_912.0,
-    ln2: [0.69314575, 1.4286068e-06],
+    ln2_short: [0.69314575, 1.4286068e-06],
+    ln2_long: [core::f32::consts::LN_2 as f64, -1.9046542e-9],
+    eager: 151.0,
     tanh: &[-0.33333322, 0.13331176, -0.05272483],
     exp_range: [-104.0, 89.0],
     sigmoid_limit: 104.0,
@@ -58,7 +65,9 @@ static F32: Constants = Constants {
 /// Error of the polynomial: 2^−57.6 of the result.
 static F64: Constants = Constants {
     round: 6_755_399_441_055_744.0,
-    ln2: [0.6931471805598903, 5.497923018708371e-14],
+    ln2_short: [0.6931471805598903, 5.497923018708371e-14],
+    ln2_long: [core::f64::consts::LN_2, 2.319046813846300e-17],
+    eager: 56.0,
     tanh: &[
         -0.33333333333332477,
         0.13333333332778827,
@@ -81,17 +90,21 @@ const fn constants<T: Real>() -> &'static Constants {
 }
 
 /// n and v with e^(2kx) = 2ⁿ (1 + kv) / (1 − kv), that is v = tanh(kρ) / k where
-/// x = n ln 2 / 2k + ρ. `k` is a power of two (it scales constants exactly): 1 for e²ˣ, ½ for eˣ.
+/// x = n ln 2 / 2k + ρ, for |x| ≤ `reach`. `k` is a power of two (it scales constants exactly):
+/// 1 for e²ˣ, ½ for eˣ.
 #[inline(always)]
-fn reduce<T: Real, S: Simd<T>>(x: Lanes<T, S>, k: f64) -> (Lanes<T, S>, Lanes<T, S>) {
-    let Constants { round, ln2: [hi, lo], tanh, .. } = *constants::<T>();
+fn reduce<T: Real, S: Simd<T>>(x: Lanes<T, S>, k: f64, reach: f64) -> (Lanes<T, S>, Lanes<T, S>) {
+    let Constants { round, ln2_short, ln2_long, eager, tanh, .. } = *constants::<T>();
+    let [hi, lo] = if S::FUSES { ln2_long } else { ln2_short };
+    let per = 2.0 * k / core::f64::consts::LN_2;
     let round = x.like(round);
-    let n = x.mul_add(x.like(core::f64::consts::LOG2_E * 2.0 * k), round) - round;
-    let rho = n.neg_mul_add(x.like(hi / (2.0 * k)), x);
-    let rho = n.neg_mul_add(x.like(lo / (2.0 * k)), rho);
-    let z = rho * rho;
-    let tail = polynomial(z, tanh, k * k);
-    (n, (rho * z).mul_add(tail, rho))
+    let n = x.mul_add(x.like(per), round) - round;
+    let near = n.neg_mul_add(x.like(hi / (2.0 * k)), x);
+    let rho = n.neg_mul_add(x.like(lo / (2.0 * k)), near);
+    // `near` is exact and, where n is small, so close to ρ that the polynomial need not wait for ρ.
+    let base = if S::FUSES && reach * per < eager { near } else { rho };
+    let z = base * base;
+    (n, (base * z).mul_add(polynomial(z, tanh, k * k), rho))
 }
 
 /// s(c₀ + c₁(sz) + c₂(sz)² + …) of up to eight terms, by Estrin's scheme: few steps wait for one another.

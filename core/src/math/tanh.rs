@@ -15,10 +15,13 @@ use crate::simd::{Lanes, Simd};
 /// For small x, s = 1 and this is −2u/2: no cancellation anywhere.
 #[inline(always)]
 pub fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+    let limit = constants::<T>().tanh_limit;
     let one = x.like(1.0);
-    let a = x.copysign(x.like(-1.0)).at_least(-constants::<T>().tanh_limit);
-    let (n, u) = reduce(a, 1.0);
+    let a = x.copysign(x.like(-1.0));
+    let (n, u) = reduce(a, 1.0, limit);
     let s = n.pow2();
     let (more, less) = (one + s, one - s);
-    (u.neg_mul_add(more, less) / u.neg_mul_add(less, more)).copysign(x)
+    let y = u.neg_mul_add(more, less) / u.neg_mul_add(less, more);
+    // Beyond the limit n and y may be anything. A choice here delays less than a limit to x there.
+    a.if_less(x.like(-limit), one, y).copysign(x)
 }

@@ -23,6 +23,7 @@ macro_rules! portable {
             type M = $v;
             const LANES: usize = $lanes;
             const ACCUMULATORS: usize = 12;
+            const FUSES: bool = Portable::FUSES;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

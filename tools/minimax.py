@@ -7,13 +7,14 @@ For the accurate functions: the split of ln 2, and the polynomial P of
     tanh(rho) ~ rho + rho z P(z),   z = rho^2,   |rho| <= ln(2)/4 and a little,
 
 with the least greatest *relative* error (Remez's exchange; the weight is the error
-of tanh, not that of P).
+of tanh, not that of P). For the fast ones: the quotient x P(x^2) / Q(x^2) ~ tanh x.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 
 import mpmath as mp
 
@@ -77,9 +78,13 @@ def remez(f: Function, weight: Function, terms: int, high: mp.mpf) -> list[mp.mp
             right[i] = f(z)
         solution = mp.lu_solve(matrix, right)
         coefficients = [solution[k] for k in range(terms)]
-        nodes = extrema(lambda z, c=coefficients: weight(z) * (horner(c, z) - f(z)), low, high)
+
+        def error(z: mp.mpf, fit: list[mp.mpf] = coefficients) -> mp.mpf:
+            return weight(z) * (horner(fit, z) - f(z))
+
+        nodes = extrema(error, low, high)
         assert len(nodes) == terms + 1, "the error does not alternate: change the degree"
-        sizes = [abs(weight(z) * (horner(coefficients, z) - f(z))) for z in nodes]
+        sizes = [abs(error(z)) for z in nodes]
         if max(sizes) < min(sizes) * mp.mpf("1.0001"):
             break
     return coefficients
@@ -115,7 +120,10 @@ def report_accurate(name: str, bits: int, exponent_bits: int, terms: int) -> Non
     # n hi must be exact without a fused multiply-add: n takes up to `exponent_bits` bits.
     hi = rounded(mp.log(2), bits - exponent_bits)
     lo = rounded(mp.log(2) - hi, bits)
-    print(f"  ln2 hi {literal(hi, bits)}  lo {literal(lo, bits)}")
+    print(f"  ln2 short {literal(hi, bits)}  rest {literal(lo, bits)}")
+    hi = rounded(mp.log(2), bits)
+    lo = rounded(mp.log(2) - hi, bits)
+    print(f"  ln2 long {literal(hi, bits)}  rest {literal(lo, bits)}")
     coefficients = [rounded(c, bits) for c in remez(tanh_tail, tanh_weight, terms, EDGE**2)]
     worst = max(
         abs(tanh_weight(z) * (horner(coefficients, z) - tanh_tail(z)))
@@ -126,8 +134,75 @@ def report_accurate(name: str, bits: int, exponent_bits: int, terms: int) -> Non
     print(f"  relative error of tanh(rho): 2^{mp.nstr(mp.log(worst, 2), 4)}")
 
 
+def quotient_through(zeros: list[mp.mpf], p: int, q: int, high: mp.mpf) -> tuple[list, list]:
+    """P and Q, of degree p and q in t = (x / high)^2, Q(0) = 1: x P / Q is tanh x at the zeros."""
+    count = p + q + 1
+    matrix = mp.matrix(count, count)
+    right = mp.matrix(count, 1)
+    for i, x in enumerate(zeros):
+        t = (x / high) ** 2
+        for k in range(p + 1):
+            matrix[i, k] = x / mp.tanh(x) * t**k
+        for k in range(1, q + 1):
+            matrix[i, p + k] = -(t**k)
+        right[i] = 1
+    solution = mp.lu_solve(matrix, right)
+    return list(solution[: p + 1]), [mp.mpf(1), *solution[p + 1 :]]
+
+
+def quotient(degree: int, high: mp.mpf) -> tuple[mp.mpf, list[mp.mpf], list[mp.mpf]]:
+    """x P(x^2) / Q(x^2) ~ tanh x on [-high, high]: relative error, P, Q.
+
+    Remez's exchange loses its way with quotients. This instead moves the points where the
+    error is zero: a gap between two of them shrinks where the error in it is above the
+    mean, and grows where it is below, until all are about equal.
+    """
+    count = 2 * degree + 1
+    zeros = [high * mp.sin(mp.pi / 2 * (k + mp.mpf(1) / 2) / count) for k in range(count)]
+    best: tuple[mp.mpf, list[mp.mpf], list[mp.mpf]] | None = None
+
+    def value(coefficients: list[mp.mpf], x: mp.mpf) -> mp.mpf:
+        return horner(coefficients, (x / high) ** 2)
+
+    for _ in range(200):
+        p, q = quotient_through(zeros, degree, degree, high)
+        ends = [high / 10**6, *zeros, high]
+        sizes = []
+        for low, top in pairwise(ends):
+            points = [low + (top - low) * k / 24 for k in range(25)]
+            ratios = [x / mp.tanh(x) * value(p, x) / value(q, x) for x in points]
+            sizes.append(max(abs(ratio - 1) for ratio in ratios))
+        if best is None or max(sizes) < best[0]:
+            # Back from t to z = x^2.
+            best = (
+                max(sizes),
+                [c / high ** (2 * k) for k, c in enumerate(p)],
+                [c / high ** (2 * k) for k, c in enumerate(q)],
+            )
+        if max(sizes) < min(sizes) * mp.mpf("1.03"):
+            break
+        mean = mp.exp(mp.fsum(mp.log(size) for size in sizes) / len(sizes))
+        gaps = [
+            (top - low) * max(min(mp.cbrt(mean / size), mp.mpf("1.15")), mp.mpf("0.87"))
+            for (low, top), size in zip(pairwise(ends), sizes, strict=True)
+        ]
+        total = mp.fsum(gaps)
+        zeros = [high * mp.fsum(gaps[: k + 1]) / total for k in range(count)]
+    assert best is not None
+    return best
+
+
+def report_fast(name: str, bits: int, degree: int, high: float) -> None:
+    """The quotient of the fast functions."""
+    error, p, q = quotient(degree, mp.mpf(high))
+    print(f"{name}: fast tanh, |x| <= {high}, relative error 2^{mp.nstr(mp.log(error, 2), 4)}")
+    for label, coefficients in (("P", p), ("Q", q)):
+        print(f"  {label}", ", ".join(literal(rounded(c, bits), bits) for c in coefficients))
+
+
 if __name__ == "__main__":
-    report_accurate("f32", 24, 8, 2)
     report_accurate("f32", 24, 8, 3)
     report_accurate("f64", 53, 11, 6)
-    report_accurate("f64", 53, 11, 7)
+    mp.mp.prec = 400
+    report_fast("f32", 24, 4, 8.1)
+    report_fast("f64", 53, 9, 18.2)

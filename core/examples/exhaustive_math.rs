@@ -35,7 +35,7 @@ fn scan(levels: &[Level], function: Function, stride: u64) -> Vec<Worst> {
                     for (all, new) in verdicts.lock().unwrap().iter_mut().zip(found) {
                         all.join(new);
                     }
-                    if from % (1 << 29) == 0 {
+                    if from.is_multiple_of(1 << 29) {
                         eprintln!("{} {} %", function.name(), (from * 100) >> 32);
                     }
                 }
@@ -56,8 +56,8 @@ fn main() {
     }
     let mut failed = false;
     for function in Function::ALL {
-        let bound = function.bound();
         for (level, worst) in levels.iter().zip(scan(&levels, function, stride)) {
+            let bound = function.bound(*level);
             let ok = worst.within(bound);
             failed |= !ok;
             println!(

@@ -13,10 +13,12 @@
 //! multiply-add give the same bits.
 
 mod exp;
+mod fast;
 mod sigmoid;
 mod tanh;
 
 pub use exp::exp;
+pub use fast::Fast;
 pub use sigmoid::sigmoid;
 pub use tanh::tanh;
 
@@ -104,44 +106,62 @@ fn reduce<T: Real, S: Simd<T>>(x: Lanes<T, S>, k: f64, reach: f64) -> (Lanes<T, 
     // `near` is exact and, where n is small, so close to ρ that the polynomial need not wait for ρ.
     let base = if S::FUSES && reach * per < eager { near } else { rho };
     let z = base * base;
-    (n, (base * z).mul_add(polynomial(z, tanh, k * k), rho))
+    (n, (base * z).mul_add(polynomial(z, tanh, k * k, k * k), rho))
 }
 
-/// s(c₀ + c₁(sz) + c₂(sz)² + …) of up to eight terms, by Estrin's scheme: few steps wait for one another.
+/// f(c₀ + c₁(sz) + c₂(sz)² + …) of up to 16 terms, by Estrin's scheme: few steps wait for one
+/// another. f and s are powers of two and scale the constants exactly.
 #[inline(always)]
-fn polynomial<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], s: f64) -> Lanes<T, S> {
-    if c.len() <= 3 {
-        // Horner is as short here.
-        return z
-            .mul_add(z.mul_add(z.like(c[2] * s * s * s), z.like(c[1] * s * s)), z.like(c[0] * s));
-    }
+fn polynomial<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], f: f64, s: f64) -> Lanes<T, S> {
     let z2 = z * z;
-    let low = quad(z, z2, c, s, 0);
-    if c.len() <= 4 { low } else { (z2 * z2).mul_add(quad(z, z2, c, s, 4), low) }
+    let z4 = z2 * z2;
+    let low = octet([z, z2, z4], c, f, s, 0);
+    if c.len() <= 8 { low } else { (z4 * z4).mul_add(octet([z, z2, z4], c, f, s, 8), low) }
 }
 
-/// Four terms from cᵢ on, or as many as there are.
+/// Eight terms from cᵢ on, or as many as there are; so the next two, with four and two.
 #[inline(always)]
-fn quad<T: Real, S: Simd<T>>(
-    z: Lanes<T, S>,
-    z2: Lanes<T, S>,
+fn octet<T: Real, S: Simd<T>>(
+    z: [Lanes<T, S>; 3],
     c: &[f64],
+    f: f64,
     s: f64,
     i: usize,
 ) -> Lanes<T, S> {
-    let low = pair(z, c, s, i);
-    if i + 2 < c.len() { z2.mul_add(pair(z, c, s, i + 2), low) } else { low }
+    let low = quartet(z, c, f, s, i);
+    if i + 4 < c.len() { z[2].mul_add(quartet(z, c, f, s, i + 4), low) } else { low }
 }
 
-/// Two terms from cᵢ on, or one.
 #[inline(always)]
-fn pair<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], s: f64, i: usize) -> Lanes<T, S> {
-    let mut power = s;
-    for _ in 0..i {
-        power *= s;
+fn quartet<T: Real, S: Simd<T>>(
+    z: [Lanes<T, S>; 3],
+    c: &[f64],
+    f: f64,
+    s: f64,
+    i: usize,
+) -> Lanes<T, S> {
+    if i + 3 == c.len() {
+        // Horner's scheme is as short for three, and saves z².
+        return z[0].mul_add(pair(z[0], c, f, s, i + 1), term(z[0], c, f, s, i));
     }
-    let low = z.like(c[i] * power);
-    if i + 1 < c.len() { z.mul_add(z.like(c[i + 1] * power * s), low) } else { low }
+    let low = pair(z[0], c, f, s, i);
+    if i + 2 < c.len() { z[1].mul_add(pair(z[0], c, f, s, i + 2), low) } else { low }
+}
+
+#[inline(always)]
+fn pair<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], f: f64, s: f64, i: usize) -> Lanes<T, S> {
+    let low = term(z, c, f, s, i);
+    if i + 1 < c.len() { z.mul_add(term(z, c, f, s, i + 1), low) } else { low }
+}
+
+/// f cᵢ sⁱ: a constant once compiled.
+#[inline(always)]
+fn term<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], f: f64, s: f64, i: usize) -> Lanes<T, S> {
+    let mut term = f * c[i];
+    for _ in 0..i {
+        term *= s;
+    }
+    z.like(term)
 }
 
 /// What the cells ask of a family of functions.

@@ -1,7 +1,7 @@
 //! exp, tanh and the logistic function on vectors, written once for every instruction
 //! set and both float types.
 //!
-//! All three stand on one reduction ([`reduce`]): with n the integer nearest to x / ln 2,
+//! All three stand on one reduction (`reduce`): with n the integer nearest to x / ln 2,
 //!
 //! ```text
 //! x = n ln 2 + ρ,   |ρ| ≤ ½ ln 2,   eˣ = 2ⁿ eᵖ,   eᵖ = (1 + u) / (1 − u),   u = tanh(ρ/2)
@@ -68,7 +68,7 @@ static F32: Constants = Constants {
 static F64: Constants = Constants {
     round: 6_755_399_441_055_744.0,
     ln2_short: [0.6931471805598903, 5.497923018708371e-14],
-    ln2_long: [core::f64::consts::LN_2, 2.319046813846300e-17],
+    ln2_long: [core::f64::consts::LN_2, 2.3190468138462996e-17],
     eager: 56.0,
     tanh: &[
         -0.33333333333332477,
@@ -109,43 +109,31 @@ fn reduce<T: Real, S: Simd<T>>(x: Lanes<T, S>, k: f64, reach: f64) -> (Lanes<T, 
     (n, (base * z).mul_add(polynomial(z, tanh, k * k, k * k), rho))
 }
 
-/// f(c₀ + c₁(sz) + c₂(sz)² + …) of up to 16 terms, by Estrin's scheme: few steps wait for one
-/// another. f and s are powers of two and scale the constants exactly.
+/// f(c₀ + c₁(sz) + c₂(sz)² + …) of three to eight terms, by Estrin's scheme: few steps wait for
+/// one another. f and s are powers of two and scale the constants exactly.
 #[inline(always)]
 fn polynomial<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], f: f64, s: f64) -> Lanes<T, S> {
+    if c.len() == 3 {
+        // Horner's scheme is as short for three.
+        return z.mul_add(pair(z, c, f, s, 1), term(z, c, f, s, 0));
+    }
     let z2 = z * z;
-    let z4 = z2 * z2;
-    let low = octet([z, z2, z4], c, f, s, 0);
-    if c.len() <= 8 { low } else { (z4 * z4).mul_add(octet([z, z2, z4], c, f, s, 8), low) }
+    let low = quartet(z, z2, c, f, s, 0);
+    if c.len() <= 4 { low } else { (z2 * z2).mul_add(quartet(z, z2, c, f, s, 4), low) }
 }
 
-/// Eight terms from cᵢ on, or as many as there are; so the next two, with four and two.
-#[inline(always)]
-fn octet<T: Real, S: Simd<T>>(
-    z: [Lanes<T, S>; 3],
-    c: &[f64],
-    f: f64,
-    s: f64,
-    i: usize,
-) -> Lanes<T, S> {
-    let low = quartet(z, c, f, s, i);
-    if i + 4 < c.len() { z[2].mul_add(quartet(z, c, f, s, i + 4), low) } else { low }
-}
-
+/// Four terms from cᵢ on, or as many as there are; so `pair`, with two.
 #[inline(always)]
 fn quartet<T: Real, S: Simd<T>>(
-    z: [Lanes<T, S>; 3],
+    z: Lanes<T, S>,
+    z2: Lanes<T, S>,
     c: &[f64],
     f: f64,
     s: f64,
     i: usize,
 ) -> Lanes<T, S> {
-    if i + 3 == c.len() {
-        // Horner's scheme is as short for three, and saves z².
-        return z[0].mul_add(pair(z[0], c, f, s, i + 1), term(z[0], c, f, s, i));
-    }
-    let low = pair(z[0], c, f, s, i);
-    if i + 2 < c.len() { z[1].mul_add(pair(z[0], c, f, s, i + 2), low) } else { low }
+    let low = pair(z, c, f, s, i);
+    if i + 2 < c.len() { z2.mul_add(pair(z, c, f, s, i + 2), low) } else { low }
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@
 //! All three stand on one reduction (`reduce`): with n the integer nearest to x / ln 2,
 //!
 //! ```text
-//! x = n ln 2 + ρ,   |ρ| ≤ ½ ln 2,   eˣ = 2ⁿ eᵖ,   eᵖ = (1 + u) / (1 − u),   u = tanh(ρ/2)
+//! x = n ln 2 + ρ,   |ρ| ≤ ½ ln 2,   eˣ = 2ⁿ e^ρ,   e^ρ = (1 + u) / (1 − u),   u = tanh(ρ/2)
 //! ```
 //!
 //! u is odd and small, so an odd polynomial of few terms gives it almost correctly rounded
@@ -33,8 +33,8 @@ struct Constants {
     ln2_short: [f64; 2],
     /// ln 2 in two parts, the first as long as `T` allows.
     ln2_long: [f64; 2],
-    /// Up to this n, n times the second part of `ln2_long` shifts ρz(c₀ + c₁z + …) by less than
-    /// an eighth of the last place: 3z|c₀| ≤ 0.03 is its slope.
+    /// Up to this n, n times the second part of `ln2_long` shifts ρz(c₀ + c₁z + …) by about
+    /// an eighth of the last place at most: 3z|c₀| ≤ 0.03 is its slope.
     eager: f64,
     /// c₀ + c₁z + … with z = ρ²: tanh ρ = ρ + ρz(c₀ + c₁z + …) for |ρ| ≤ ¼ ln 2.
     tanh: &'static [f64],

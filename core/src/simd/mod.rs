@@ -45,6 +45,8 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vector registers.
     const REGISTERS: usize;
+    /// Whether [`mul_add`](Simd::mul_add) rounds once.
+    const FUSES: bool;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;

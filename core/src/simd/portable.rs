@@ -23,6 +23,7 @@ macro_rules! portable {
             type M = $v;
             const LANES: usize = $lanes;
             const REGISTERS: usize = 16;
+            const FUSES: bool = Portable::FUSES;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

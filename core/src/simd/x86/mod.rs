@@ -30,6 +30,7 @@ macro_rules! simd_impl {
             type M = $m;
             const LANES: usize = $lanes;
             const REGISTERS: usize = $registers;
+            const FUSES: bool = true;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

@@ -1,0 +1,19 @@
+//! eˣ.
+
+use super::{Constants, constants, reduce};
+use crate::real::Real;
+use crate::simd::{Lanes, Simd};
+
+/// eˣ: 0 and ∞ where it under- and overflows, NaN for NaN.
+#[inline(always)]
+pub fn exp<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+    let Constants { exp_range: [least, greatest], greatest_exponent, .. } = *constants::<T>();
+    let (n, v) = reduce(x.at_least(least).at_most(greatest), 0.5, -least);
+    // e^ρ − 1 is the smaller number: the roundings of its quotient weigh less than those of e^ρ.
+    let p = v / v.neg_mul_add(x.like(0.5), x.like(1.0));
+    // 2ⁿ may lie beyond the exponents on either side. The first factor keeps e^ρ normal, the
+    // second is exact unless the result is denormal: then it rounds, once.
+    let first = n.at_least(-64.0).at_most(greatest_exponent);
+    let scale = first.pow2();
+    p.mul_add(scale, scale) * (n - first).pow2()
+}

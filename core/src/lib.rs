@@ -10,6 +10,8 @@ extern crate std;
 #[cfg(feature = "alloc")]
 pub mod batch;
 pub mod cell;
+#[cfg(feature = "alloc")]
+pub mod dense;
 pub mod dim;
 pub mod error;
 pub mod gates;
@@ -28,6 +30,8 @@ pub mod sequence;
 mod shard;
 #[allow(unsafe_code)]
 pub mod simd;
+#[cfg(feature = "alloc")]
+pub mod stream;
 #[cfg(feature = "alloc")]
 pub mod tape;
 pub mod train;

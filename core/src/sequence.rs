@@ -15,6 +15,7 @@ use crate::cell::{
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
+use crate::stream::OneStep;
 use core::ops::Range;
 
 /// How rows are packed: rows of step t are `offsets[t]..offsets[t + 1]`, never more than at t − 1.
@@ -432,6 +433,8 @@ pub trait Passes: Element {
     fn forward(level: Level, pass: Forward<'_, Self, Accurate>);
     /// Runs [`Backward`].
     fn backward(level: Level, pass: Backward<'_, Self, Accurate>);
+    /// Runs [`OneStep`].
+    fn step(level: Level, step: OneStep<'_, Self, Accurate>);
 }
 
 macro_rules! passes {
@@ -442,6 +445,9 @@ macro_rules! passes {
             }
             fn backward(level: Level, pass: Backward<'_, Self, Accurate>) {
                 Self::dispatch(level, pass);
+            }
+            fn step(level: Level, step: OneStep<'_, Self, Accurate>) {
+                Self::dispatch(level, step);
             }
         }
     };

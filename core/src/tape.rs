@@ -1,10 +1,11 @@
 //! What a forward pass keeps for the backward one.
 
-use crate::cell::Shape;
+use crate::cell::{CellState, Shape, Slots, Step};
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, size};
+use crate::network::Network;
 use crate::real::Real;
-use crate::sequence::{Rows, TapeMut, TapeRef};
+use crate::sequence::{Passes, Rows, TapeMut, TapeRef};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -190,6 +191,70 @@ impl<T: Real> Tape<T> {
                     .sum::<usize>()
         };
         self.shards.iter().flat_map(|s| &s.layers).map(values).sum::<usize>() * size_of::<T>()
+    }
+}
+
+impl<T: Passes> Network<T> {
+    /// What a tape recorded of one layer in one direction (`cell` = layer · directions + direction), at every
+    /// step: (T, B, values), zero past a row's end.
+    ///
+    /// # Errors
+    /// `Invalid` for a tape with checkpoints, which does not hold every step, for the cell state of a net that has none,
+    /// and for a `cell` there is not; `TooLarge`.
+    pub fn trace(&self, tape: &Tape<T>, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
+        let config = self.config();
+        let directions = config.num_directions();
+        let (layer, direction) = (cell / directions, cell % directions);
+        let invalid = |argument, expected| Err(Error::Invalid { argument, expected });
+        if layer >= config.num_layers {
+            return invalid("cell", "less than layers · directions");
+        }
+        if quantity == Quantity::Cell && !config.kind.has_cell_state() {
+            return invalid("quantity", "not the cell state, which only an LSTM has");
+        }
+        if tape.checkpoint.is_some() {
+            return invalid("tape", "recorded without checkpoints, to hold every step");
+        }
+        let shape = self.shape(layer);
+        let len = match quantity {
+            Quantity::Hidden => shape.state,
+            Quantity::Cell => shape.hidden,
+            Quantity::Gates => shape.hidden * config.num_gates(),
+        };
+        let mut out = Vec::new();
+        let total = size(&[tape.steps, tape.batch, len], "trace")?;
+        out.try_reserve_exact(total).map_err(|_| Error::TooLarge { what: "trace" })?;
+        out.resize(total, T::ZERO);
+        for ShardTrace { shard, layers } in &tape.shards {
+            let trace = &layers[layer].directions[direction];
+            let mut cells: Buffer<T> = Buffer::default();
+            if quantity == Quantity::Cell {
+                cells = rows(shard.len(), shape.stride, "trace")?;
+                let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
+                let work = CellState { shape: &shape, rows: shard.len(), step, c: &mut cells };
+                T::dispatch(self.level(), work);
+            }
+            for (row, t, b) in shard.packed() {
+                let to = &mut out[(t * tape.batch + b) * len..][..len];
+                match quantity {
+                    Quantity::Hidden => {
+                        let at = row * config.output_size() + direction * shape.state;
+                        to.copy_from_slice(&layers[layer].y[at..][..len]);
+                    }
+                    Quantity::Cell => to.copy_from_slice(&cells[row * shape.stride..][..len]),
+                    Quantity::Gates => {
+                        let Slots { first, .. } = shape.from_input();
+                        let gates = &trace.gates[row * shape.row()..][..shape.row()];
+                        for (to, slot) in
+                            to.chunks_mut(shape.hidden).zip(gates.chunks(shape.stride).skip(first))
+                        {
+                            to.copy_from_slice(&slot[..shape.hidden]);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(out)
     }
 }
 

@@ -97,3 +97,30 @@ pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
         }
     });
 }
+
+/// c of a row out of its gates and c₋, as `forward_row` computed it.
+#[inline(always)]
+pub fn cell_row<T: Real, S: Simd<T>, const FORGET: bool>(
+    s: S,
+    n: usize,
+    gates: &[T],
+    stride: usize,
+    c_before: &[T],
+    c: &mut [T],
+) {
+    let kind = CellKind::Lstm { forget_gate: FORGET };
+    let at = |gate| slot(kind, gate) * stride;
+    let (i_at, g_at) = (at(Gate::Input), at(Gate::Candidate));
+    units!(S, n, |u, PART| {
+        let i = Lanes::<T, S>::read::<PART>(s, &gates[i_at..i_at + n], u);
+        let g = Lanes::read::<PART>(s, &gates[g_at..g_at + n], u);
+        let before = Lanes::read::<PART>(s, &c_before[..n], u);
+        let new = if FORGET {
+            let f_at = at(Gate::Forget);
+            Lanes::read::<PART>(s, &gates[f_at..f_at + n], u).mul_add(before, i * g)
+        } else {
+            i.mul_add(g, before)
+        };
+        new.write::<PART>(&mut c[..n], u);
+    });
+}

@@ -10,7 +10,7 @@ use crate::simd::Rhs;
 
 /// A packed matrix.
 #[derive(Debug, Default)]
-struct Panel<T> {
+pub struct Panel<T> {
     data: Buffer<T>,
     step: usize,
     tile: usize,
@@ -25,7 +25,9 @@ impl<T: Real> Panel<T> {
         Ok(Panel { data, step, tile, gate: lanes })
     }
 
-    fn view(&self) -> Rhs<'_, T> {
+    /// As the kernels read it.
+    #[must_use]
+    pub fn view(&self) -> Rhs<'_, T> {
         Rhs { data: &self.data, step: self.step, tile: self.tile, gate: self.gate }
     }
 
@@ -48,6 +50,24 @@ impl<T: Real> Panel<T> {
             }
         }
     }
+
+    /// Panels of `gates` (in PyTorch's numbering) of a matrix with `hidden` rows a gate and `columns` columns:
+    /// forward, lanes = units, and transposed, lanes = columns.
+    pub fn both(
+        w: &[T],
+        lanes: usize,
+        hidden: usize,
+        columns: usize,
+        gates: &[usize],
+    ) -> Result<(Self, Self), Error> {
+        let n = gates.len();
+        let at = |g: usize, u: usize, k: usize| w[(gates[g] * hidden + u) * columns + k];
+        let mut forward = Panel::zeros(lanes, columns, hidden.next_multiple_of(T::PAD), n)?;
+        forward.fill(lanes, hidden, n, at);
+        let mut transposed = Panel::zeros(lanes, n * hidden, columns.next_multiple_of(T::PAD), 1)?;
+        transposed.fill(lanes, columns, 1, |_, column, k| at(k / hidden, k % hidden, column));
+        Ok((forward, transposed))
+    }
 }
 
 /// One layer's weights in one direction, as the kernels of a level with `lanes` lanes read them.
@@ -62,24 +82,6 @@ pub struct Packed<T> {
     state_t: Panel<T>,
     new_t: Panel<T>,
     projection_t: Panel<T>,
-}
-
-/// Panels of `gates` (in PyTorch's numbering) of a matrix with `hidden` rows a gate and `columns` columns:
-/// forward, lanes = units, and transposed, lanes = columns.
-fn both<T: Real>(
-    w: &[T],
-    lanes: usize,
-    hidden: usize,
-    columns: usize,
-    gates: &[usize],
-) -> Result<(Panel<T>, Panel<T>), Error> {
-    let n = gates.len();
-    let at = |g: usize, u: usize, k: usize| w[(gates[g] * hidden + u) * columns + k];
-    let mut forward = Panel::zeros(lanes, columns, hidden.next_multiple_of(T::PAD), n)?;
-    forward.fill(lanes, hidden, n, at);
-    let mut transposed = Panel::zeros(lanes, n * hidden, columns.next_multiple_of(T::PAD), 1)?;
-    transposed.fill(lanes, columns, 1, |_, column, k| at(k / hidden, k % hidden, column));
-    Ok((forward, transposed))
 }
 
 impl<T: Real> Packed<T> {
@@ -102,18 +104,18 @@ impl<T: Real> Packed<T> {
             match parameter.role {
                 Role::WeightIh => {
                     (packed.input, packed.input_t) =
-                        both(w, lanes, hidden, columns, shape.input_gates())?;
+                        Panel::both(w, lanes, hidden, columns, shape.input_gates())?;
                 }
                 Role::WeightHh => {
                     (packed.state, packed.state_t) =
-                        both(w, lanes, hidden, columns, shape.state_gates())?;
+                        Panel::both(w, lanes, hidden, columns, shape.state_gates())?;
                     if shape.resets_before() {
-                        (packed.new, packed.new_t) = both(w, lanes, hidden, columns, &[2])?;
+                        (packed.new, packed.new_t) = Panel::both(w, lanes, hidden, columns, &[2])?;
                     }
                 }
                 Role::WeightHr => {
                     (packed.projection, packed.projection_t) =
-                        both(w, lanes, parameter.rows, hidden, &[0])?;
+                        Panel::both(w, lanes, parameter.rows, hidden, &[0])?;
                 }
                 Role::BiasIh | Role::BiasHh => {
                     for (gate, b) in w.chunks(hidden).enumerate() {

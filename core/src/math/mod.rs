@@ -174,24 +174,3 @@ impl Math for Accurate {
         sigmoid(x)
     }
 }
-
-/// Which versions of the activations a cell uses.
-pub trait Math: Copy {
-    /// tanh
-    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
-    /// logistic
-    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
-}
-/// ≤ 2.5 ULP
-#[derive(Clone, Copy)]
-pub struct Accurate;
-impl Math for Accurate {
-    #[inline(always)]
-    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
-        tanh(x)
-    }
-    #[inline(always)]
-    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
-        sigmoid(x)
-    }
-}

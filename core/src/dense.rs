@@ -1,0 +1,240 @@
+//! A dense read-out layer: y = W x + b, over any number of rows.
+
+use crate::error::Error;
+use crate::kernel::buffer::{Buffer, size};
+use crate::kernel::pack::Panel;
+use crate::kernel::product::{Product, Start, Strides};
+use crate::real::Real;
+use crate::sequence::Passes;
+use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
+use crate::tape::rows as zero_rows;
+use alloc::vec::Vec;
+
+/// y = W x + b (`torch.nn.Linear`): parameters are `weight` (out, in), then `bias` (out) if there is one.
+#[derive(Debug)]
+pub struct Dense<T: Passes> {
+    inputs: usize,
+    outputs: usize,
+    bias: bool,
+    level: Level,
+    parameters: Vec<T>,
+    forward: Panel<T>,
+    backward: Panel<T>,
+    start: Buffer<T>,
+}
+
+/// Gradients of a dense layer.
+#[derive(Clone, Debug)]
+pub struct DenseGradients<T> {
+    /// By the parameters, flat.
+    pub parameters: Vec<T>,
+    /// By x.
+    pub x: Vec<T>,
+}
+
+/// Rows whose weight gradients are summed before they are added to the rest.
+const CHUNK: usize = 256;
+
+impl<T: Passes> Dense<T> {
+    /// A layer with all parameters zero.
+    ///
+    /// # Errors
+    /// `Invalid` or `TooLarge` where no such layer can be.
+    pub fn new(inputs: usize, outputs: usize, bias: bool, level: Level) -> Result<Self, Error> {
+        if inputs == 0 || outputs == 0 {
+            return Err(Error::Invalid {
+                argument: "in_features, out_features",
+                expected: "at least 1",
+            });
+        }
+        let n = size(&[inputs, outputs], "parameters")? + if bias { outputs } else { 0 };
+        size(
+            &[inputs.next_multiple_of(T::PAD), outputs.next_multiple_of(T::PAD), 4],
+            "parameters",
+        )?;
+        let mut this = Dense {
+            inputs,
+            outputs,
+            bias,
+            level,
+            parameters: zeros(n)?,
+            forward: Panel::default(),
+            backward: Panel::default(),
+            start: zero_rows(1, outputs.next_multiple_of(T::PAD), "bias")?,
+        };
+        this.pack()?;
+        Ok(this)
+    }
+
+    /// Values per row of x, and of y.
+    #[must_use]
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.inputs, self.outputs)
+    }
+
+    /// `weight`, then `bias`, flat.
+    #[must_use]
+    pub fn parameters(&self) -> &[T] {
+        &self.parameters
+    }
+
+    /// Changes the parameters.
+    ///
+    /// # Errors
+    /// What `update` returns.
+    pub fn update<E: From<Error>>(
+        &mut self,
+        update: impl FnOnce(&mut [T]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let result = update(&mut self.parameters);
+        self.pack()?;
+        result
+    }
+
+    fn pack(&mut self) -> Result<(), Error> {
+        let (w, b) = self.parameters.split_at(self.inputs * self.outputs);
+        let lanes = self.level.lanes::<T>();
+        (self.forward, self.backward) = Panel::both(w, lanes, self.outputs, self.inputs, &[0])?;
+        self.start[..b.len()].copy_from_slice(b);
+        Ok(())
+    }
+
+    fn rows(&self, argument: &'static str, len: usize, row: usize) -> Result<usize, Error> {
+        if len.is_multiple_of(row) {
+            Ok(len / row)
+        } else {
+            Err(Error::Length { argument, expected: len.next_multiple_of(row), got: len })
+        }
+    }
+
+    /// y = W x + b for every row of x.
+    ///
+    /// # Errors
+    /// `Length` where x is no whole number of rows; `TooLarge`.
+    pub fn forward(&self, x: &[T]) -> Result<Vec<T>, Error> {
+        let rows = self.rows("x", x.len(), self.inputs)?;
+        let rhs = self.forward.view();
+        self.product(rows, x, self.inputs, rhs, self.outputs, Start::Row(&self.start))
+    }
+
+    /// The mirror: d_x = Wᵀ d_y, d_w = Σ d_y xᵀ, d_b = Σ d_y.
+    ///
+    /// # Errors
+    /// `Length` where x and d_y do not go together; `TooLarge`.
+    pub fn backward(&self, x: &[T], d_y: &[T]) -> Result<DenseGradients<T>, Error> {
+        let rows = self.rows("x", x.len(), self.inputs)?;
+        let expected = rows * self.outputs;
+        if d_y.len() != expected {
+            return Err(Error::Length { argument: "dy", expected, got: d_y.len() });
+        }
+        let rhs = self.backward.view();
+        let d_x = self.product(rows, d_y, self.outputs, rhs, self.inputs, Start::Zero)?;
+
+        // Lanes are inputs here, so that sums come out in PyTorch's layout, but for the padding.
+        let stride = self.inputs.next_multiple_of(T::PAD);
+        let mut padded: Buffer<T> = zero_rows(CHUNK.min(rows), stride, "gradients")?;
+        let mut d_w: Buffer<T> = zero_rows(self.outputs, stride, "gradients")?;
+        let mut parameters: Vec<T> = zeros(self.parameters.len())?;
+        let (own_w, d_b) = parameters.split_at_mut(self.inputs * self.outputs);
+        for (x, d_y) in x.chunks(CHUNK * self.inputs).zip(d_y.chunks(CHUNK * self.outputs)) {
+            for (to, from) in padded.chunks_mut(stride).zip(x.chunks(self.inputs)) {
+                to[..self.inputs].copy_from_slice(from);
+            }
+            let sum = Rows {
+                rows: self.outputs,
+                units: stride,
+                lhs: Lhs { data: d_y, row: 1, step: self.outputs, segment: 0 },
+                rhs: RightHand::Rows(&padded, stride),
+                steps: d_y.len() / self.outputs,
+                start: Start::Added,
+                out: &mut d_w,
+            };
+            T::dispatch(self.level, sum);
+            for row in d_y.chunks(self.outputs) {
+                for (sum, &d) in d_b.iter_mut().zip(row) {
+                    *sum += d;
+                }
+            }
+        }
+        for (to, from) in own_w.chunks_mut(self.inputs).zip(d_w.chunks(stride)) {
+            to.copy_from_slice(&from[..self.inputs]);
+        }
+        debug_assert!(self.bias || d_b.is_empty());
+        Ok(DenseGradients { parameters, x: d_x })
+    }
+
+    fn product(
+        &self,
+        rows: usize,
+        lhs: &[T],
+        steps: usize,
+        rhs: Rhs<'_, T>,
+        outputs: usize,
+        start: Start<'_, T>,
+    ) -> Result<Vec<T>, Error> {
+        let stride = outputs.next_multiple_of(T::PAD);
+        let mut padded: Buffer<T> = zero_rows(rows, stride, "outputs")?;
+        let product = Rows {
+            rows,
+            units: stride,
+            lhs: Lhs { data: lhs, row: steps, step: 1, segment: 0 },
+            rhs: RightHand::Panel(rhs),
+            steps,
+            start,
+            out: &mut padded,
+        };
+        T::dispatch(self.level, product);
+        let mut out = zeros(size(&[rows, outputs], "outputs")?)?;
+        for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(stride)) {
+            to.copy_from_slice(&from[..outputs]);
+        }
+        Ok(out)
+    }
+}
+
+fn zeros<T: Real>(len: usize) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what: "arrays" })?;
+    values.resize(len, T::ZERO);
+    Ok(values)
+}
+
+enum RightHand<'a, T> {
+    /// Packed weights.
+    Panel(Rhs<'a, T>),
+    /// Padded rows, so far apart.
+    Rows(&'a [T], usize),
+}
+
+/// A product with one gate.
+struct Rows<'a, T> {
+    rows: usize,
+    units: usize,
+    lhs: Lhs<'a, T>,
+    rhs: RightHand<'a, T>,
+    steps: usize,
+    start: Start<'a, T>,
+    out: &'a mut [T],
+}
+
+impl<T: Element> Kernel<T> for Rows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let rhs = match self.rhs {
+            RightHand::Panel(rhs) => rhs,
+            RightHand::Rows(data, step) => Rhs { data, step, tile: S::LANES, gate: 0 },
+        };
+        s.run(Product::<T, 1> {
+            rows: self.rows,
+            units: self.units,
+            lhs: self.lhs,
+            rhs,
+            extent: Extent { segments: 1, steps: self.steps },
+            chains: 1,
+            start: self.start,
+            out: self.out,
+            strides: Strides { row: self.units, tile: S::LANES, gate: 0 },
+        });
+    }
+}

@@ -1,0 +1,187 @@
+//! One time step a call, for sequences that come while they are computed.
+
+use crate::cell::{self, Shape};
+use crate::error::Error;
+use crate::kernel::buffer::Buffer;
+use crate::kernel::pack::Packed;
+use crate::math::{Accurate, Math};
+use crate::network::Network;
+use crate::real::Real;
+use crate::sequence::Passes;
+use crate::simd::{Kernel, Simd};
+use crate::tape::{State, rows};
+use alloc::vec::Vec;
+
+/// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
+/// sequence, bit for bit. Made by [`Network::stream`]; a step asks for no memory.
+#[derive(Debug)]
+pub struct Stream<T> {
+    batch: usize,
+    states: Vec<State<T>>,
+    gates: Buffer<T>,
+    m: Buffer<T>,
+    /// h of the layer below, unpadded rows.
+    below: Buffer<T>,
+}
+
+impl<T: Real> Stream<T> {
+    /// Rows B.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Goes back to a state of zeros.
+    pub fn reset(&mut self) {
+        for state in &mut self.states {
+            state.h.fill(T::ZERO);
+            state.c.fill(T::ZERO);
+        }
+    }
+}
+
+impl<T: Passes> Network<T> {
+    /// A stream of `batch` rows, its state zero.
+    ///
+    /// # Errors
+    /// `Invalid` for a bidirectional net, whose reverse direction begins at the end; `TooLarge`.
+    pub fn stream(&self, batch: usize) -> Result<Stream<T>, Error> {
+        let config = self.config();
+        if config.bidirectional {
+            let expected =
+                "one direction: the reverse one would begin at the end, which is not there yet";
+            return Err(Error::Invalid { argument: "bidirectional", expected });
+        }
+        let has_c = config.kind.has_cell_state();
+        let mut states = Vec::new();
+        for layer in 0..config.num_layers {
+            let shape = self.shape(layer);
+            let h = rows(batch, shape.state_stride, "state")?;
+            let c = rows(if has_c { batch } else { 0 }, shape.stride, "state")?;
+            states.push(State { h, c });
+        }
+        let shape = self.shape(0);
+        Ok(Stream {
+            batch,
+            states,
+            gates: rows(batch, shape.row(), "scratch")?,
+            m: rows(batch, shape.stride, "scratch")?,
+            below: rows(batch, config.output_size(), "scratch")?,
+        })
+    }
+
+    /// One step: x is (B, input size), y gets (B, output size).
+    ///
+    /// # Errors
+    /// `Length` where x or y does not fit; the stream is then as it was.
+    pub fn step(&self, stream: &mut Stream<T>, x: &[T], y: &mut [T]) -> Result<(), Error> {
+        let config = self.config();
+        let own = [("x", x.len(), config.input_size), ("y", y.len(), config.output_size())];
+        for (argument, got, row) in own {
+            let expected = stream.batch * row;
+            if got != expected {
+                return Err(Error::Length { argument, expected, got });
+            }
+        }
+        let Stream { batch, states, gates, m, below } = stream;
+        for (layer, (state, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
+            let shape = &self.shape(layer);
+            let x = if layer == 0 { x } else { &below[..] };
+            T::step(
+                self.level(),
+                OneStep { shape, packed, math: Accurate, rows: *batch, x, state, gates, m },
+            );
+            let to = if layer + 1 == config.num_layers { &mut *y } else { &mut below[..] };
+            copy_rows(&state.h, shape.state_stride, to, shape.state);
+        }
+        Ok(())
+    }
+
+    /// The state, (layers, B, state size) and (layers, B, H), as [`Input`](crate::network::Input) takes it.
+    #[must_use]
+    pub fn stream_state(&self, stream: &Stream<T>) -> (Vec<T>, Vec<T>) {
+        let (mut h, mut c) = (Vec::new(), Vec::new());
+        for (layer, state) in stream.states.iter().enumerate() {
+            let shape = self.shape(layer);
+            for row in state.h.chunks(shape.state_stride) {
+                h.extend_from_slice(&row[..shape.state]);
+            }
+            for row in state.c.chunks(shape.stride) {
+                c.extend_from_slice(&row[..shape.hidden]);
+            }
+        }
+        (h, c)
+    }
+
+    /// Sets the state to what [`stream_state`](Self::stream_state) gave; c is empty unless an LSTM.
+    ///
+    /// # Errors
+    /// `Length` where it does not fit; the stream is then as it was.
+    pub fn set_stream_state(&self, stream: &mut Stream<T>, h: &[T], c: &[T]) -> Result<(), Error> {
+        let config = self.config();
+        let c_len = if config.kind.has_cell_state() { config.hidden_size } else { 0 };
+        for (argument, values, row) in [("h", h, config.state_size()), ("c", c, c_len)] {
+            let expected = config.num_layers * stream.batch * row;
+            if values.len() != expected {
+                return Err(Error::Length { argument, expected, got: values.len() });
+            }
+        }
+        let batch = stream.batch;
+        for (layer, state) in stream.states.iter_mut().enumerate() {
+            let shape = self.shape(layer);
+            let h = &h[layer * batch * shape.state..][..batch * shape.state];
+            for (row, h) in state.h.chunks_mut(shape.state_stride).zip(h.chunks(shape.state)) {
+                row[..shape.state].copy_from_slice(h);
+            }
+            if c_len > 0 {
+                let c = &c[layer * batch * shape.hidden..][..batch * shape.hidden];
+                for (row, c) in state.c.chunks_mut(shape.stride).zip(c.chunks(shape.hidden)) {
+                    row[..shape.hidden].copy_from_slice(c);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn copy_rows<T: Copy>(from: &[T], row: usize, to: &mut [T], len: usize) {
+    for (from, to) in from.chunks(row).zip(to.chunks_mut(len)) {
+        to.copy_from_slice(&from[..len]);
+    }
+}
+
+/// A step of one layer.
+pub struct OneStep<'a, T, M> {
+    shape: &'a Shape,
+    packed: &'a Packed<T>,
+    math: M,
+    rows: usize,
+    x: &'a [T],
+    state: &'a mut State<T>,
+    gates: &'a mut [T],
+    m: &'a mut [T],
+}
+
+impl<T: Real, M: Math> Kernel<T> for OneStep<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, packed, math, rows, x, state, gates, m } = self;
+        if rows == 0 {
+            return;
+        }
+        let weights = packed.weights();
+        cell::input::<T, S, false>(s, shape, &weights, rows, x, shape.input, gates);
+        cell::forward::<T, S, M, false>(
+            s,
+            math,
+            shape,
+            &weights,
+            rows,
+            gates,
+            &mut state.h,
+            &mut state.c,
+            m,
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Problems of `common`, run on a [`Network`].
+#![allow(dead_code)] // each test program is compiled with all of it and uses its part
 
-use super::Case;
+use super::common::Case;
 use unrolled::error::Error;
 use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View};
 use unrolled::sequence::Passes;

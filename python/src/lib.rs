@@ -6,9 +6,12 @@
 
 mod array;
 mod compute;
+mod dense;
 mod machine;
 mod network;
 mod number;
+mod parameters;
+mod stream;
 mod tape;
 mod train;
 
@@ -18,14 +21,19 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::dense::Dense;
+    #[pymodule_export]
     use crate::machine::{available_isas, get_num_threads, isa, set_max_isa, set_num_threads};
     #[pymodule_export]
     use crate::network::Network;
     #[pymodule_export]
+    use crate::stream::Stream;
+    #[pymodule_export]
     use crate::tape::Tape;
     #[pymodule_export]
     use crate::train::{
-        binary_cross_entropy_with_logits, clip_coefficient, cross_entropy, global_norm, mse, scale,
+        binary_cross_entropy_with_logits, check_adam, check_sgd, clip_coefficient, cross_entropy,
+        global_norm, mse, scale,
     };
 
     use super::*;

@@ -1,27 +1,28 @@
 //! Networks: parameters in and out, forward, record, backward.
 
-use crate::array::{Steps, Values, copied, room, slice, to_numpy, truths};
+use crate::array::{Steps, Values, room, slice, to_numpy, truths};
 use crate::compute::{detached, exception, interruptible, read, write};
 use crate::machine::level;
 use crate::number::{AnyNetwork, Float, Number, each, is_double};
+use crate::parameters;
 use crate::tape::Tape;
 use crate::train::{AdamStep, SgdStep, adam_step, sgd_step};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::RwLock;
-use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::{Input, Losses, Network as Net, Recording};
 use unrolled::rng::derive;
 use unrolled::simd::Level;
+use unrolled::tape::{Quantity, Tape as CoreTape};
 use unrolled::train::{Init, initialise};
 
 /// A network: its parameters and its kernels.
 #[pyclass(frozen, module = "unrolled._native")]
 pub struct Network {
-    config: Config,
-    pub(crate) net: AnyNetwork,
+    pub config: Config,
+    pub net: AnyNetwork,
 }
 
 /// What a cell is called on the way from Python.
@@ -121,7 +122,7 @@ impl Network {
     }
 
     /// (layers · directions, B, …) arrays.
-    fn states<'py, T: Number>(
+    pub fn states<'py, T: Number>(
         &self,
         py: Python<'py>,
         batch: usize,
@@ -180,9 +181,7 @@ impl Network {
         dc: Option<&Bound<'py, PyAny>>,
         truncate: Option<usize>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let Some(tape) = T::unwrap(&tape.0) else {
-            return Err(PyTypeError::new_err("tape: expected one of the network's own float type"));
-        };
+        let tape = typed_tape::<T>(tape)?;
         let dy = Steps::<T>::new("dy", dy)?;
         let (steps, batch) = (tape.steps(), tape.batch());
         let expected = [steps, batch, self.config.output_size()];
@@ -200,6 +199,24 @@ impl Network {
         let (h, c) = self.states(py, batch, g.h, g.c)?;
         (parameters, x, h, c).into_pyobject(py)
     }
+}
+
+fn trace<'py, T: Number>(
+    py: Python<'py>,
+    net: &RwLock<Net<T>>,
+    tape: &Tape,
+    cell: usize,
+    quantity: Quantity,
+    len: usize,
+) -> PyResult<Bound<'py, PyAny>> {
+    let tape = typed_tape::<T>(tape)?;
+    let values = detached(py, || read(net).trace(tape, cell, quantity))?;
+    Ok(to_numpy(py, values, &[tape.steps(), tape.batch(), len])?.into_any())
+}
+
+fn typed_tape<T: Number>(tape: &Tape) -> PyResult<&CoreTape<T>> {
+    let expected = "tape: expected one of the network's own float type";
+    T::unwrap(&tape.0).ok_or_else(|| PyTypeError::new_err(expected))
 }
 
 #[pymethods]
@@ -248,65 +265,19 @@ impl Network {
     }
 
     /// Names and shapes, in order.
-    fn parameter_shapes(&self, py: Python<'_>) -> PyResult<Vec<(String, Py<PyTuple>)>> {
-        self.shapes().map(|(name, shape)| Ok((name, PyTuple::new(py, shape)?.unbind()))).collect()
-    }
-
-    #[getter]
-    fn num_parameters(&self) -> usize {
-        self.config.num_parameters()
+    fn parameter_shapes(&self) -> Vec<(String, Vec<usize>)> {
+        self.shapes().collect()
     }
 
     /// A copy of every parameter, in order.
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        fn copy<'py, T: Number>(
-            this: &Network,
-            py: Python<'py>,
-            net: &RwLock<Net<T>>,
-        ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-            let all = detached(py, || copied(read(net).parameters(), "parameters"))?;
-            let mut rest = &all[..];
-            let mut arrays = Vec::new();
-            for (_, shape) in this.shapes() {
-                let own;
-                (own, rest) = rest.split_at(shape.iter().product());
-                let own = copied(own, "parameters").map_err(exception)?;
-                arrays.push(to_numpy(py, own, &shape)?.into_any());
-            }
-            Ok(arrays)
-        }
-        each!(&self.net, net => copy(self, py, net))
+        let shapes = self.shapes().map(|(_, shape)| shape);
+        each!(&self.net, net => parameters::get(py, net, shapes))
     }
 
     /// Replaces every parameter.
     fn load(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-        fn load<T: Number>(
-            py: Python<'_>,
-            net: &RwLock<Net<T>>,
-            arrays: &[Bound<'_, PyAny>],
-        ) -> PyResult<()> {
-            let values: Vec<_> =
-                arrays.iter().map(|a| Values::<T>::new("mapping", a)).collect::<PyResult<_>>()?;
-            let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
-            detached(py, || {
-                let mut net = write(net);
-                let got = slices.iter().map(|s| s.len()).sum();
-                let expected = net.parameters().len();
-                if got != expected {
-                    return Err(Error::Length { argument: "mapping", expected, got });
-                }
-                net.update(|parameters| {
-                    let mut rest = parameters;
-                    for from in &slices {
-                        let (to, after) = rest.split_at_mut(from.len());
-                        to.copy_from_slice(from);
-                        rest = after;
-                    }
-                    Ok(())
-                })
-            })
-        }
-        each!(&self.net, net => load(py, net, &arrays))
+        each!(&self.net, net => parameters::set(py, net, &arrays))
     }
 
     /// The instruction set of its kernels.
@@ -369,6 +340,29 @@ impl Network {
         truncate: Option<usize>,
     ) -> PyResult<Bound<'py, PyTuple>> {
         each!(&self.net, net => self.backward_as(py, net, tape, dy, dh, dc, truncate))
+    }
+
+    /// What a tape recorded: (T, B, values). `cell` counts layers · directions; `quantity` is "hidden", "cell"
+    /// or "gates".
+    fn trace<'py>(
+        &self,
+        py: Python<'py>,
+        tape: &Tape,
+        cell: usize,
+        quantity: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let config = &self.config;
+        let (quantity, len) = match quantity {
+            "hidden" => (Quantity::Hidden, config.state_size()),
+            "cell" => (Quantity::Cell, config.hidden_size),
+            "gates" => (Quantity::Gates, config.num_gates() * config.hidden_size),
+            _ => {
+                let message =
+                    format!("quantity: expected 'hidden', 'cell' or 'gates', got '{quantity}'");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        each!(&self.net, net => trace(py, net, tape, cell, quantity, len))
     }
 
     /// One step of SGD on all parameters; see `unrolled.optim.SGD`.

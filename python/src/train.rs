@@ -1,13 +1,12 @@
 //! Losses, optimisers and clipping on NumPy's memory.
 
 use crate::array::{Values, to_numpy, truths, writeable, zeros};
-use crate::compute::{detached, exception, write};
+use crate::compute::{detached, exception};
 use crate::number::Number;
+use crate::parameters::{Parameters, check_length};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
-use std::sync::RwLock;
 use unrolled::error::Error;
-use unrolled::network::Network;
 use unrolled::train::{self, Adam, Sgd};
 
 /// A loss's value and its flat gradient.
@@ -144,40 +143,36 @@ pub fn scale(py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>, factor: f64) -> PyRe
     }
 }
 
-/// Something whose parameters are trained.
-pub trait Trained<T>: Sync {
-    /// Calls `change` with all parameters, flat.
-    fn update(&self, change: impl FnOnce(&mut [T]) -> Result<(), Error>) -> Result<(), Error>;
-}
-
-impl<T: Number> Trained<T> for RwLock<Network<T>> {
-    fn update(&self, change: impl FnOnce(&mut [T]) -> Result<(), Error>) -> Result<(), Error> {
-        write(self).update(change)
-    }
-}
-
 /// Gradients, one array for each parameter.
 fn gradients<'py, T: Number>(arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Values<'py, T>>> {
     arrays.iter().map(|array| Values::new("grads", array)).collect()
 }
 
-fn check_length(argument: &'static str, expected: usize, got: usize) -> Result<(), Error> {
-    if got == expected { Ok(()) } else { Err(Error::Length { argument, expected, got }) }
-}
-
 /// Step (from 1), learning rate, momentum, dampening, weight decay, whether Nesterov's.
 pub type SgdStep = (u64, f64, f64, f64, f64, bool);
+
+fn sgd(step: SgdStep) -> PyResult<(u64, Sgd)> {
+    let (t, lr, momentum, dampening, weight_decay, nesterov) = step;
+    let sgd = Sgd { lr, momentum, dampening, weight_decay, nesterov };
+    sgd.validate().map_err(exception)?;
+    Ok((t, sgd))
+}
+
+/// Refuses hyper-parameters that make no sense.
+#[pyfunction]
+pub fn check_sgd(step: SgdStep) -> PyResult<()> {
+    sgd(step).map(|_| ())
+}
 
 /// One step of SGD; the buffer is as long as the parameters, or empty without momentum.
 pub fn sgd_step<T: Number>(
     py: Python<'_>,
-    module: &impl Trained<T>,
-    (t, lr, momentum, dampening, weight_decay, nesterov): SgdStep,
+    module: &impl Parameters<T>,
+    step: SgdStep,
     arrays: &[Bound<'_, PyAny>],
     buffer: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let sgd = Sgd { lr, momentum, dampening, weight_decay, nesterov };
-    sgd.validate().map_err(exception)?;
+    let (t, sgd) = sgd(step)?;
     let values = gradients::<T>(arrays)?;
     let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
     let mut buffer = writeable::<T>("buffer", buffer)?;
@@ -185,13 +180,14 @@ pub fn sgd_step<T: Number>(
     detached(py, || {
         module.update(|parameters| {
             check_length("grads", parameters.len(), slices.iter().map(|s| s.len()).sum())?;
-            if momentum != 0.0 {
+            if sgd.momentum != 0.0 {
                 check_length("buffer", parameters.len(), buffer.len())?;
             }
             let mut at = 0;
             for gradient in slices {
                 let own = at..at + gradient.len();
-                let buffer = if momentum == 0.0 { &mut [][..] } else { &mut buffer[own.clone()] };
+                let buffer =
+                    if sgd.momentum == 0.0 { &mut [][..] } else { &mut buffer[own.clone()] };
                 at = own.end;
                 sgd.step(t, &mut parameters[own], gradient, buffer)?;
             }
@@ -203,17 +199,29 @@ pub fn sgd_step<T: Number>(
 /// Step (from 1), learning rate, β₁, β₂, ε, weight decay, whether that is decoupled.
 pub type AdamStep = (u64, f64, f64, f64, f64, f64, bool);
 
+fn adam(step: AdamStep) -> PyResult<(u64, Adam)> {
+    let (t, lr, beta1, beta2, eps, weight_decay, decoupled) = step;
+    let adam = Adam { lr, betas: (beta1, beta2), eps, weight_decay, decoupled };
+    adam.validate().map_err(exception)?;
+    Ok((t, adam))
+}
+
+/// Refuses hyper-parameters that make no sense.
+#[pyfunction]
+pub fn check_adam(step: AdamStep) -> PyResult<()> {
+    adam(step).map(|_| ())
+}
+
 /// One step of Adam or AdamW; m and v are as long as the parameters.
 pub fn adam_step<T: Number>(
     py: Python<'_>,
-    module: &impl Trained<T>,
-    (t, lr, beta1, beta2, eps, weight_decay, decoupled): AdamStep,
+    module: &impl Parameters<T>,
+    step: AdamStep,
     arrays: &[Bound<'_, PyAny>],
     m: &Bound<'_, PyAny>,
     v: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
-    let adam = Adam { lr, betas: (beta1, beta2), eps, weight_decay, decoupled };
-    adam.validate().map_err(exception)?;
+    let (t, adam) = adam(step)?;
     let values = gradients::<T>(arrays)?;
     let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
     let (mut m, mut v) = (writeable::<T>("m", m)?, writeable::<T>("v", v)?);

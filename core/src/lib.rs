@@ -35,3 +35,10 @@ pub mod stream;
 #[cfg(feature = "alloc")]
 pub mod tape;
 pub mod train;
+
+pub use cell::fixed::{Gru, Lstm, Rnn};
+pub use error::Error;
+pub use gates::{Activation, CellKind, Config};
+#[cfg(feature = "alloc")]
+pub use network::Network;
+pub use simd::{Isa, Level};

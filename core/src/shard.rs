@@ -1,11 +1,10 @@
 //! All layers of a net over one shard of a batch, forward and back.
 
 use crate::batch::Interrupt;
-use crate::cell::{Shape, WeightGradients};
+use crate::cell::{Shape, WeightGradients, bias_slot};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::kernel::buffer::Buffer;
-use crate::kernel::pack::bias_slot;
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
 use crate::real::Real;
@@ -463,7 +462,7 @@ impl<T: Real> Work<T> {
                 }
                 Role::BiasIh | Role::BiasHh => {
                     for (gate, own) in own.chunks_mut(hidden).enumerate() {
-                        let slot = bias_slot(shape, parameter.role, gate);
+                        let slot = bias_slot(shape.kind, parameter.role, gate);
                         own.copy_from_slice(&self.bias[slot * shape.stride..][..hidden]);
                     }
                     continue;

@@ -6,11 +6,12 @@
 //! numbers in a [`Shape`]; where they are constants the compiler folds them, so one source serves the
 //! fixed-size cells and the run-time networks.
 
+pub mod fixed;
 pub mod gru;
 pub mod lstm;
 pub mod rnn;
 
-use crate::gates::{CellKind, Gate};
+use crate::gates::{CellKind, Gate, Role};
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::math::Math;
 use crate::real::Real;
@@ -139,6 +140,18 @@ impl Shape {
             CellKind::Gru { reset_after: false } => &[0, 1],
             _ => self.input_gates(),
         }
+    }
+}
+
+/// The slot of the gate buffer to which the bias of PyTorch's gate `gate` belongs.
+#[inline(always)]
+#[must_use]
+pub const fn bias_slot(kind: CellKind, role: Role, gate: usize) -> usize {
+    match (kind, role) {
+        // b_hn stands inside the reset gate's product.
+        (CellKind::Gru { reset_after: true }, Role::BiasHh) => (gate + 1) % 3,
+        (CellKind::Gru { .. }, _) => gate + 1,
+        _ => gate,
     }
 }
 

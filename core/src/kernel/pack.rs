@@ -2,9 +2,9 @@
 //! side, padded with zeros to whole tiles.
 
 use super::buffer::Buffer;
-use crate::cell::{Shape, Transposed, Weights};
+use crate::cell::{Shape, Transposed, Weights, bias_slot};
 use crate::error::Error;
-use crate::gates::{CellKind, Config, Role};
+use crate::gates::{Config, Role};
 use crate::real::Real;
 use crate::simd::Rhs;
 
@@ -119,7 +119,7 @@ impl<T: Real> Packed<T> {
                 }
                 Role::BiasIh | Role::BiasHh => {
                     for (gate, b) in w.chunks(hidden).enumerate() {
-                        let slot = bias_slot(shape, parameter.role, gate);
+                        let slot = bias_slot(shape.kind, parameter.role, gate);
                         for (sum, &b) in packed.bias[slot * shape.stride..].iter_mut().zip(b) {
                             *sum += b;
                         }
@@ -151,16 +151,5 @@ impl<T: Real> Packed<T> {
             new: self.new_t.view(),
             projection: self.projection_t.view(),
         }
-    }
-}
-
-/// The slot of the gate buffer to which a bias of PyTorch's gate `gate` belongs.
-#[must_use]
-pub fn bias_slot(shape: &Shape, role: Role, gate: usize) -> usize {
-    match (shape.kind, role) {
-        // b_hn stands inside the reset gate's product.
-        (CellKind::Gru { reset_after: true }, Role::BiasHh) => (gate + 1) % 3,
-        (CellKind::Gru { .. }, _) => gate + 1,
-        _ => gate,
     }
 }

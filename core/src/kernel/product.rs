@@ -31,7 +31,8 @@ pub struct Strides {
 pub struct Product<'a, T, const GATES: usize> {
     /// Rows of `lhs` and of the output.
     pub rows: usize,
-    /// Units. For a single row it need not be a multiple of the lanes: the last tile is read and written in part.
+    /// Units. Where they are no multiple of the lanes (run-time buffers are padded, fixed sizes are
+    /// not), the last tile is read and written in part, row by row.
     pub units: usize,
     /// Left operand.
     pub lhs: Lhs<'a, T>,
@@ -124,8 +125,6 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
 
     #[inline(always)]
     fn many_rows<S: Simd<T>, const CHAINS: usize>(&mut self, s: S) {
-        // Only fixed-size cells have partial tiles, and one row; run-time buffers are padded.
-        assert!(self.units % S::LANES == 0, "units of several rows fill whole tiles");
         let tiles_in_all = self.units / S::LANES;
         // Gates fill a tile of four vectors; where there are fewer, more tiles go together.
         let at_once =
@@ -143,6 +142,11 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
                 row += rows;
             }
             tile += tiles;
+        }
+        if self.units % S::LANES != 0 {
+            for row in 0..self.rows {
+                self.tile_body::<S, 1, 1, CHAINS, true>(s, row, tiles_in_all);
+            }
         }
     }
 

@@ -1,0 +1,619 @@
+//! Cells of sizes fixed when compiled: no allocator, no `std`, weights in read-only memory.
+//!
+//! A cell is a `static` made by a `const fn`; a step is a function of it, an input and a state the caller
+//! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The kernels are those of
+//! the run-time networks, with sizes folded in, and the results the same, bit for bit.
+
+use super::{
+    Shape, Step, Transposed, WeightGradients, Weights, backward, bias_slot, d_input, d_weights,
+    forward, input,
+};
+use crate::error::Error;
+use crate::gates::{Activation, CellKind, Role};
+use crate::math::{Accurate, Math};
+use crate::real::Real;
+use crate::simd::{Element, Kernel, Lanes, Level, Rhs, Simd};
+use core::marker::PhantomData;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Which cell a fixed-size type is.
+pub trait Variant: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// The cell.
+    const KIND: CellKind;
+}
+
+macro_rules! variant {
+    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl sealed::Sealed for $name {}
+        impl Variant for $name {
+            const KIND: CellKind = $kind;
+        }
+    };
+}
+variant!(
+    /// An LSTM with input, forget and output gate.
+    ForgetGate,
+    CellKind::Lstm { forget_gate: true }
+);
+variant!(
+    /// A GRU whose reset gate acts after the product, as PyTorch's.
+    ResetAfter,
+    CellKind::Gru { reset_after: true }
+);
+variant!(
+    /// A GRU whose reset gate acts before the product: the original form.
+    ResetBefore,
+    CellKind::Gru { reset_after: false }
+);
+variant!(
+    /// An RNN with tanh.
+    Tanh,
+    CellKind::Rnn(Activation::Tanh)
+);
+variant!(
+    /// An RNN with max(0, x).
+    Relu,
+    CellKind::Rnn(Activation::Relu)
+);
+variant!(
+    /// An RNN with the logistic function.
+    Sigmoid,
+    CellKind::Rnn(Activation::Sigmoid)
+);
+
+/// Long short-term memory with `I` inputs and `H` units.
+///
+/// ```
+/// use unrolled::Lstm;
+///
+/// static CELL: Lstm<f32, 1, 2> = Lstm::new(
+///     [[[0.1], [0.2]], [[0.3], [0.4]], [[0.5], [0.6]], [[0.7], [0.8]]], // i, f, g, o as in PyTorch
+///     [[[0.1, 0.0], [0.0, 0.1]]; 4],
+///     [[0.0; 2]; 4],
+///     [[0.0; 2]; 4],
+/// );
+/// let mut state = CELL.zero_state();
+/// let h: &[f32; 2] = CELL.step(&[1.0], &mut state);
+/// assert!(h[0] > 0.1 && h[1] > h[0]);
+/// ```
+pub type Lstm<T, const I: usize, const H: usize> = Fixed<T, ForgetGate, I, H, 4, 4>;
+/// Gated recurrent unit with `I` inputs and `H` units.
+pub type Gru<T, const I: usize, const H: usize, V = ResetAfter> = Fixed<T, V, I, H, 3, 4>;
+/// Plain recurrent layer with `I` inputs and `H` units.
+pub type Rnn<T, const I: usize, const H: usize, V = Tanh> = Fixed<T, V, I, H, 1, 1>;
+
+/// A cell with `I` inputs, `H` units, `G` gates: see [`Lstm`], [`Gru`], [`Rnn`], which fix `G`
+/// and the slots `S` of its gate buffer.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Fixed<T, V, const I: usize, const H: usize, const G: usize, const S: usize> {
+    // By what multiplies, gate in the slots' order, unit: lanes are units.
+    w_ih: [[[T; H]; G]; I],
+    w_hh: [[[T; H]; G]; H],
+    // By slot. Apart, because floats of a generic type cannot be added in a `const fn`.
+    b_ih: [[T; H]; S],
+    b_hh: [[T; H]; S],
+    variant: PhantomData<V>,
+}
+
+/// The state between two steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub struct State<T, const H: usize> {
+    /// h, which is also the output.
+    pub h: [T; H],
+    /// c; zeros unless an LSTM.
+    pub c: [T; H],
+}
+
+/// Parameters, or gradients by them, in PyTorch's layout: gate, unit, input.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parameters<T, const I: usize, const H: usize, const G: usize> {
+    /// Input to gates.
+    pub w_ih: [[[T; I]; H]; G],
+    /// State to gates.
+    pub w_hh: [[[T; H]; H]; G],
+    /// Bias beside `w_ih`.
+    pub b_ih: [[T; H]; G],
+    /// Bias beside `w_hh`.
+    pub b_hh: [[T; H]; G],
+}
+
+impl<T: Real, const I: usize, const H: usize, const G: usize> Parameters<T, I, H, G> {
+    /// All zero.
+    #[must_use]
+    pub const fn zeros() -> Self {
+        Parameters {
+            w_ih: [[[T::ZERO; I]; H]; G],
+            w_hh: [[[T::ZERO; H]; H]; G],
+            b_ih: [[T::ZERO; H]; G],
+            b_hh: [[T::ZERO; H]; G],
+        }
+    }
+
+    /// `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh` as PyTorch stores them.
+    #[must_use]
+    pub fn slices(&self) -> [&[T]; 4] {
+        [
+            self.w_ih.as_flattened().as_flattened(),
+            self.w_hh.as_flattened().as_flattened(),
+            self.b_ih.as_flattened(),
+            self.b_hh.as_flattened(),
+        ]
+    }
+
+    /// The same, to be changed: by an optimiser, or by copying in what was trained elsewhere.
+    pub fn slices_mut(&mut self) -> [&mut [T]; 4] {
+        [
+            self.w_ih.as_flattened_mut().as_flattened_mut(),
+            self.w_hh.as_flattened_mut().as_flattened_mut(),
+            self.b_ih.as_flattened_mut(),
+            self.b_hh.as_flattened_mut(),
+        ]
+    }
+}
+
+impl<T: Real, const I: usize, const H: usize> Lstm<T, I, H> {
+    /// A cell from PyTorch's arrays: weights by gate (i, f, g, o), unit and input.
+    #[must_use]
+    pub const fn new(
+        w_ih: [[[T; I]; H]; 4],
+        w_hh: [[[T; H]; H]; 4],
+        b_ih: [[T; H]; 4],
+        b_hh: [[T; H]; 4],
+    ) -> Self {
+        Self::from_parameters(&Parameters { w_ih, w_hh, b_ih, b_hh })
+    }
+}
+
+impl<T: Real, V: Variant, const I: usize, const H: usize> Gru<T, I, H, V> {
+    /// A cell from PyTorch's arrays: weights by gate (r, z, n), unit and input.
+    #[must_use]
+    pub const fn new(
+        w_ih: [[[T; I]; H]; 3],
+        w_hh: [[[T; H]; H]; 3],
+        b_ih: [[T; H]; 3],
+        b_hh: [[T; H]; 3],
+    ) -> Self {
+        Self::from_parameters(&Parameters { w_ih, w_hh, b_ih, b_hh })
+    }
+}
+
+impl<T: Real, V: Variant, const I: usize, const H: usize> Rnn<T, I, H, V> {
+    /// A cell from PyTorch's arrays: weights by unit and input.
+    #[must_use]
+    pub const fn new(w_ih: [[T; I]; H], w_hh: [[T; H]; H], b_ih: [T; H], b_hh: [T; H]) -> Self {
+        Self::from_parameters(&Parameters {
+            w_ih: [w_ih],
+            w_hh: [w_hh],
+            b_ih: [b_ih],
+            b_hh: [b_hh],
+        })
+    }
+}
+
+impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>
+    Fixed<T, V, I, H, G, S>
+{
+    const SHAPE: Shape = {
+        assert!(I > 0 && H > 0, "a cell has inputs and units");
+        Shape {
+            kind: V::KIND,
+            input: I,
+            hidden: H,
+            state: H,
+            projected: false,
+            stride: H,
+            state_stride: H,
+            input_stride: I,
+        }
+    };
+
+    /// Which of PyTorch's gates stands at place `g` of `w_hh`: a GRU's new value comes first.
+    const fn state_gate(g: usize) -> usize {
+        match V::KIND {
+            CellKind::Gru { .. } => (g + 2) % 3,
+            _ => g,
+        }
+    }
+
+    /// A cell from parameters in PyTorch's layout.
+    #[must_use]
+    pub const fn from_parameters(p: &Parameters<T, I, H, G>) -> Self {
+        let mut this = Fixed {
+            w_ih: [[[T::ZERO; H]; G]; I],
+            w_hh: [[[T::ZERO; H]; G]; H],
+            b_ih: [[T::ZERO; H]; S],
+            b_hh: [[T::ZERO; H]; S],
+            variant: PhantomData,
+        };
+        let mut g = 0;
+        while g < G {
+            let mut u = 0;
+            while u < H {
+                let mut k = 0;
+                while k < I {
+                    this.w_ih[k][g][u] = p.w_ih[g][u][k];
+                    k += 1;
+                }
+                let mut k = 0;
+                while k < H {
+                    this.w_hh[k][g][u] = p.w_hh[Self::state_gate(g)][u][k];
+                    k += 1;
+                }
+                this.b_ih[bias_slot(V::KIND, Role::BiasIh, g)][u] = p.b_ih[g][u];
+                this.b_hh[bias_slot(V::KIND, Role::BiasHh, g)][u] = p.b_hh[g][u];
+                u += 1;
+            }
+            g += 1;
+        }
+        this
+    }
+
+    /// A state of zeros.
+    #[must_use]
+    pub const fn zero_state(&self) -> State<T, H> {
+        State { h: [T::ZERO; H], c: [T::ZERO; H] }
+    }
+
+    /// A tape for `N` steps.
+    #[must_use]
+    pub const fn tape<const N: usize>(&self) -> Tape<T, I, H, G, S, N> {
+        Tape::new()
+    }
+
+    #[inline(always)]
+    fn weights(&self) -> Weights<'_, T> {
+        let w_hh = self.w_hh.as_flattened().as_flattened();
+        let rhs = |data, step| Rhs { data, step, tile: 0, gate: H };
+        let before = matches!(V::KIND, CellKind::Gru { reset_after: false });
+        Weights {
+            input: rhs(self.w_ih.as_flattened().as_flattened(), G * H),
+            state: rhs(if before { &w_hh[H..] } else { w_hh }, G * H),
+            new: rhs(w_hh, G * H),
+            projection: rhs(&[], 0),
+            bias: &[],
+        }
+    }
+}
+
+/// Tiles of unpadded rows lie a vector apart.
+#[inline(always)]
+fn tiled<T: Real, S: Simd<T>>(_: S, rhs: Rhs<'_, T>) -> Rhs<'_, T> {
+    Rhs { tile: S::LANES, ..rhs }
+}
+
+impl<T: Element, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>
+    Fixed<T, V, I, H, G, S>
+{
+    /// One time step: `state` goes to the next, whose h is also returned.
+    #[inline]
+    pub fn step<'s>(&self, x: &[T; I], state: &'s mut State<T, H>) -> &'s [T; H] {
+        self.step_with(Accurate, x, state)
+    }
+
+    /// As [`step`](Self::step), with a choice of activations: [`Fast`](crate::math::Fast) trades exactness
+    /// for some nanoseconds.
+    #[inline]
+    pub fn step_with<'s, M: Math>(
+        &self,
+        math: M,
+        x: &[T; I],
+        state: &'s mut State<T, H>,
+    ) -> &'s [T; H] {
+        let mut gates = [[T::ZERO; H]; S];
+        T::dispatch(Level::best(), OneStep { cell: self, math, x, state, gates: &mut gates });
+        &state.h
+    }
+
+    /// A step whose values `tape` keeps for [`backward`](Self::backward).
+    ///
+    /// # Errors
+    /// `Length` where the tape is full; the state is then as it was.
+    pub fn record<'s, const N: usize>(
+        &self,
+        x: &[T; I],
+        state: &'s mut State<T, H>,
+        tape: &mut Tape<T, I, H, G, S, N>,
+    ) -> Result<&'s [T; H], Error> {
+        let at = tape.len;
+        if at >= N {
+            return Err(Error::Length { argument: "tape", expected: at + 1, got: N });
+        }
+        tape.x[at] = *x;
+        tape.h[at] = state.h;
+        tape.c[at] = state.c;
+        let gates = &mut tape.gates[at];
+        T::dispatch(Level::best(), OneStep { cell: self, math: Accurate, x, state, gates });
+        tape.len = at + 1;
+        Ok(&state.h)
+    }
+
+    /// Back-propagation through the steps on `tape`. `d_y[t]` is the derivative of the loss by h after step t;
+    /// `d_state` goes from that by the final state to that by the initial one; `d_x[t]` becomes that by
+    /// the input of step t; gradients are added to `gradients`.
+    ///
+    /// # Errors
+    /// `Length` where `d_y` or `d_x` have not as many steps as the tape; nothing has been changed then.
+    pub fn backward<const N: usize>(
+        &self,
+        tape: &mut Tape<T, I, H, G, S, N>,
+        d_y: &[[T; H]],
+        d_state: &mut State<T, H>,
+        d_x: &mut [[T; I]],
+        gradients: &mut Parameters<T, I, H, G>,
+    ) -> Result<(), Error> {
+        for (argument, got) in [("d_y", d_y.len()), ("d_x", d_x.len())] {
+            if got != tape.len {
+                return Err(Error::Length { argument, expected: tape.len, got });
+            }
+        }
+        tape.transpose(self);
+        T::dispatch(Level::best(), Back { variant: self.variant, tape, d_y, d_state, d_x });
+        tape.add_to::<V>(gradients);
+        Ok(())
+    }
+}
+
+struct OneStep<'a, T, V, M, const I: usize, const H: usize, const G: usize, const S: usize> {
+    cell: &'a Fixed<T, V, I, H, G, S>,
+    math: M,
+    x: &'a [T; I],
+    state: &'a mut State<T, H>,
+    gates: &'a mut [[T; H]; S],
+}
+
+impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usize, const S: usize>
+    Kernel<T> for OneStep<'_, T, V, M, I, H, G, S>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<Isa: Simd<T>>(self, s: Isa) {
+        let Self { cell, math, x, state, gates } = self;
+        let shape = Fixed::<T, V, I, H, G, S>::SHAPE;
+        let w = cell.weights();
+        let mut bias = [[T::ZERO; H]; S];
+        for ((sum, b_ih), b_hh) in bias.iter_mut().zip(&cell.b_ih).zip(&cell.b_hh) {
+            super::units!(Isa, H, |u, PART| {
+                let sum_u =
+                    Lanes::<T, Isa>::read::<PART>(s, b_ih, u) + Lanes::read::<PART>(s, b_hh, u);
+                sum_u.write::<PART>(sum, u);
+            });
+        }
+        let w = Weights {
+            input: tiled(s, w.input),
+            state: tiled(s, w.state),
+            new: tiled(s, w.new),
+            bias: bias.as_flattened(),
+            ..w
+        };
+        let gates = gates.as_flattened_mut();
+        let mut m = [T::ZERO; H];
+        input::<T, Isa, true>(s, &shape, &w, 1, x, I, gates);
+        forward::<T, Isa, M, true>(
+            s,
+            math,
+            &shape,
+            &w,
+            1,
+            gates,
+            &mut state.h,
+            &mut state.c,
+            &mut m,
+        );
+    }
+}
+
+/// What up to `N` recorded steps keep, and room for the way back. Its size is fixed: about
+/// N · (2S + 2) · H + 2 · G · H · (I + H) values.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Tape<T, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize> {
+    gates: [[[T; H]; S]; N],
+    d_gates: [[[T; H]; S]; N],
+    h: [[T; H]; N],
+    c: [[T; H]; N],
+    x: [[T; I]; N],
+    // Transposed weights: gate in the slots' order, unit, what multiplies.
+    w_ih_t: [[[T; I]; H]; G],
+    w_hh_t: [[[T; H]; H]; G],
+    // Sums of gradients, laid out as the cell's weights.
+    d_w_ih: [[[T; H]; G]; I],
+    d_w_hh: [[[T; H]; G]; H],
+    d_bias: [[T; H]; S],
+    len: usize,
+}
+
+impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize>
+    Tape<T, I, H, G, S, N>
+{
+    /// An empty tape.
+    #[must_use]
+    pub const fn new() -> Self {
+        Tape {
+            gates: [[[T::ZERO; H]; S]; N],
+            d_gates: [[[T::ZERO; H]; S]; N],
+            h: [[T::ZERO; H]; N],
+            c: [[T::ZERO; H]; N],
+            x: [[T::ZERO; I]; N],
+            w_ih_t: [[[T::ZERO; I]; H]; G],
+            w_hh_t: [[[T::ZERO; H]; H]; G],
+            d_w_ih: [[[T::ZERO; H]; G]; I],
+            d_w_hh: [[[T::ZERO; H]; G]; H],
+            d_bias: [[T::ZERO; H]; S],
+            len: 0,
+        }
+    }
+
+    /// Steps recorded.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no step is recorded.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets the steps recorded.
+    pub const fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Fills in the transposed weights and clears the sums.
+    fn transpose<V>(&mut self, cell: &Fixed<T, V, I, H, G, S>) {
+        for g in 0..G {
+            for u in 0..H {
+                for k in 0..I {
+                    self.w_ih_t[g][u][k] = cell.w_ih[k][g][u];
+                }
+                for k in 0..H {
+                    self.w_hh_t[g][u][k] = cell.w_hh[k][g][u];
+                }
+            }
+        }
+        self.d_w_ih = [[[T::ZERO; H]; G]; I];
+        self.d_w_hh = [[[T::ZERO; H]; G]; H];
+        self.d_bias = [[T::ZERO; H]; S];
+    }
+
+    /// Adds the sums to gradients in PyTorch's layout.
+    fn add_to<V: Variant>(&self, to: &mut Parameters<T, I, H, G>) {
+        let before = matches!(V::KIND, CellKind::Gru { reset_after: false });
+        let d_w_hh = self.d_w_hh.as_flattened().as_flattened();
+        for g in 0..G {
+            let from = Fixed::<T, V, I, H, G, S>::state_gate(g);
+            for u in 0..H {
+                for k in 0..I {
+                    to.w_ih[g][u][k] += self.d_w_ih[k][g][u];
+                }
+                for k in 0..H {
+                    // Where the reset gate acts before the product, r and z are summed apart from n.
+                    let at = match (before, g) {
+                        (false, _) => (k * G + g) * H + u,
+                        (true, 0) => 2 * H * H + k * H + u,
+                        (true, g) => (k * 2 + g - 1) * H + u,
+                    };
+                    to.w_hh[from][u][k] += d_w_hh[at];
+                }
+                to.b_ih[g][u] += self.d_bias[bias_slot(V::KIND, Role::BiasIh, g)][u];
+                to.b_hh[g][u] += self.d_bias[bias_slot(V::KIND, Role::BiasHh, g)][u];
+            }
+        }
+    }
+}
+
+impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize>
+    Default for Tape<T, I, H, G, S, N>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Steps whose weight gradients are summed before they are added to the rest, as a single row's are elsewhere.
+const CHUNK: usize = 64;
+
+struct Back<
+    'a,
+    T,
+    V,
+    const I: usize,
+    const H: usize,
+    const G: usize,
+    const S: usize,
+    const N: usize,
+> {
+    variant: PhantomData<V>,
+    tape: &'a mut Tape<T, I, H, G, S, N>,
+    d_y: &'a [[T; H]],
+    d_state: &'a mut State<T, H>,
+    d_x: &'a mut [[T; I]],
+}
+
+impl<
+    T: Real,
+    V: Variant,
+    const I: usize,
+    const H: usize,
+    const G: usize,
+    const S: usize,
+    const N: usize,
+> Kernel<T> for Back<'_, T, V, I, H, G, S, N>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<Isa: Simd<T>>(self, s: Isa) {
+        let Self { variant: _, tape, d_y, d_state, d_x } = self;
+        let shape = Fixed::<T, V, I, H, G, S>::SHAPE;
+        let w_hh_t = tape.w_hh_t.as_flattened().as_flattened();
+        let before = shape.resets_before();
+        let w = Transposed {
+            input: tiled(
+                s,
+                Rhs { data: tape.w_ih_t.as_flattened().as_flattened(), step: I, tile: 0, gate: 0 },
+            ),
+            state: tiled(
+                s,
+                Rhs { data: &w_hh_t[if before { H * H } else { 0 }..], step: H, tile: 0, gate: 0 },
+            ),
+            new: tiled(s, Rhs { data: w_hh_t, step: H, tile: 0, gate: 0 }),
+            projection: Rhs { data: &[], step: 0, tile: 0, gate: 0 },
+        };
+        let mut scratch = [T::ZERO; H];
+        let (d_w_hh, d_w_hn) = tape
+            .d_w_hh
+            .as_flattened_mut()
+            .as_flattened_mut()
+            .split_at_mut(if before { 2 * H * H } else { G * H * H });
+        let mut sums = WeightGradients {
+            input: tape.d_w_ih.as_flattened_mut().as_flattened_mut(),
+            state: d_w_hh,
+            new: d_w_hn,
+            projection: &mut [],
+            bias: tape.d_bias.as_flattened_mut(),
+        };
+        let mut end = tape.len;
+        while end > 0 {
+            let begin = (end - 1) / CHUNK * CHUNK;
+            for t in (begin..end).rev() {
+                for (d, &y) in d_state.h.iter_mut().zip(&d_y[t]) {
+                    *d += y;
+                }
+                let step =
+                    Step { gates: tape.gates[t].as_flattened(), h: &tape.h[t], c: &tape.c[t] };
+                let d_gates = tape.d_gates[t].as_flattened_mut();
+                let State { h: d_h, c: d_c } = &mut *d_state;
+                backward::<T, Isa, Accurate, true>(
+                    s,
+                    Accurate,
+                    &shape,
+                    &w,
+                    1,
+                    step,
+                    d_h,
+                    d_c,
+                    d_gates,
+                    &mut scratch,
+                    None,
+                );
+            }
+            let n = end - begin;
+            let d_gates = tape.d_gates[begin..end].as_flattened().as_flattened();
+            let d_x = d_x[begin..end].as_flattened_mut();
+            d_input::<T, Isa, false>(s, &shape, &w, n, d_gates, d_x, false);
+            let gates = tape.gates[begin..end].as_flattened().as_flattened();
+            let (x, h) = (tape.x[begin..end].as_flattened(), tape.h[begin..end].as_flattened());
+            d_weights(s, &shape, n, (x, I), h, gates, d_gates, None, &mut sums);
+            end = begin;
+        }
+    }
+}

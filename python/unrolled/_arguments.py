@@ -1,7 +1,7 @@
 """From what a user passes to what `_native` takes: checked, and copied only where it must be.
 
-The checks of types, dtypes and numbers are the reference's own: both versions refuse the same things
-with the same words.
+The checks of types, dtypes and numbers are the reference's own: both versions refuse the same
+things with the same words.
 """
 
 from __future__ import annotations
@@ -80,6 +80,9 @@ def probability(name: str, value: Any) -> float:
 
 def contiguous(a: Array) -> Array:
     """`a`, or a copy where its memory is not in order."""
+    flags = a.flags
+    if flags.c_contiguous and flags.aligned:
+        return a
     return np.require(a, requirements=["C", "A"])
 
 

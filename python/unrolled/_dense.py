@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import _arguments as arguments
-from . import _native
 from ._arguments import Array
 from ._module import Module
+from ._native import Dense as NativeDense
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Dense(Module):
     ((5, 4, 2), (5, 4, 8), (2, 8))
     """
 
-    _native: _native.Dense
+    _native: NativeDense
 
     def __init__(
         self,
@@ -71,8 +71,8 @@ class Dense(Module):
         self._adopt(self._make())
         self._native.initialise(1 / math.sqrt(self.in_features), self.seed)
 
-    def _make(self) -> _native.Dense:
-        return _native.Dense(self.in_features, self.out_features, self.bias, self.dtype.name)
+    def _make(self) -> NativeDense:
+        return NativeDense(self.in_features, self.out_features, self.bias, self.dtype.name)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON knows them."""

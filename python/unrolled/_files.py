@@ -34,9 +34,7 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
     """
     name = next((n for n, cls in CLASSES.items() if isinstance(net, cls)), None)
     if name is None:
-        raise TypeError(
-            f"net: expected one of {', '.join(CLASSES)}, got {arguments.kind(net)}"
-        )
+        raise TypeError(f"net: expected one of {', '.join(CLASSES)}, got {arguments.kind(net)}")
     path = Path(path)
     about = {"class": name, "version": __version__, "config": net.config()}
     data = safetensors.numpy.save(net.state_dict(), metadata={"unrolled": json.dumps(about)})

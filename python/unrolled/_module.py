@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 
 from . import _arguments as arguments
-from . import _native
 from ._arguments import Array
+from ._native import Dense as NativeDense
+from ._native import Network as NativeNetwork
 
 
 class Module:
     """Something with parameters. Use `LSTM`, `GRU`, `RNN` or `Dense`."""
 
     dtype: np.dtype[Any]
-    _native: _native.Network | _native.Dense
+    _native: NativeNetwork | NativeDense
     _shapes: dict[str, tuple[int, ...]]
 
-    def _adopt(self, native: _native.Network | _native.Dense) -> None:
+    def _adopt(self, native: NativeNetwork | NativeDense) -> None:
         self._native = native
         self._shapes = {name: tuple(shape) for name, shape in native.parameter_shapes()}
 
-    def _make(self) -> _native.Network | _native.Dense:
+    def _make(self) -> NativeNetwork | NativeDense:
         """The native part, its parameters zero."""
         raise NotImplementedError
 

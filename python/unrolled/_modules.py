@@ -6,9 +6,9 @@ import warnings
 from typing import Any, Generic, TypeVar, cast
 
 from . import _arguments as arguments
-from . import _native
 from ._arguments import Array, Layout, Run, Sizes
 from ._module import Module
+from ._native import Network as NativeNetwork
 from ._stream import Stream
 from ._tape import Tape
 
@@ -18,7 +18,7 @@ S = TypeVar("S")
 class Recurrent(Module, Generic[S]):
     """What LSTM, GRU and RNN share; `S` is the type of their state."""
 
-    _native: _native.Network
+    _native: NativeNetwork
     _sizes: Sizes
     proj_size = 0
     _forget_bias = 0.0
@@ -59,7 +59,7 @@ class Recurrent(Module, Generic[S]):
         """What `_native` calls the cell."""
         raise NotImplementedError
 
-    def _make(self) -> _native.Network:
+    def _make(self) -> NativeNetwork:
         columns = (self.proj_size or self.hidden_size, self.hidden_size)
         self._sizes = Sizes(
             self.input_size,
@@ -68,7 +68,7 @@ class Recurrent(Module, Generic[S]):
             self.dtype,
             self.batch_first,
         )
-        return _native.Network(
+        return NativeNetwork(
             self._cell(),
             self.input_size,
             self.hidden_size,

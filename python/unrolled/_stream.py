@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class Stream(_native.Stream, Generic[S]):
 
     _net: Recurrent[S]
 
-    def __new__(cls, net: Recurrent[S], batch: int = 1) -> Stream[S]:
+    def __new__(cls, net: Recurrent[S], batch: int = 1) -> Self:
         self = super().__new__(cls, net._native, batch)
         self._net = net
         return self

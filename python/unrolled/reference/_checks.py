@@ -74,7 +74,7 @@ def float_dtype(value: Any) -> np.dtype[Any]:
 
 
 def array(name: str, value: Any, dtype: npt.DTypeLike | None) -> Array:
-    """`value` as an ndarray of exactly `dtype` (None: any), without a copy where it need not be one.
+    """`value` as an ndarray of exactly `dtype` (None: any), without a copy where none is needed.
 
     Takes NumPy arrays of any stride, DLPack objects and buffers. Lists are refused: they have no
     dtype, so taking them would be a silent cast. So are masked arrays, whose mask would be lost.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ SIZES = ((100, 1, 1, 32), (100, 32, 16, 32), (100, 64, 64, 64), (50, 64, 128, 25
 def torch_run(case: Problem, cell: str) -> Callable[[], object] | None:
     """The same work in PyTorch; None if it is not there."""
     try:
-        import torch
+        torch = importlib.import_module("torch")
     except ImportError:
         return None
     torch.set_num_threads(get_num_threads())

@@ -11,6 +11,27 @@ _SgdStep: TypeAlias = tuple[int, float, float, float, float, bool]
 _AdamStep: TypeAlias = tuple[int, float, float, float, float, float, bool]
 _Outputs: TypeAlias = tuple[_Array, _Array, _Array | None]
 
+__all__ = [
+    "Dense",
+    "Network",
+    "Stream",
+    "Tape",
+    "available_isas",
+    "binary_cross_entropy_with_logits",
+    "check_adam",
+    "check_sgd",
+    "clip_coefficient",
+    "cross_entropy",
+    "get_num_threads",
+    "global_norm",
+    "isa",
+    "mse",
+    "scale",
+    "set_max_isa",
+    "set_num_threads",
+    "__version__",
+]
+
 __version__: str
 
 @final

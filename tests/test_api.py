@@ -236,7 +236,7 @@ def test_dropout_acts_between_layers_in_proportion() -> None:
     np.testing.assert_allclose(y[kept], 1 / 0.7, rtol=1e-6)
     assert abs(kept.mean() - 0.7) < 0.01
     # Neither steps, rows nor units share a mask.
-    assert all(0 < kept.mean(axis=axis).min() for axis in (0, 1, 2))
+    assert all(kept.mean(axis=axis).min() > 0 for axis in (0, 1, 2))
     assert all(kept.mean(axis=axis).std() > 0.01 for axis in (0, 1, 2))
     g = tape.backward(np.ones_like(y))
     np.testing.assert_allclose(g.input, kept / np.float32(0.7), rtol=1e-6)
@@ -288,7 +288,9 @@ def test_stream_sees_new_parameters() -> None:
 
 
 @each_variant
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))]
+)
 def test_copies(variant: Variant, copied: Callable[[Any], Any]) -> None:
     net = make(variant, num_layers=2, dropout=0.4, bidirectional=True)
     x = normal(5, 2, 3)

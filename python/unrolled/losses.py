@@ -104,6 +104,8 @@ def cross_entropy(logits: Any, target: Any, *, mask: Any = None) -> tuple[float,
         if kept is not None:
             given = arguments.array("mask", mask, np.bool_)
             wrong &= given.reshape(given.shape + (1,) * (t.ndim - given.ndim))
+        if not wrong.any():
+            raise
         where = np.argwhere(wrong)[0]
         raise ValueError(
             f"target: expected classes 0 to {classes - 1}, got {t[tuple(where)]} "

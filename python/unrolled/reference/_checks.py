@@ -113,7 +113,7 @@ def integers(name: str, value: Any) -> Array:
         raise TypeError(f"{name}: expected integers, got dtype {found.dtype}")
     if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name}: expected integers below 2**63, got {found.max()}")
-    return np.ascontiguousarray(found, dtype=np.int64).reshape(found.shape)
+    return np.require(found, dtype=np.int64, requirements=["C", "A"])
 
 
 def shaped(name: str, value: Array, axes: str, shape: tuple[int, ...]) -> Array:

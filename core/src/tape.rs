@@ -40,21 +40,21 @@ impl Shard {
     ) -> Result<Vec<Shard>, Error> {
         let count = batch.div_ceil(SHARD_ROWS).clamp(1, MOST_SHARDS);
         let length = |b: usize| lengths.map_or(steps, |l| l[b]);
-        let mut order: Vec<usize> = (0..batch).collect();
+        let mut order = room(batch, "rows")?;
+        order.extend(0..batch);
         if lengths.is_some() {
-            order.sort_by_key(|&b| core::cmp::Reverse(length(b)));
+            // Unstable, for a stable sort asks for memory; rows of one length stay in order by themselves.
+            order.sort_unstable_by_key(|&b| (core::cmp::Reverse(length(b)), b));
         }
         (0..count)
             .map(|i| {
                 // Ragged rows are dealt out, so that shards take alike long; even ones stay neighbours.
-                let rows: Vec<usize> = match lengths {
-                    Some(_) => order.iter().copied().skip(i).step_by(count).collect(),
-                    None => order[i * batch / count..(i + 1) * batch / count].to_vec(),
-                };
-                let mut offsets = Vec::new();
-                offsets
-                    .try_reserve_exact(steps + 1)
-                    .map_err(|_| Error::TooLarge { what: "time steps" })?;
+                let mut rows: Vec<usize> = room(batch.div_ceil(count), "rows")?;
+                match lengths {
+                    Some(_) => rows.extend(order.iter().skip(i).step_by(count)),
+                    None => rows.extend(&order[i * batch / count..(i + 1) * batch / count]),
+                }
+                let mut offsets = room(steps.saturating_add(1), "time steps")?;
                 offsets.push(0);
                 let (mut n, mut at) = (rows.len(), 0_usize);
                 for t in 0..steps {
@@ -66,8 +66,7 @@ impl Shard {
                 }
                 let mut shard = Shard { rows, offsets, resets: None };
                 if let Some(reset) = reset {
-                    let mut flags = Vec::new();
-                    flags.try_reserve_exact(at).map_err(|_| Error::TooLarge { what: "resets" })?;
+                    let mut flags = room(at, "resets")?;
                     flags.extend(shard.packed().map(|(_, t, b)| reset(t, b)));
                     shard.resets = flags.contains(&true).then_some(flags);
                 }
@@ -108,6 +107,13 @@ impl Shard {
     pub fn chunk_steps(&self) -> usize {
         (CHUNK_ROWS / self.rows.len().max(1)).clamp(16, 64)
     }
+}
+
+/// An empty vector with room for `len`.
+fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
+    Ok(values)
 }
 
 /// What is kept of one direction of a layer.

@@ -21,6 +21,19 @@ TOLERANCES: dict[str, float] = {
     # may cancel. PyTorch's worst in float32 is 4.1e-7 here; the rest is room for another order
     # of summation and for activations that are not correctly rounded.
     "golden.gradient.float32": 1e-5,
+    # As the golden ones, against the NumPy reference in float64: the same roundings, over chains
+    # of at most some twenty steps and two layers.
+    "reference.output.float64": 1e-12,
+    "reference.gradient.float64": 1e-12,
+    "reference.output.float32": 1e-6,
+    "reference.gradient.float32": 1e-5,
+    # Central differences in float64 with a step of 1e-5: its square times a third derivative of
+    # order 1, and 1e-16 over the step.
+    "finite differences": 1e-8,
+    # Losses and optimisers against the same formula in NumPy: a few roundings each, the logarithm
+    # and exponential of another library. Parameters after ten steps of float32 carry ten roundings.
+    "formula.float64": 1e-13,
+    "formula.float32": 2e-6,
 }
 
 

@@ -178,7 +178,10 @@ impl Config {
     /// How many numbers all parameters hold together.
     #[must_use]
     pub fn num_parameters(&self) -> usize {
-        self.parameters().map(|p| p.len()).sum()
+        let of = |layer| self.layer_parameters(layer, false).map(|p| p.len()).sum::<usize>();
+        // All layers but the first are alike: no walk through them, there may be absurdly many.
+        let Some(above) = self.num_layers.checked_sub(1) else { return 0 };
+        (of(0) + above * of(1)) * self.num_directions()
     }
 }
 

@@ -12,7 +12,6 @@ pub mod batch;
 pub mod cell;
 #[cfg(feature = "alloc")]
 pub mod dense;
-pub mod dim;
 pub mod error;
 pub mod gates;
 pub mod kernel;
@@ -24,7 +23,6 @@ pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;
 pub mod rng;
-#[cfg(feature = "alloc")]
 pub mod sequence;
 #[cfg(feature = "alloc")]
 mod shard;

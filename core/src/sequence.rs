@@ -10,12 +10,11 @@
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
 use crate::cell::{
-    self, Projection, Shape, Step, Transposed, WeightGradients, Weights, d_input, d_weights, input,
+    self, Chunk, Projection, RunTime, Shape, Step, Transposed, WeightGradients, Weights, input,
 };
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
-use crate::stream::OneStep;
 use core::ops::Range;
 
 /// How rows are packed: rows of step t are `offsets[t]..offsets[t + 1]`, never more than at t − 1.
@@ -152,7 +151,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
         }
         let (first_row, row) = (rows.start, shape.row());
         let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
-        input::<T, S, false>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
+        input::<T, S, RunTime>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
         for t in pass.steps(&window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
@@ -164,7 +163,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             keep(tape.h, carry.h, at, n, shape.state_stride);
             keep(tape.c, carry.c, at, n, shape.stride);
             let gates = &mut tape.gates[at * row..][..n * row];
-            cell::forward::<T, S, M, false>(
+            cell::forward::<T, S, M, RunTime>(
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
@@ -266,32 +265,26 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
                 self.step(s, t, rows.start);
             }
         }
-        let n = rows.len();
-        if !self.d_x.is_empty() {
-            let d_x = &mut self.d_x[rows.start * shape.input_stride..];
-            d_input::<T, S, false>(
-                s,
-                shape,
-                &self.weights,
-                n,
-                self.scratch.d_gates,
-                d_x,
-                self.add_d_x,
-            );
-        }
-        let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
-        let projected = shape.projected.then_some((&*self.scratch.d_projected, &*self.scratch.m));
-        d_weights(
-            s,
+        let d_x = if self.d_x.is_empty() {
+            self.d_x
+        } else {
+            &mut self.d_x[rows.start * shape.input_stride..]
+        };
+        let scratch = &self.scratch;
+        let chunk = Chunk {
             shape,
-            n,
-            (x, pass.x_row),
-            self.tape.h,
-            self.tape.gates,
-            self.scratch.d_gates,
-            projected,
-            &mut self.gradients,
-        );
+            rows: rows.len(),
+            x: (&pass.x[(rows.start * pass.x_row).min(pass.x.len())..], pass.x_row),
+            h: self.tape.h,
+            gates: self.tape.gates,
+            d_gates: scratch.d_gates,
+            projected: shape.projected.then_some((&*scratch.d_projected, &*scratch.m)),
+            input: self.weights.input,
+            d_x,
+            add_d_x: self.add_d_x,
+            gradients: self.gradients,
+        };
+        s.run(chunk);
     }
 }
 
@@ -310,7 +303,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
             m: &mut scratch.m[at * shape.stride..],
         });
         let step = step_at(self.tape, shape, at);
-        cell::backward::<T, S, M, false>(
+        cell::backward::<T, S, M, RunTime>(
             s,
             self.math,
             shape,
@@ -361,7 +354,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
                 d_projected: lag_projected,
                 m: &mut scratch.m[at * shape.stride..],
             });
-            cell::backward::<T, S, M, false>(
+            cell::backward::<T, S, M, RunTime>(
                 s,
                 self.math,
                 shape,
@@ -427,7 +420,39 @@ fn sum<T: Real>(to: &mut [T], from: &[T], first: bool) {
     }
 }
 
-/// The passes compiled for each float type and level in this crate, once, and not again in every crate that uses it.
+/// A step of one layer by itself: the state goes on, in place.
+pub struct OneStep<'a, T, M> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Packed weights.
+    pub weights: Weights<'a, T>,
+    /// Which activations.
+    pub math: M,
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Their inputs, contiguous.
+    pub x: &'a [T],
+    /// The state.
+    pub carry: Carry<'a, T>,
+    /// A gate buffer for the rows.
+    pub gates: &'a mut [T],
+}
+
+impl<T: Real, M: Math> Kernel<T> for OneStep<'_, T, M> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, weights, math, rows, x, carry, gates } = self;
+        if rows > 0 {
+            let Carry { h, c, m } = carry;
+            input::<T, S, RunTime>(s, shape, &weights, rows, x, shape.input, gates);
+            cell::forward::<T, S, M, RunTime>(s, math, shape, &weights, rows, gates, h, c, m);
+        }
+    }
+}
+
+/// The work on run-time sizes, compiled for each float type and level in this crate, once, and not again in
+/// every crate that uses it.
 pub trait Passes: Element {
     /// Runs [`Forward`].
     fn forward(level: Level, pass: Forward<'_, Self, Accurate>);
@@ -435,6 +460,8 @@ pub trait Passes: Element {
     fn backward(level: Level, pass: Backward<'_, Self, Accurate>);
     /// Runs [`OneStep`].
     fn step(level: Level, step: OneStep<'_, Self, Accurate>);
+    /// Runs [`Chunk`].
+    fn chunk(level: Level, chunk: Chunk<'_, Self>);
 }
 
 macro_rules! passes {
@@ -448,6 +475,9 @@ macro_rules! passes {
             }
             fn step(level: Level, step: OneStep<'_, Self, Accurate>) {
                 Self::dispatch(level, step);
+            }
+            fn chunk(level: Level, chunk: Chunk<'_, Self>) {
+                Self::dispatch(level, chunk);
             }
         }
     };

@@ -1,21 +1,18 @@
 //! One time step a call, for sequences that come while they are computed.
 
-use crate::cell::{self, Shape};
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
-use crate::kernel::pack::Packed;
-use crate::math::{Accurate, Math};
+use crate::math::Accurate;
 use crate::network::Network;
 use crate::real::Real;
-use crate::sequence::Passes;
-use crate::simd::{Kernel, Simd};
+use crate::sequence::{Carry, OneStep, Passes};
 use crate::tape::{State, rows};
 use alloc::vec::Vec;
 
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
 /// sequence, bit for bit. Made by [`Network::stream`]; a step asks for no memory.
 #[derive(Debug)]
-pub struct Stream<T> {
+pub struct Stream<T: Real> {
     batch: usize,
     states: Vec<State<T>>,
     gates: Buffer<T>,
@@ -87,9 +84,11 @@ impl<T: Passes> Network<T> {
         for (layer, (state, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
             let shape = &self.shape(layer);
             let x = if layer == 0 { x } else { &below[..] };
+            let carry = Carry { h: &mut state.h, c: &mut state.c, m };
+            let weights = packed.weights();
             T::step(
                 self.level(),
-                OneStep { shape, packed, math: Accurate, rows: *batch, x, state, gates, m },
+                OneStep { shape, weights, math: Accurate, rows: *batch, x, carry, gates },
             );
             let to = if layer + 1 == config.num_layers { &mut *y } else { &mut below[..] };
             copy_rows(&state.h, shape.state_stride, to, shape.state);
@@ -147,41 +146,5 @@ impl<T: Passes> Network<T> {
 fn copy_rows<T: Copy>(from: &[T], row: usize, to: &mut [T], len: usize) {
     for (from, to) in from.chunks(row).zip(to.chunks_mut(len)) {
         to.copy_from_slice(&from[..len]);
-    }
-}
-
-/// A step of one layer.
-pub struct OneStep<'a, T, M> {
-    shape: &'a Shape,
-    packed: &'a Packed<T>,
-    math: M,
-    rows: usize,
-    x: &'a [T],
-    state: &'a mut State<T>,
-    gates: &'a mut [T],
-    m: &'a mut [T],
-}
-
-impl<T: Real, M: Math> Kernel<T> for OneStep<'_, T, M> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, packed, math, rows, x, state, gates, m } = self;
-        if rows == 0 {
-            return;
-        }
-        let weights = packed.weights();
-        cell::input::<T, S, false>(s, shape, &weights, rows, x, shape.input, gates);
-        cell::forward::<T, S, M, false>(
-            s,
-            math,
-            shape,
-            &weights,
-            rows,
-            gates,
-            &mut state.h,
-            &mut state.c,
-            m,
-        );
     }
 }

@@ -40,21 +40,21 @@ impl Shard {
     ) -> Result<Vec<Shard>, Error> {
         let count = batch.div_ceil(SHARD_ROWS).clamp(1, MOST_SHARDS);
         let length = |b: usize| lengths.map_or(steps, |l| l[b]);
-        let mut order: Vec<usize> = (0..batch).collect();
+        let mut order = room(batch, "rows")?;
+        order.extend(0..batch);
         if lengths.is_some() {
-            order.sort_by_key(|&b| core::cmp::Reverse(length(b)));
+            // Unstable, for a stable sort asks for memory; rows of one length stay in order by themselves.
+            order.sort_unstable_by_key(|&b| (core::cmp::Reverse(length(b)), b));
         }
         (0..count)
             .map(|i| {
                 // Ragged rows are dealt out, so that shards take alike long; even ones stay neighbours.
-                let rows: Vec<usize> = match lengths {
-                    Some(_) => order.iter().copied().skip(i).step_by(count).collect(),
-                    None => order[i * batch / count..(i + 1) * batch / count].to_vec(),
-                };
-                let mut offsets = Vec::new();
-                offsets
-                    .try_reserve_exact(steps + 1)
-                    .map_err(|_| Error::TooLarge { what: "time steps" })?;
+                let mut rows: Vec<usize> = room(batch.div_ceil(count), "rows")?;
+                match lengths {
+                    Some(_) => rows.extend(order.iter().skip(i).step_by(count)),
+                    None => rows.extend(&order[i * batch / count..(i + 1) * batch / count]),
+                }
+                let mut offsets = room(steps.saturating_add(1), "time steps")?;
                 offsets.push(0);
                 let (mut n, mut at) = (rows.len(), 0_usize);
                 for t in 0..steps {
@@ -66,8 +66,7 @@ impl Shard {
                 }
                 let mut shard = Shard { rows, offsets, resets: None };
                 if let Some(reset) = reset {
-                    let mut flags = Vec::new();
-                    flags.try_reserve_exact(at).map_err(|_| Error::TooLarge { what: "resets" })?;
+                    let mut flags = room(at, "resets")?;
                     flags.extend(shard.packed().map(|(_, t, b)| reset(t, b)));
                     shard.resets = flags.contains(&true).then_some(flags);
                 }
@@ -110,9 +109,16 @@ impl Shard {
     }
 }
 
+/// An empty vector with room for `len`.
+fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
+    Ok(values)
+}
+
 /// What is kept of one direction of a layer.
 #[derive(Debug, Default)]
-pub(crate) struct Trace<T> {
+pub(crate) struct Trace<T: Real> {
     /// Activated gates of every packed row; empty where checkpoints stand in.
     pub gates: Buffer<T>,
     /// h entering each.
@@ -125,7 +131,7 @@ pub(crate) struct Trace<T> {
 
 /// What is kept of a layer.
 #[derive(Debug, Default)]
-pub(crate) struct LayerTrace<T> {
+pub(crate) struct LayerTrace<T: Real> {
     /// The packed input: the user's x, or the layer's below after dropout; empty where that was not applied.
     pub x: Buffer<T>,
     /// The packed output, directions side by side.
@@ -136,14 +142,14 @@ pub(crate) struct LayerTrace<T> {
 
 /// What is kept of a shard.
 #[derive(Debug)]
-pub(crate) struct ShardTrace<T> {
+pub(crate) struct ShardTrace<T: Real> {
     pub shard: Shard,
     pub layers: Vec<LayerTrace<T>>,
 }
 
 /// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
 #[derive(Debug)]
-pub struct Tape<T> {
+pub struct Tape<T: Real> {
     pub(crate) steps: usize,
     pub(crate) batch: usize,
     pub(crate) shards: Vec<ShardTrace<T>>,
@@ -229,7 +235,7 @@ impl<T: Passes> Network<T> {
             let trace = &layers[layer].directions[direction];
             let mut cells: Buffer<T> = Buffer::default();
             if quantity == Quantity::Cell {
-                cells = rows(shard.len(), shape.stride, "trace")?;
+                cells = dirty_rows(shard.len(), shape.stride, "trace")?;
                 let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
                 let work = CellState { shape: &shape, rows: shard.len(), step, c: &mut cells };
                 T::dispatch(self.level(), work);
@@ -260,7 +266,7 @@ impl<T: Passes> Network<T> {
 
 /// States of a shard's rows, or derivatives by them, in padded rows.
 #[derive(Debug)]
-pub(crate) struct State<T> {
+pub(crate) struct State<T: Real> {
     pub h: Buffer<T>,
     /// Empty where the cell has no c.
     pub c: Buffer<T>,
@@ -292,6 +298,15 @@ impl<T: Real> Trace<T> {
         let [gates, h, c] = self.ranges(shape, &rows);
         TapeMut { gates: &mut self.gates[gates], h: &mut self.h[h], c: &mut self.c[c] }
     }
+}
+
+/// `rows` rows of `row` numbers that will all be written before they are read.
+pub(crate) fn dirty_rows<T: Real>(
+    rows: usize,
+    row: usize,
+    what: &'static str,
+) -> Result<Buffer<T>, Error> {
+    Buffer::dirty(size(&[rows, row], what)?, what)
 }
 
 /// `rows` rows of `row` zeros.

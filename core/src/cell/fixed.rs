@@ -5,15 +5,17 @@
 //! the run-time networks, with sizes folded in, and the results the same, bit for bit.
 
 use super::{
-    Shape, Step, Transposed, WeightGradients, Weights, backward, bias_slot, d_input, d_weights,
-    forward, input,
+    Chunk, Plan, Shape, Step, Transposed, WeightGradients, Weights, backward, bias_slot, forward,
+    input,
 };
 use crate::error::Error;
 use crate::gates::{Activation, CellKind, Role};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
-use crate::simd::{Element, Kernel, Lanes, Level, Rhs, Simd};
+use crate::sequence::Passes;
+use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
 use core::marker::PhantomData;
+use core::ops::Range;
 
 mod sealed {
     pub trait Sealed {}
@@ -283,13 +285,21 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
     }
 }
 
+/// The plan of a cell with `H` units.
+#[derive(Clone, Copy)]
+struct Static<V, const H: usize>(PhantomData<V>);
+
+impl<V: Variant, const H: usize> Plan for Static<V, H> {
+    const FIXED: Option<(CellKind, usize)> = Some((V::KIND, H));
+}
+
 /// Tiles of unpadded rows lie a vector apart.
 #[inline(always)]
 fn tiled<T: Real, S: Simd<T>>(_: S, rhs: Rhs<'_, T>) -> Rhs<'_, T> {
     Rhs { tile: S::LANES, ..rhs }
 }
 
-impl<T: Element, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>
+impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>
     Fixed<T, V, I, H, G, S>
 {
     /// One time step: `state` goes to the next, whose h is also returned.
@@ -355,7 +365,18 @@ impl<T: Element, V: Variant, const I: usize, const H: usize, const G: usize, con
             }
         }
         tape.transpose(self);
-        T::dispatch(Level::best(), Back { variant: self.variant, tape, d_y, d_state, d_x });
+        let level = Level::best();
+        let mut end = tape.len;
+        while end > 0 {
+            let begin = (end - 1) / CHUNK * CHUNK;
+            let steps = begin..end;
+            T::dispatch(
+                level,
+                Back { variant: self.variant, tape, steps: steps.clone(), d_y, d_state },
+            );
+            T::chunk(level, tape.chunk::<V>(steps.clone(), d_x[steps].as_flattened_mut()));
+            end = begin;
+        }
         tape.add_to::<V>(gradients);
         Ok(())
     }
@@ -395,8 +416,8 @@ impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usiz
         };
         let gates = gates.as_flattened_mut();
         let mut m = [T::ZERO; H];
-        input::<T, Isa, true>(s, &shape, &w, 1, x, I, gates);
-        forward::<T, Isa, M, true>(
+        input::<T, Isa, Static<V, H>>(s, &shape, &w, 1, x, I, gates);
+        forward::<T, Isa, M, Static<V, H>>(
             s,
             math,
             &shape,
@@ -485,6 +506,41 @@ impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, co
         self.d_bias = [[T::ZERO; H]; S];
     }
 
+    /// What is left to do of some steps once their `d_gates` are known.
+    fn chunk<'a, V: Variant>(&'a mut self, steps: Range<usize>, d_x: &'a mut [T]) -> Chunk<'a, T> {
+        let shape = &Fixed::<T, V, I, H, G, S>::SHAPE;
+        // Where the reset gate acts before the product, n's sums follow those of r and z.
+        let (state, new) = self
+            .d_w_hh
+            .as_flattened_mut()
+            .as_flattened_mut()
+            .split_at_mut(shape.from_state().count * H * H);
+        Chunk {
+            shape,
+            rows: steps.len(),
+            x: (self.x[steps.clone()].as_flattened(), I),
+            h: self.h[steps.clone()].as_flattened(),
+            gates: self.gates[steps.clone()].as_flattened().as_flattened(),
+            d_gates: self.d_gates[steps].as_flattened().as_flattened(),
+            projected: None,
+            input: Rhs {
+                data: self.w_ih_t.as_flattened().as_flattened(),
+                step: I,
+                tile: 0,
+                gate: 0,
+            },
+            d_x,
+            add_d_x: false,
+            gradients: WeightGradients {
+                input: self.d_w_ih.as_flattened_mut().as_flattened_mut(),
+                state,
+                new,
+                projection: &mut [],
+                bias: self.d_bias.as_flattened_mut(),
+            },
+        }
+    }
+
     /// Adds the sums to gradients in PyTorch's layout.
     fn add_to<V: Variant>(&self, to: &mut Parameters<T, I, H, G>) {
         let before = matches!(V::KIND, CellKind::Gru { reset_after: false });
@@ -522,6 +578,7 @@ impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, co
 /// Steps whose weight gradients are summed before they are added to the rest, as a single row's are elsewhere.
 const CHUNK: usize = 64;
 
+/// Steps back, but for what [`Chunk`] does.
 struct Back<
     'a,
     T,
@@ -534,9 +591,9 @@ struct Back<
 > {
     variant: PhantomData<V>,
     tape: &'a mut Tape<T, I, H, G, S, N>,
+    steps: Range<usize>,
     d_y: &'a [[T; H]],
     d_state: &'a mut State<T, H>,
-    d_x: &'a mut [[T; I]],
 }
 
 impl<
@@ -552,68 +609,38 @@ impl<
     type Output = ();
     #[inline(always)]
     fn run<Isa: Simd<T>>(self, s: Isa) {
-        let Self { variant: _, tape, d_y, d_state, d_x } = self;
+        let Self { variant: _, tape, steps, d_y, d_state } = self;
         let shape = Fixed::<T, V, I, H, G, S>::SHAPE;
         let w_hh_t = tape.w_hh_t.as_flattened().as_flattened();
         let before = shape.resets_before();
+        let rhs = |data| Rhs { data, step: H, tile: Isa::LANES, gate: 0 };
         let w = Transposed {
-            input: tiled(
-                s,
-                Rhs { data: tape.w_ih_t.as_flattened().as_flattened(), step: I, tile: 0, gate: 0 },
-            ),
-            state: tiled(
-                s,
-                Rhs { data: &w_hh_t[if before { H * H } else { 0 }..], step: H, tile: 0, gate: 0 },
-            ),
-            new: tiled(s, Rhs { data: w_hh_t, step: H, tile: 0, gate: 0 }),
-            projection: Rhs { data: &[], step: 0, tile: 0, gate: 0 },
+            input: rhs(&[]),
+            state: rhs(if before { &w_hh_t[H * H..] } else { w_hh_t }),
+            new: rhs(w_hh_t),
+            projection: rhs(&[]),
         };
         let mut scratch = [T::ZERO; H];
-        let (d_w_hh, d_w_hn) = tape
-            .d_w_hh
-            .as_flattened_mut()
-            .as_flattened_mut()
-            .split_at_mut(if before { 2 * H * H } else { G * H * H });
-        let mut sums = WeightGradients {
-            input: tape.d_w_ih.as_flattened_mut().as_flattened_mut(),
-            state: d_w_hh,
-            new: d_w_hn,
-            projection: &mut [],
-            bias: tape.d_bias.as_flattened_mut(),
-        };
-        let mut end = tape.len;
-        while end > 0 {
-            let begin = (end - 1) / CHUNK * CHUNK;
-            for t in (begin..end).rev() {
-                for (d, &y) in d_state.h.iter_mut().zip(&d_y[t]) {
-                    *d += y;
-                }
-                let step =
-                    Step { gates: tape.gates[t].as_flattened(), h: &tape.h[t], c: &tape.c[t] };
-                let d_gates = tape.d_gates[t].as_flattened_mut();
-                let State { h: d_h, c: d_c } = &mut *d_state;
-                backward::<T, Isa, Accurate, true>(
-                    s,
-                    Accurate,
-                    &shape,
-                    &w,
-                    1,
-                    step,
-                    d_h,
-                    d_c,
-                    d_gates,
-                    &mut scratch,
-                    None,
-                );
+        for t in steps.rev() {
+            for (d, &y) in d_state.h.iter_mut().zip(&d_y[t]) {
+                *d += y;
             }
-            let n = end - begin;
-            let d_gates = tape.d_gates[begin..end].as_flattened().as_flattened();
-            let d_x = d_x[begin..end].as_flattened_mut();
-            d_input::<T, Isa, false>(s, &shape, &w, n, d_gates, d_x, false);
-            let gates = tape.gates[begin..end].as_flattened().as_flattened();
-            let (x, h) = (tape.x[begin..end].as_flattened(), tape.h[begin..end].as_flattened());
-            d_weights(s, &shape, n, (x, I), h, gates, d_gates, None, &mut sums);
-            end = begin;
+            let step = Step { gates: tape.gates[t].as_flattened(), h: &tape.h[t], c: &tape.c[t] };
+            let d_gates = tape.d_gates[t].as_flattened_mut();
+            let State { h: d_h, c: d_c } = &mut *d_state;
+            backward::<T, Isa, Accurate, Static<V, H>>(
+                s,
+                Accurate,
+                &shape,
+                &w,
+                1,
+                step,
+                d_h,
+                d_c,
+                d_gates,
+                &mut scratch,
+                None,
+            );
         }
     }
 }

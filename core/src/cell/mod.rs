@@ -11,7 +11,7 @@ pub mod gru;
 pub mod lstm;
 pub mod rnn;
 
-use crate::gates::{CellKind, Gate, Role};
+use crate::gates::{Activation, CellKind, Gate, Role};
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::math::Math;
 use crate::real::Real;
@@ -44,6 +44,54 @@ const fn slot(kind: CellKind, gate: Gate) -> usize {
         i += 1;
     }
     i
+}
+
+const LSTM: CellKind = CellKind::Lstm { forget_gate: true };
+const LSTM_1997: CellKind = CellKind::Lstm { forget_gate: false };
+const GRU: CellKind = CellKind::Gru { reset_after: true };
+const GRU_2014: CellKind = CellKind::Gru { reset_after: false };
+const RNN: CellKind = CellKind::Rnn(Activation::Tanh);
+
+/// What is known when the code is compiled. Constants of a [`Shape`] fold by themselves, but only after
+/// the compiler has had all the code before it; what a `const` here rules out, it never sees.
+pub trait Plan: Copy + Send + Sync + 'static {
+    /// The cell and its units, where they are fixed.
+    const FIXED: Option<(CellKind, usize)>;
+}
+
+/// Nothing is known: run-time sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct RunTime;
+
+impl Plan for RunTime {
+    const FIXED: Option<(CellKind, usize)> = None;
+}
+
+/// Whether a cell may be of this kind, an RNN with any activation.
+const fn may_be(fixed: Option<(CellKind, usize)>, kind: CellKind) -> bool {
+    match (fixed, kind) {
+        (None, _) | (Some((CellKind::Rnn(_), _)), CellKind::Rnn(_)) => true,
+        (Some((CellKind::Lstm { forget_gate: a }, _)), CellKind::Lstm { forget_gate: b })
+        | (Some((CellKind::Gru { reset_after: a }, _)), CellKind::Gru { reset_after: b }) => a == b,
+        _ => false,
+    }
+}
+
+/// The product with W_ih.
+pub(crate) const INPUT: u8 = 0;
+/// The product with W_hh.
+pub(crate) const STATE: u8 = 1;
+/// Any other, which has one gate.
+pub(crate) const SINGLE: u8 = 2;
+
+/// Whether a product may be of so many gates.
+const fn may_have(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> bool {
+    match (which, fixed) {
+        (_, None) => true,
+        (STATE, Some((CellKind::Gru { reset_after: false }, _))) => gates == 2,
+        (INPUT | STATE, Some((kind, _))) => gates == kind.gates().len(),
+        _ => gates == 1,
+    }
 }
 
 /// Sizes of one layer in one direction, and how its buffers are laid out.
@@ -183,37 +231,46 @@ pub struct Transposed<'a, T> {
     pub projection: Rhs<'a, T>,
 }
 
-/// `Product`, with the number of gates chosen when run.
+/// `Product`, with the number of gates and, for fixed sizes, everything else made constant.
 #[inline(always)]
-fn product<T: Real, S: Simd<T>, const FIXED: bool>(s: S, gates: usize, p: Product<'_, T, 0>) {
+fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
+    s: S,
+    gates: usize,
+    p: Product<'_, T, 0>,
+) {
     macro_rules! with {
-        ($n:literal) => {{
-            let p = Product::<T, $n> {
-                rows: p.rows,
-                units: p.units,
-                lhs: p.lhs,
-                rhs: p.rhs,
-                extent: p.extent,
-                chains: p.chains,
-                start: p.start,
-                out: p.out,
-                strides: p.strides,
-            };
-            if FIXED { p.run_one_row(s) } else { s.run(p) }
-        }};
+        ($n:literal) => {
+            if const { may_have(P::FIXED, WHICH, $n) } && gates == $n {
+                let p = Product::<T, $n> {
+                    rows: p.rows,
+                    units: p.units,
+                    lhs: p.lhs,
+                    rhs: p.rhs,
+                    extent: p.extent,
+                    chains: p.chains,
+                    start: p.start,
+                    out: p.out,
+                    strides: p.strides,
+                };
+                if const { P::FIXED.is_some() } {
+                    p.run_one_row::<S, P, WHICH>(s);
+                } else {
+                    s.run(p);
+                }
+                return;
+            }
+        };
     }
-    match gates {
-        1 => with!(1),
-        2 => with!(2),
-        3 => with!(3),
-        _ => with!(4),
-    }
+    with!(1);
+    with!(2);
+    with!(3);
+    with!(4);
 }
 
 /// Fills the gate buffer with b + W_ih x, for any number of rows (of any time steps) at once.
 /// Rows of x stand `x_row` apart.
 #[inline(always)]
-pub fn input<T: Real, S: Simd<T>, const FIXED: bool>(
+pub fn input<T: Real, S: Simd<T>, P: Plan>(
     s: S,
     shape: &Shape,
     w: &Weights<'_, T>,
@@ -233,7 +290,7 @@ pub fn input<T: Real, S: Simd<T>, const FIXED: bool>(
     if rows == 0 {
         return;
     }
-    product::<T, S, FIXED>(
+    product::<T, S, P, INPUT>(
         s,
         count,
         Product {
@@ -255,7 +312,7 @@ pub fn input<T: Real, S: Simd<T>, const FIXED: bool>(
 /// original GRU.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
+pub fn forward<T: Real, S: Simd<T>, M: Math, P: Plan>(
     s: S,
     math: M,
     shape: &Shape,
@@ -267,7 +324,7 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     m: &mut [T],
 ) {
     let Slots { first, count } = shape.from_state();
-    product::<T, S, FIXED>(
+    product::<T, S, P, STATE>(
         s,
         count,
         Product {
@@ -282,18 +339,18 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
             strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
         },
     );
-    let mut run = |half| {
-        let h = if shape.projected { &mut *m } else { &mut *h };
-        let work = Activate { shape, _math: math, rows, gates: &mut *gates, h, c: &mut *c, half };
-        if FIXED { work.run(s) } else { s.run(work) }
-    };
-    if shape.resets_before() {
-        run(Half::Gates);
+    if const { may_be(P::FIXED, CellKind::Gru { reset_after: false }) } && shape.resets_before() {
+        let (gates_, c_) = (&mut *gates, &mut *c);
+        let half = Half::Gates;
+        activate::<T, S, M, P>(
+            s,
+            Activate { shape, _math: math, rows, gates: gates_, h: &mut *h, c: c_, half },
+        );
         let copies = gates.chunks(shape.row()).zip(m.chunks_mut(shape.stride));
         for (row, m) in copies.take(rows) {
             m.copy_from_slice(&row[gru::HIDDEN * shape.stride..][..shape.stride]);
         }
-        product::<T, S, FIXED>(
+        product::<T, S, P, SINGLE>(
             s,
             1,
             Product {
@@ -308,17 +365,15 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
                 strides: Strides { row: shape.row(), tile: S::LANES, gate: 0 },
             },
         );
-        let work = Activate { shape, _math: math, rows, gates, h, c, half: Half::State };
-        if FIXED {
-            work.run(s)
-        } else {
-            s.run(work)
-        }
+        let half = Half::State;
+        activate::<T, S, M, P>(s, Activate { shape, _math: math, rows, gates, h, c, half });
         return;
     }
-    run(Half::State);
-    if shape.projected {
-        product::<T, S, FIXED>(
+    let half = Half::State;
+    let out = if shape.projected { &mut *m } else { &mut *h };
+    activate::<T, S, M, P>(s, Activate { shape, _math: math, rows, gates, h: out, c, half });
+    if const { P::FIXED.is_none() } && shape.projected {
+        product::<T, S, P, SINGLE>(
             s,
             1,
             Product {
@@ -354,35 +409,50 @@ struct Activate<'a, T, M> {
     half: Half,
 }
 
+#[inline(always)]
+fn activate<T: Real, S: Simd<T>, M: Math, P: Plan>(s: S, work: Activate<'_, T, M>) {
+    if const { P::FIXED.is_some() } {
+        work.run_as::<S, P>(s);
+    } else {
+        s.run(work);
+    }
+}
+
 impl<T: Real, M: Math> Kernel<T> for Activate<'_, T, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, rows, gates, h, c, half, _math: _ } = self;
+        self.run_as::<S, RunTime>(s);
+    }
+}
+
+impl<T: Real, M: Math> Activate<'_, T, M> {
+    #[inline(always)]
+    fn run_as<S: Simd<T>, P: Plan>(self, s: S) {
+        let Self { shape, _math: _, rows, gates, h, c, half } = self;
         let (n, stride, row) = (shape.stride, shape.stride, shape.row());
         let h_row = if shape.projected { shape.stride } else { shape.state_stride };
         for r in 0..rows {
             let gates = &mut gates[r * row..][..row];
             let h = &mut h[r * h_row..][..n];
-            match shape.kind {
-                CellKind::Lstm { forget_gate } => {
-                    let c = &mut c[r * stride..][..n];
-                    if forget_gate {
-                        lstm::forward_row::<T, S, M, true>(s, n, gates, stride, c, h);
-                    } else {
-                        lstm::forward_row::<T, S, M, false>(s, n, gates, stride, c, h);
-                    }
-                }
-                CellKind::Gru { reset_after: true } => {
-                    gru::forward_row::<T, S, M>(s, n, gates, stride, h);
-                }
-                CellKind::Gru { reset_after: false } => match half {
+            let kind = shape.kind;
+            if const { may_be(P::FIXED, LSTM) } && kind == LSTM {
+                let c = &mut c[r * stride..][..n];
+                lstm::forward_row::<T, S, M, true>(s, n, gates, stride, c, h);
+            } else if const { may_be(P::FIXED, LSTM_1997) } && kind == LSTM_1997 {
+                let c = &mut c[r * stride..][..n];
+                lstm::forward_row::<T, S, M, false>(s, n, gates, stride, c, h);
+            } else if const { may_be(P::FIXED, GRU) } && kind == GRU {
+                gru::forward_row::<T, S, M>(s, n, gates, stride, h);
+            } else if const { may_be(P::FIXED, GRU_2014) } && kind == GRU_2014 {
+                match half {
                     Half::Gates => gru::forward_row_gates::<T, S, M>(s, n, gates, stride, h),
                     Half::State => gru::forward_row_state::<T, S, M>(s, n, gates, stride, h),
-                },
-                CellKind::Rnn(activation) => {
-                    rnn::forward_row::<T, S, M>(s, n, activation, gates, h);
                 }
+            } else if const { may_be(P::FIXED, RNN) }
+                && let CellKind::Rnn(activation) = kind
+            {
+                rnn::forward_row::<T, S, M>(s, n, activation, gates, h);
             }
         }
     }
@@ -404,7 +474,7 @@ pub struct Step<'a, T> {
 /// what is asked for goes to `projection`. `scratch` has rows as long as c's.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
+pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
     s: S,
     math: M,
     shape: &Shape,
@@ -417,15 +487,12 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
     scratch: &mut [T],
     projection: Option<Projection<'_, T>>,
 ) {
-    let mut run = |half: Half, d_h: &mut [T], d_gates: &mut [T], m: Option<&mut [T]>| {
-        let d_c = &mut *d_c;
-        let work = Differentiate { shape, _math: math, rows, step, d_h, d_c, d_gates, m, half };
-        if FIXED { work.run(s) } else { s.run(work) }
-    };
-    if let Some(p) = projection {
+    if const { P::FIXED.is_none() }
+        && let Some(p) = projection
+    {
         let values = rows * shape.state_stride;
         p.d_projected[..values].copy_from_slice(&d_h[..values]);
-        product::<T, S, FIXED>(
+        product::<T, S, P, SINGLE>(
             s,
             1,
             Product {
@@ -440,11 +507,36 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
                 strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
             },
         );
-        run(Half::State, scratch, d_gates, Some(p.m));
+        let (half, m) = (Half::State, Some(p.m));
+        let work = Differentiate {
+            shape,
+            _math: math,
+            rows,
+            step,
+            d_h: scratch,
+            d_c,
+            d_gates: &mut *d_gates,
+            m,
+            half,
+        };
+        differentiate::<T, S, M, P>(s, work);
     } else {
-        run(Half::State, d_h, d_gates, None);
-        if shape.resets_before() {
-            product::<T, S, FIXED>(
+        let (half, m) = (Half::State, None);
+        let (d_h_, d_c_, d_gates_) = (&mut *d_h, &mut *d_c, &mut *d_gates);
+        let work = Differentiate {
+            shape,
+            _math: math,
+            rows,
+            step,
+            d_h: d_h_,
+            d_c: d_c_,
+            d_gates: d_gates_,
+            m,
+            half,
+        };
+        differentiate::<T, S, M, P>(s, work);
+        if const { may_be(P::FIXED, GRU_2014) } && shape.resets_before() {
+            product::<T, S, P, SINGLE>(
                 s,
                 1,
                 Product {
@@ -468,11 +560,24 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, const FIXED: bool>(
             for (row, d_reset_h) in copies.take(rows) {
                 row[gru::HIDDEN * shape.stride..][..shape.stride].copy_from_slice(d_reset_h);
             }
-            run(Half::Gates, d_h, d_gates, None);
+            let (half, m) = (Half::Gates, None);
+            let (d_h_, d_gates_) = (&mut *d_h, &mut *d_gates);
+            let work = Differentiate {
+                shape,
+                _math: math,
+                rows,
+                step,
+                d_h: d_h_,
+                d_c,
+                d_gates: d_gates_,
+                m,
+                half,
+            };
+            differentiate::<T, S, M, P>(s, work);
         }
     }
     let Slots { first, count } = shape.from_state();
-    product::<T, S, FIXED>(
+    product::<T, S, P, SINGLE>(
         s,
         1,
         Product {
@@ -519,49 +624,66 @@ struct Differentiate<'a, T, M> {
     half: Half,
 }
 
+#[inline(always)]
+fn differentiate<T: Real, S: Simd<T>, M: Math, P: Plan>(s: S, work: Differentiate<'_, T, M>) {
+    if const { P::FIXED.is_some() } {
+        work.run_as::<S, P>(s);
+    } else {
+        s.run(work);
+    }
+}
+
 impl<T: Real, M: Math> Kernel<T> for Differentiate<'_, T, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, rows, step, d_h, d_c, d_gates, mut m, half, _math: _ } = self;
+        self.run_as::<S, RunTime>(s);
+    }
+}
+
+impl<T: Real, M: Math> Differentiate<'_, T, M> {
+    #[inline(always)]
+    fn run_as<S: Simd<T>, P: Plan>(self, s: S) {
+        let Self { shape, _math: _, rows, step, d_h, d_c, d_gates, mut m, half } = self;
         let (n, stride, row) = (shape.stride, shape.stride, shape.row());
         let d_h_row = if shape.projected { shape.stride } else { shape.state_stride };
         for r in 0..rows {
             let gates = &step.gates[r * row..][..row];
             let d_gates = &mut d_gates[r * row..][..row];
             let d_h = &mut d_h[r * d_h_row..][..n];
-            match shape.kind {
-                CellKind::Lstm { forget_gate } => {
-                    let c = &step.c[r * stride..][..n];
-                    let d_c = &mut d_c[r * stride..][..n];
-                    let m = m.as_deref_mut().map(|m| &mut m[r * stride..][..n]);
-                    if forget_gate {
-                        lstm::backward_row::<T, S, M, true>(
-                            s, n, gates, stride, c, d_h, d_c, d_gates, m,
-                        );
-                    } else {
-                        lstm::backward_row::<T, S, M, false>(
-                            s, n, gates, stride, c, d_h, d_c, d_gates, m,
-                        );
+            let kind = shape.kind;
+            if const { may_be(P::FIXED, LSTM) || may_be(P::FIXED, LSTM_1997) }
+                && kind.has_cell_state()
+            {
+                let c = &step.c[r * stride..][..n];
+                let d_c = &mut d_c[r * stride..][..n];
+                let m = m.as_deref_mut().map(|m| &mut m[r * stride..][..n]);
+                if kind == LSTM {
+                    lstm::backward_row::<T, S, M, true>(
+                        s, n, gates, stride, c, d_h, d_c, d_gates, m,
+                    );
+                } else if const { may_be(P::FIXED, LSTM_1997) } {
+                    lstm::backward_row::<T, S, M, false>(
+                        s, n, gates, stride, c, d_h, d_c, d_gates, m,
+                    );
+                }
+            } else if const { may_be(P::FIXED, GRU) } && kind == GRU {
+                let h = &step.h[r * shape.state_stride..][..n];
+                gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates);
+            } else if const { may_be(P::FIXED, GRU_2014) } && kind == GRU_2014 {
+                let h = &step.h[r * shape.state_stride..][..n];
+                match half {
+                    Half::State => {
+                        gru::backward_row_state::<T, S>(s, n, gates, stride, h, d_h, d_gates)
+                    }
+                    Half::Gates => {
+                        gru::backward_row_gates::<T, S>(s, n, gates, stride, h, d_h, d_gates)
                     }
                 }
-                CellKind::Gru { reset_after } => {
-                    let h = &step.h[r * shape.state_stride..][..n];
-                    match (reset_after, half) {
-                        (true, _) => {
-                            gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates)
-                        }
-                        (_, Half::State) => {
-                            gru::backward_row_state::<T, S>(s, n, gates, stride, h, d_h, d_gates);
-                        }
-                        (_, Half::Gates) => {
-                            gru::backward_row_gates::<T, S>(s, n, gates, stride, h, d_h, d_gates);
-                        }
-                    }
-                }
-                CellKind::Rnn(activation) => {
-                    rnn::backward_row::<T, S>(s, n, activation, gates, d_h, d_gates);
-                }
+            } else if const { may_be(P::FIXED, RNN) }
+                && let CellKind::Rnn(activation) = kind
+            {
+                rnn::backward_row::<T, S>(s, n, activation, gates, d_h, d_gates);
             }
         }
     }
@@ -599,17 +721,17 @@ impl<T: Real> Kernel<T> for CellState<'_, T> {
 
 /// The derivative by x of any number of rows at once: W_ihᵀ d_gates, added to `d_x` where `add`.
 #[inline(always)]
-pub fn d_input<T: Real, S: Simd<T>, const FIXED: bool>(
+fn d_input<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
-    w: &Transposed<'_, T>,
+    rhs: Rhs<'_, T>,
     rows: usize,
     d_gates: &[T],
     d_x: &mut [T],
     add: bool,
 ) {
     let Slots { first, count } = shape.from_input();
-    product::<T, S, FIXED>(
+    product::<T, S, RunTime, SINGLE>(
         s,
         1,
         Product {
@@ -621,7 +743,7 @@ pub fn d_input<T: Real, S: Simd<T>, const FIXED: bool>(
                 step: 1,
                 segment: shape.stride,
             },
-            rhs: w.input,
+            rhs,
             extent: Extent { segments: count, steps: shape.hidden },
             chains: 1,
             start: if add { Start::Added } else { Start::Zero },
@@ -661,7 +783,7 @@ fn outer<T: Real, S: Simd<T>>(
     }
     // A constant as left operand (the biases) does not move from value to value.
     let row = usize::from(left_row > 0);
-    product::<T, S, false>(
+    product::<T, S, RunTime, SINGLE>(
         s,
         slots,
         Product {
@@ -678,35 +800,74 @@ fn outer<T: Real, S: Simd<T>>(
     );
 }
 
-/// Adds what `rows` rows of a chunk give to the parameters' gradients. `x`, `h`, `gates` as the forward
-/// pass had them, row for row beside `d_gates`; `d_projected` and `m` from [`backward`].
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-pub fn d_weights<T: Real, S: Simd<T>>(
-    s: S,
-    shape: &Shape,
-    rows: usize,
-    (x, x_row): (&[T], usize),
-    h: &[T],
-    gates: &[T],
-    d_gates: &[T],
-    projected: Option<(&[T], &[T])>,
-    g: &mut WeightGradients<'_, T>,
-) {
-    let (stride, row) = (shape.stride, shape.row());
-    let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
-    let Slots { first, count } = shape.from_input();
-    outer(s, (x, x_row, shape.input), (from_slot(first), row, count, stride), rows, g.input);
-    let Slots { first, count } = shape.from_state();
-    let h = (h, shape.state_stride, shape.state);
-    outer(s, h, (from_slot(first), row, count, stride), rows, g.state);
-    if shape.resets_before() {
-        let reset_h = (gates, row, shape.hidden);
-        outer(s, reset_h, (from_slot(gru::NEW), row, 1, stride), rows, g.new);
+/// What the derivatives by the pre-activations of a chunk of rows, once all are known, give to the rest:
+/// derivatives by x, and gradients by the parameters, which are added up.
+pub struct Chunk<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Rows.
+    pub rows: usize,
+    /// x of each row, so far apart.
+    pub x: (&'a [T], usize),
+    /// h before the step.
+    pub h: &'a [T],
+    /// Activated gates.
+    pub gates: &'a [T],
+    /// Derivatives by the pre-activations.
+    pub d_gates: &'a [T],
+    /// Where h is projected: total derivative by h, and o ⊙ tanh(c).
+    pub projected: Option<(&'a [T], &'a [T])>,
+    /// W_ihᵀ; a tile stride of 0 stands for tiles that adjoin.
+    pub input: Rhs<'a, T>,
+    /// Gets the derivatives by x; nothing if empty.
+    pub d_x: &'a mut [T],
+    /// Whether to add them to what stands there.
+    pub add_d_x: bool,
+    /// Gradients, added to.
+    pub gradients: WeightGradients<'a, T>,
+}
+
+impl<T: Real> Kernel<T> for Chunk<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Chunk { shape, rows, x: (x, x_row), h, gates, d_gates, projected, input, .. } = self;
+        let (d_x, g) = (self.d_x, self.gradients);
+        if rows == 0 {
+            return;
+        }
+        if !d_x.is_empty() {
+            d_input(
+                s,
+                shape,
+                Rhs { tile: input.tile.max(S::LANES), ..input },
+                rows,
+                d_gates,
+                d_x,
+                self.add_d_x,
+            );
+        }
+        let (stride, row) = (shape.stride, shape.row());
+        let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
+        let Slots { first, count } = shape.from_input();
+        outer(s, (x, x_row, shape.input), (from_slot(first), row, count, stride), rows, g.input);
+        let Slots { first, count } = shape.from_state();
+        let h = (h, shape.state_stride, shape.state);
+        outer(s, h, (from_slot(first), row, count, stride), rows, g.state);
+        if shape.resets_before() {
+            let reset_h = (gates, row, shape.hidden);
+            outer(s, reset_h, (from_slot(gru::NEW), row, 1, stride), rows, g.new);
+        }
+        if let Some((d_projected, m)) = projected {
+            let m = (m, stride, shape.hidden);
+            outer(
+                s,
+                m,
+                (d_projected, shape.state_stride, 1, shape.state_stride),
+                rows,
+                g.projection,
+            );
+        }
+        outer(s, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
     }
-    if let Some((d_projected, m)) = projected {
-        let m = (m, stride, shape.hidden);
-        outer(s, m, (d_projected, shape.state_stride, 1, shape.state_stride), rows, g.projection);
-    }
-    outer(s, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
 }

@@ -1,5 +1,7 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
+use crate::cell::{INPUT, Plan, RunTime};
+use crate::gates::CellKind;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
 
@@ -54,7 +56,7 @@ pub struct Product<'a, T, const GATES: usize> {
 /// before it, and about eight independent sums keep the units busy. A function of the sizes alone,
 /// for the order of summation shows in the results.
 #[inline(always)]
-pub fn chains<T: Real>(units: usize, gates: usize) -> usize {
+pub const fn chains<T: Real>(units: usize, gates: usize) -> usize {
     match units.div_ceil(T::PAD) * gates {
         0..=3 => 4,
         4..=7 => 2,
@@ -78,6 +80,32 @@ const fn most_tiles<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
     }
 }
 
+/// [`chains`], where sizes are fixed.
+const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> usize {
+    match fixed {
+        Some((_, units)) if which != INPUT => chains::<T>(units, gates),
+        _ => 1,
+    }
+}
+
+/// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
+const fn may_take<T: Real, S: Simd<T>>(
+    fixed: Option<(CellKind, usize)>,
+    gates: usize,
+    chains: usize,
+    tiles: usize,
+) -> bool {
+    let most = most_tiles::<T, S>(gates, chains);
+    match (fixed, tiles) {
+        (None, _) => tiles <= most,
+        (Some((_, units)), 0) => units % S::LANES != 0,
+        (Some((_, units)), _) => {
+            let whole = units / S::LANES;
+            tiles <= most && (tiles == most && whole >= most || tiles == whole % most)
+        }
+    }
+}
+
 /// Whether tiles of this form occur: they fit the registers, and gates fill them before tiles do.
 const fn chosen<T: Real, S: Simd<T>>(
     rows: usize,
@@ -95,30 +123,34 @@ const fn chosen<T: Real, S: Simd<T>>(
 impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     /// The product of a single row, inlined: for sizes fixed when compiled.
     #[inline(always)]
-    pub fn run_one_row<S: Simd<T>>(mut self, s: S) {
-        match self.chains {
-            1 => self.one_row::<S, 1, true>(s),
-            2 => self.one_row::<S, 2, true>(s),
-            _ => self.one_row::<S, 4, true>(s),
+    pub fn run_one_row<S: Simd<T>, P: Plan, const WHICH: u8>(mut self, s: S) {
+        match const { fixed_chains::<T>(P::FIXED, WHICH, GATES) } {
+            1 => self.one_row::<S, P, 1>(s),
+            2 => self.one_row::<S, P, 2>(s),
+            _ => self.one_row::<S, P, 4>(s),
         }
     }
 
     #[inline(always)]
-    fn one_row<S: Simd<T>, const CHAINS: usize, const INLINE: bool>(&mut self, s: S) {
+    fn one_row<S: Simd<T>, P: Plan, const CHAINS: usize>(&mut self, s: S) {
         let whole = self.units / S::LANES;
         let at_once = most_tiles::<T, S>(GATES, CHAINS);
         let mut tile = 0;
-        while tile < whole {
-            let tiles = at_once.min(whole - tile);
-            match tiles {
-                1 => self.tile::<S, 1, 1, CHAINS, INLINE>(s, 0, tile),
-                2 => self.tile::<S, 1, 2, CHAINS, INLINE>(s, 0, tile),
-                3 => self.tile::<S, 1, 3, CHAINS, INLINE>(s, 0, tile),
-                _ => self.tile::<S, 1, 4, CHAINS, INLINE>(s, 0, tile),
-            }
-            tile += tiles;
+        macro_rules! tiles {
+            ($n:literal) => {
+                if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, $n) } {
+                    while at_once >= $n && whole - tile >= $n {
+                        self.tile::<S, P, 1, $n, CHAINS>(s, 0, tile);
+                        tile += $n;
+                    }
+                }
+            };
         }
-        if self.units % S::LANES != 0 {
+        tiles!(4);
+        tiles!(3);
+        tiles!(2);
+        tiles!(1);
+        if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, 0) } && self.units % S::LANES != 0 {
             self.tile_body::<S, 1, 1, CHAINS, true>(s, 0, whole);
         }
     }
@@ -162,7 +194,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         macro_rules! choose {
             ($(($r:literal, $t:literal)),*) => {
                 match (rows, tiles) {
-                    $(($r, $t) => self.tile::<S, $r, $t, CHAINS, false>(s, row, tile),)*
+                    $(($r, $t) => self.tile::<S, RunTime, $r, $t, CHAINS>(s, row, tile),)*
                     _ => unreachable!("blocks have at most 8 rows and 4 tiles"),
                 }
             };
@@ -200,15 +232,9 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         );
     }
 
-    /// A whole tile, as a function of its own unless `INLINE`.
+    /// A whole tile, as a function of its own unless sizes are fixed.
     #[inline(always)]
-    fn tile<
-        S: Simd<T>,
-        const ROWS: usize,
-        const TILES: usize,
-        const CHAINS: usize,
-        const INLINE: bool,
-    >(
+    fn tile<S: Simd<T>, P: Plan, const ROWS: usize, const TILES: usize, const CHAINS: usize>(
         &mut self,
         s: S,
         row: usize,
@@ -218,7 +244,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         if const { !chosen::<T, S>(ROWS, TILES, GATES, CHAINS) } {
             unreachable!("{ROWS} rows and {TILES} tiles do not fit the registers");
         }
-        if INLINE {
+        if const { P::FIXED.is_some() } {
             self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
         } else {
             s.run(WholeTile::<T, ROWS, TILES, GATES, CHAINS> { product: self, row, tile });
@@ -239,9 +265,6 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         tile: usize,
     ) {
         let width = if PART { self.units - tile * S::LANES } else { S::LANES };
-        let read = |from: &[T], at: usize| {
-            if PART { s.load_partial(&from[at..at + width]) } else { s.load(&from[at..]) }
-        };
         let at = |r: usize, t: usize, g: usize| {
             (row + r) * self.strides.row + (tile + t) * self.strides.tile + g * self.strides.gate
         };
@@ -253,7 +276,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
                 for t in 0..TILES {
                     for g in 0..GATES {
                         let at = (tile + t) * self.strides.tile + g * self.strides.gate;
-                        let v = read(values, at);
+                        let v = read::<T, S, PART>(s, values, at, width);
                         for r in 0..ROWS {
                             acc[r][t][g] = v;
                         }
@@ -264,7 +287,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
                 for r in 0..ROWS {
                     for t in 0..TILES {
                         for g in 0..GATES {
-                            acc[r][t][g] = read(self.out, at(r, t, g));
+                            acc[r][t][g] = read::<T, S, PART>(s, self.out, at(r, t, g), width);
                         }
                     }
                 }
@@ -284,7 +307,8 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
             for r in 0..ROWS {
                 for t in 0..TILES {
                     for g in 0..GATES {
-                        acc[r][t][g] = s.add(read(self.out, at(r, t, g)), acc[r][t][g]);
+                        acc[r][t][g] = s
+                            .add(read::<T, S, PART>(s, self.out, at(r, t, g), width), acc[r][t][g]);
                     }
                 }
             }
@@ -310,14 +334,20 @@ impl<T: Real, const GATES: usize> Kernel<T> for Product<'_, T, GATES> {
     fn run<S: Simd<T>>(mut self, s: S) {
         match (self.rows, self.chains) {
             (0, _) => {}
-            (1, 1) => self.one_row::<S, 1, false>(s),
-            (1, 2) => self.one_row::<S, 2, false>(s),
-            (1, _) => self.one_row::<S, 4, false>(s),
+            (1, 1) => self.one_row::<S, RunTime, 1>(s),
+            (1, 2) => self.one_row::<S, RunTime, 2>(s),
+            (1, _) => self.one_row::<S, RunTime, 4>(s),
             (_, 1) => self.many_rows::<S, 1>(s),
             (_, 2) => self.many_rows::<S, 2>(s),
             (_, _) => self.many_rows::<S, 4>(s),
         }
     }
+}
+
+// Not a closure: those do not inherit target features where they are not inlined.
+#[inline(always)]
+fn read<T: Real, S: Simd<T>, const PART: bool>(s: S, from: &[T], at: usize, width: usize) -> S::V {
+    if PART { s.load_partial(&from[at..at + width]) } else { s.load(&from[at..]) }
 }
 
 struct WholeTile<

@@ -73,26 +73,47 @@ def float_dtype(value: Any) -> np.dtype[Any]:
     return dtype
 
 
-def array(name: str, value: Any, dtype: npt.DTypeLike) -> Array:
-    """`value` as an ndarray of exactly `dtype`, without a copy where it need not be one.
+def array(name: str, value: Any, dtype: npt.DTypeLike | None) -> Array:
+    """`value` as an ndarray of exactly `dtype` (None: any), without a copy where none is needed.
 
     Takes NumPy arrays of any stride, DLPack objects and buffers. Lists are refused: they have no
-    dtype, so taking them would be a silent cast.
+    dtype, so taking them would be a silent cast. So are masked arrays, whose mask would be lost.
     """
-    dtype = np.dtype(dtype)
     found: Array
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray:
+        found = value
+    elif isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected {_expected(dtype)}, got a masked array")
+    elif isinstance(value, np.ndarray):
         found = np.asarray(value)
     elif hasattr(value, "__dlpack__"):
-        found = np.from_dlpack(value)
+        try:
+            found = np.from_dlpack(value)
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            message = f"{name}: expected {_expected(dtype)}, got {kind(value)}, unreadable: {error}"
+            raise TypeError(message) from None
     else:
         try:
             found = np.asarray(memoryview(value))
-        except TypeError:
-            raise TypeError(f"{name}: expected a {dtype} array, got {kind(value)}") from None
-    if found.dtype != dtype:
-        raise TypeError(f"{name}: expected a {dtype} array, got dtype {found.dtype}")
+        except (TypeError, ValueError):
+            raise TypeError(f"{name}: expected {_expected(dtype)}, got {kind(value)}") from None
+    if dtype is not None and found.dtype != dtype:
+        raise TypeError(f"{name}: expected {_expected(dtype)}, got dtype {found.dtype}")
     return found
+
+
+def _expected(dtype: npt.DTypeLike | None) -> str:
+    return "an array" if dtype is None else f"a {np.dtype(dtype)} array"
+
+
+def integers(name: str, value: Any) -> Array:
+    """An array of any integer dtype, as int64 in order: no value changes."""
+    found = array(name, value, None)
+    if not np.issubdtype(found.dtype, np.integer):
+        raise TypeError(f"{name}: expected integers, got dtype {found.dtype}")
+    if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected integers below 2**63, got {found.max()}")
+    return np.require(found, dtype=np.int64, requirements=["C", "A"])
 
 
 def shaped(name: str, value: Array, axes: str, shape: tuple[int, ...]) -> Array:
@@ -105,18 +126,16 @@ def shaped(name: str, value: Array, axes: str, shape: tuple[int, ...]) -> Array:
 def lengths(value: Any, steps: int, batch: int) -> Array:
     """Integers (B,) in [0, T], from an integer array or a sequence of integers."""
     if isinstance(value, (list, tuple)):
-        value = np.array([integer("lengths", n, at_least=0) for n in value], dtype=np.int64)
-    elif not isinstance(value, np.ndarray) and hasattr(value, "__dlpack__"):
-        value = np.from_dlpack(value)
-    if not isinstance(value, np.ndarray):
-        raise TypeError(f"lengths: expected integers of shape (B,), got {kind(value)}")
-    if not np.issubdtype(value.dtype, np.integer):
-        raise TypeError(f"lengths: expected integers, got dtype {value.dtype}")
-    shaped("lengths", value, "(B,)", (batch,))
-    for row, length in enumerate(value):
-        if not 0 <= length <= steps:
-            raise ValueError(f"lengths: expected 0 to T = {steps}, got {length} in row {row}")
-    return value.astype(np.int64)
+        for row, n in enumerate(value):
+            if integer("lengths", n, at_least=0) > steps:
+                raise ValueError(f"lengths: expected 0 to T = {steps}, got {n} in row {row}")
+        value = np.array(value, dtype=np.int64)
+    found = shaped("lengths", integers("lengths", value), "(B,)", (batch,))
+    wrong = np.flatnonzero((found < 0) | (found > steps))
+    if wrong.size:
+        row = wrong[0]
+        raise ValueError(f"lengths: expected 0 to T = {steps}, got {found[row]} in row {row}")
+    return found
 
 
 def kind(value: Any) -> str:

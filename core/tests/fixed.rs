@@ -1,0 +1,115 @@
+//! Fixed-size cells against the run-time networks: the same bits, forward and back.
+
+mod common;
+#[path = "common/nets.rs"]
+mod nets;
+
+use common::Shape;
+use nets::{Arrays, levels};
+use unrolled::cell::fixed::{Fixed, Parameters, Relu, ResetBefore, Sigmoid, State, Tape, Variant};
+use unrolled::gates::Config;
+use unrolled::network::Recording;
+use unrolled::sequence::Passes;
+use unrolled::simd::{Isa, Level};
+use unrolled::{Gru, Lstm, Rnn};
+
+const STEPS: usize = 70;
+
+fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+    _: fn(&Parameters<T, I, H, G>) -> Fixed<T, V, I, H, G, S>,
+    steps: usize,
+) {
+    let case = Shape::new(Config::new(V::KIND, I, H), steps, 1, 7).case();
+    let arrays = Arrays::<T>::new(case);
+    let mut p = Parameters::<T, I, H, G>::zeros();
+    let net = arrays.net(Level::best());
+    let mut rest = net.parameters();
+    for own in p.slices_mut() {
+        let from;
+        (from, rest) = rest.split_at(own.len());
+        own.copy_from_slice(from);
+    }
+    let (output, _, g) = arrays.run(&net, Recording::default(), None);
+
+    let cell = Fixed::<T, V, I, H, G, S>::from_parameters(&p);
+    let mut state: State<T, H> = cell.zero_state();
+    state.h.copy_from_slice(&arrays.h0);
+    if V::KIND.has_cell_state() {
+        state.c.copy_from_slice(&arrays.c0);
+    }
+    let mut plain = state;
+    let mut tape: Box<Tape<T, I, H, G, S, STEPS>> = Box::new(cell.tape());
+    let mut y = Vec::new();
+    for x in arrays.x.chunks(I) {
+        let x: &[T; I] = x.try_into().unwrap();
+        y.extend_from_slice(cell.record(x, &mut state, &mut tape).unwrap());
+        cell.step(x, &mut plain);
+    }
+    assert_eq!(y, output.y);
+    assert_eq!(state, plain);
+    assert_eq!(state.h[..], output.h);
+
+    let mut d_state: State<T, H> = cell.zero_state();
+    d_state.h.copy_from_slice(&arrays.dh);
+    if V::KIND.has_cell_state() {
+        assert_eq!(state.c[..], output.c);
+        d_state.c.copy_from_slice(&arrays.dc);
+    }
+    let d_y: Vec<[T; H]> = arrays.dy.chunks(H).map(|d| d.try_into().unwrap()).collect();
+    let mut d_x = vec![[T::ZERO; I]; steps];
+    let mut gradients = Parameters::zeros();
+    cell.backward(&mut tape, &d_y, &mut d_state, &mut d_x, &mut gradients).unwrap();
+    assert_eq!(d_x.as_flattened(), g.x);
+    assert_eq!(d_state.h[..], g.h);
+    if V::KIND.has_cell_state() {
+        assert_eq!(d_state.c[..], g.c);
+    }
+    let mut flat = Vec::new();
+    gradients.slices().iter().for_each(|own| flat.extend_from_slice(own));
+    assert_eq!(flat, g.parameters);
+
+    // A full tape and wrong lengths are errors, and change nothing.
+    let mut full: Box<Tape<T, I, H, G, S, 0>> = Box::new(cell.tape());
+    let before = state;
+    assert!(cell.record(&[T::ZERO; I], &mut state, &mut full).is_err());
+    assert_eq!(state, before);
+    assert!(
+        cell.backward(&mut tape, &[], &mut d_state, &mut [], &mut gradients).is_err()
+            == (steps > 0)
+    );
+}
+
+fn every_variant<T: Passes, const I: usize, const H: usize>(steps: usize) {
+    judge(Lstm::<T, I, H>::from_parameters, steps);
+    judge(Gru::<T, I, H>::from_parameters, steps);
+    judge(Gru::<T, I, H, ResetBefore>::from_parameters, steps);
+    judge(Rnn::<T, I, H>::from_parameters, steps);
+    judge(Rnn::<T, I, H, Relu>::from_parameters, steps);
+    judge(Rnn::<T, I, H, Sigmoid>::from_parameters, steps);
+}
+
+#[test]
+fn fixed_sizes_give_the_bits_of_run_time_sizes() {
+    for level in levels() {
+        // The limit is the process's: one test sets it.
+        Level::set_limit(level.isa());
+        every_variant::<f32, 1, 8>(5);
+        every_variant::<f32, 3, 7>(STEPS);
+        every_variant::<f32, 1, 20>(9);
+        every_variant::<f32, 17, 33>(3);
+        every_variant::<f64, 2, 13>(STEPS);
+        every_variant::<f32, 1, 1>(0);
+    }
+    Level::set_limit(Isa::Avx512);
+}
+
+#[test]
+fn a_static_cell_steps_as_the_documentation_says() {
+    static CELL: Lstm<f32, 1, 32> =
+        Lstm::new([[[0.5]; 32]; 4], [[[0.01; 32]; 32]; 4], [[0.1; 32]; 4], [[0.0; 32]; 4]);
+    let mut state = CELL.zero_state();
+    let h: &[f32; 32] = CELL.step(&[1.0], &mut state);
+    // c = σ(0.6) tanh(0.6), h = σ(0.6) tanh(c)
+    let c = 0.645_656_3 * 0.537_049_6_f64;
+    assert!((f64::from(h[0]) - 0.645_656_3 * c.tanh()).abs() < 1e-6);
+}

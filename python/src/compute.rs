@@ -1,0 +1,98 @@
+//! Calls into the crate: the interpreter's lock let go, Ctrl-C heard, errors turned into exceptions.
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};
+use pyo3::prelude::*;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
+use unrolled::batch::Interrupt;
+use unrolled::error::Error;
+
+/// How often to take the interpreter's lock and ask it for signals: rarely enough to cost nothing, often
+/// enough for a hand on the keyboard.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The exception for an error.
+pub fn exception(error: Error) -> PyErr {
+    match error {
+        Error::TooLarge { .. } => PyMemoryError::new_err(error.to_string()),
+        Error::Interrupted => PyKeyboardInterrupt::new_err(()),
+        _ => PyValueError::new_err(error.to_string()),
+    }
+}
+
+/// Whether a signal handler has raised an exception. Only the thread that called asks the interpreter; the
+/// others see what it found.
+struct Signals {
+    caller: ThreadId,
+    start: Instant,
+    /// When to ask again, in milliseconds from the start.
+    next: AtomicU64,
+    stop: AtomicBool,
+    raised: Mutex<Option<PyErr>>,
+}
+
+impl Signals {
+    fn new() -> Self {
+        Signals {
+            caller: std::thread::current().id(),
+            start: Instant::now(),
+            next: AtomicU64::new(POLL.as_millis() as u64),
+            stop: AtomicBool::new(false),
+            raised: Mutex::new(None),
+        }
+    }
+
+    fn stop(&self) -> bool {
+        if self.stop.load(Ordering::Relaxed) {
+            return true;
+        }
+        let now = self.start.elapsed();
+        if (now.as_millis() as u64) < self.next.load(Ordering::Relaxed)
+            || std::thread::current().id() != self.caller
+        {
+            return false;
+        }
+        self.next.store((now + POLL).as_millis() as u64, Ordering::Relaxed);
+        // None: the interpreter is being shut down, and has no signals to tell of.
+        let Some(Err(raised)) = Python::try_attach(|py| py.check_signals()) else { return false };
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(raised);
+        self.stop.store(true, Ordering::Relaxed);
+        true
+    }
+}
+
+/// Does `work` without the interpreter's lock; it is to ask the [`Interrupt`] it gets now and then.
+pub fn interruptible<R: Send>(
+    py: Python<'_>,
+    work: impl Send + FnOnce(Interrupt<'_>) -> Result<R, Error>,
+) -> PyResult<R> {
+    let signals = Signals::new();
+    let result = py.detach(|| work(Some(&|| signals.stop())));
+    let raised = signals.raised.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match (result, raised) {
+        (Err(Error::Interrupted), Some(raised)) => Err(raised),
+        // The handler raised as the work was ending: the exception must not be lost.
+        (Ok(_), Some(raised)) => Err(raised),
+        (result, _) => result.map_err(exception),
+    }
+}
+
+/// Does short `work` without the interpreter's lock.
+pub fn detached<R: Send>(
+    py: Python<'_>,
+    work: impl Send + FnOnce() -> Result<R, Error>,
+) -> PyResult<R> {
+    py.detach(work).map_err(exception)
+}
+
+/// To be called without the interpreter's lock: whoever holds this one may be waiting for that.
+pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As [`read`].
+pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

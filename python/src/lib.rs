@@ -1,0 +1,45 @@
+//! `unrolled._native`: what the Python package needs of the crate `unrolled`, in thin classes.
+//!
+//! Nothing is computed here. A call checks what it is given, lets go of the interpreter's lock, and
+//! calls the crate; names, defaults, shapes and documentation are the Python part's business.
+#![forbid(unsafe_code)]
+
+mod array;
+mod compute;
+mod dense;
+mod machine;
+mod network;
+mod number;
+mod parameters;
+mod stream;
+mod tape;
+mod train;
+
+use pyo3::prelude::*;
+
+/// The compiled part of `unrolled`. Use the package.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::dense::Dense;
+    #[pymodule_export]
+    use crate::machine::{available_isas, get_num_threads, isa, set_max_isa, set_num_threads};
+    #[pymodule_export]
+    use crate::network::Network;
+    #[pymodule_export]
+    use crate::stream::Stream;
+    #[pymodule_export]
+    use crate::tape::Tape;
+    #[pymodule_export]
+    use crate::train::{
+        binary_cross_entropy_with_logits, check_adam, check_sgd, clip_coefficient, cross_entropy,
+        global_norm, mse, scale,
+    };
+
+    use super::*;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        m.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

@@ -1,0 +1,53 @@
+//! Threads and instruction sets.
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use unrolled::batch;
+use unrolled::simd::{Isa, Level};
+
+/// How many threads work on a batch.
+#[pyfunction]
+pub fn get_num_threads() -> usize {
+    batch::num_threads()
+}
+
+/// 0 for the default.
+#[pyfunction]
+pub fn set_num_threads(n: usize) {
+    batch::set_num_threads(n);
+}
+
+/// What this machine can run, lowest first.
+#[pyfunction]
+pub fn available_isas() -> Vec<&'static str> {
+    Level::available().map(|level| level.isa().name()).collect()
+}
+
+/// What a net made now would run on.
+#[pyfunction]
+pub fn isa() -> &'static str {
+    Level::best().isa().name()
+}
+
+#[pyfunction]
+pub fn set_max_isa(name: &str) -> PyResult<()> {
+    Level::set_limit(named(name)?);
+    Ok(())
+}
+
+fn named(name: &str) -> PyResult<Isa> {
+    Isa::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Isa::ALL.iter().map(|isa| format!("'{isa}'")).collect();
+        PyValueError::new_err(format!("name: expected one of {}, got '{name}'", names.join(", ")))
+    })
+}
+
+/// The level of that name.
+pub fn level(name: &str) -> PyResult<Level> {
+    Level::get(named(name)?).ok_or_else(|| {
+        let names = available_isas().join(", ");
+        PyValueError::new_err(format!(
+            "name: expected what this machine has ({names}), got '{name}'"
+        ))
+    })
+}

@@ -1,0 +1,63 @@
+//! The two float types behind one Python class.
+
+use pyo3::prelude::*;
+use unrolled::network::Network;
+use unrolled::sequence::Passes;
+use unrolled::tape::Tape;
+
+/// One of two things that differ in the float type.
+pub enum Float<A, B> {
+    F32(A),
+    F64(B),
+}
+
+/// Does the same for either type.
+macro_rules! each {
+    ($float:expr, $name:ident => $body:expr) => {
+        match $float {
+            $crate::number::Float::F32($name) => $body,
+            $crate::number::Float::F64($name) => $body,
+        }
+    };
+}
+pub(crate) use each;
+
+pub type AnyTape = Float<Tape<f32>, Tape<f64>>;
+
+/// `f32` or `f64`: what the crate computes in and NumPy has arrays of.
+pub trait Number: Passes + numpy::Element {
+    fn wrap(tape: Tape<Self>) -> AnyTape;
+    /// The tape, if it is of this type.
+    fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>>;
+}
+
+impl Number for f32 {
+    fn wrap(tape: Tape<Self>) -> AnyTape {
+        Float::F32(tape)
+    }
+    fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
+        if let Float::F32(tape) = tape { Some(tape) } else { None }
+    }
+}
+
+impl Number for f64 {
+    fn wrap(tape: Tape<Self>) -> AnyTape {
+        Float::F64(tape)
+    }
+    fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
+        if let Float::F64(tape) = tape { Some(tape) } else { None }
+    }
+}
+
+/// The float type of that name.
+pub fn is_double(dtype: &str) -> PyResult<bool> {
+    match dtype {
+        "float32" => Ok(false),
+        "float64" => Ok(true),
+        _ => Err(pyo3::exceptions::PyTypeError::new_err(format!(
+            "dtype: expected 'float32' or 'float64', got '{dtype}'"
+        ))),
+    }
+}
+
+pub type AnyNetwork = Float<std::sync::RwLock<Network<f32>>, std::sync::RwLock<Network<f64>>>;

@@ -1,0 +1,62 @@
+"""Recurrent networks (RNN, GRU, LSTM) with fast kernels and exact back-propagation through time.
+
+Arrays are NumPy's, float32 or float64, time first: ``(T, B, I)``. Parameters have PyTorch's names,
+shapes and gate order.
+
+Example
+-------
+>>> import numpy as np
+>>> import unrolled as ur
+>>> net = ur.LSTM(3, 8, seed=0)
+>>> x = np.ones((20, 4, 3), dtype=np.float32)
+>>> y, (h, c), tape = net.record(x)
+>>> loss, dy = ur.losses.mse(y, np.zeros_like(y))
+>>> g = tape.backward(dy)
+>>> g.parameters["weight_hh_l0"].shape, g.input.shape
+((32, 8), (20, 4, 3))
+"""
+
+from . import losses, optim, reference
+from ._clip import clip_grad_norm
+from ._dense import Dense, DenseGradients
+from ._files import load, save
+from ._machine import (
+    available_isas,
+    check_environment,
+    get_num_threads,
+    isa,
+    set_max_isa,
+    set_num_threads,
+    show_config,
+)
+from ._modules import GRU, LSTM, RNN
+from ._native import __version__
+from ._stream import Stream
+from ._tape import Gradients, Tape
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dense",
+    "DenseGradients",
+    "Gradients",
+    "Stream",
+    "Tape",
+    "__version__",
+    "available_isas",
+    "clip_grad_norm",
+    "get_num_threads",
+    "isa",
+    "load",
+    "losses",
+    "optim",
+    "reference",
+    "save",
+    "set_max_isa",
+    "set_num_threads",
+    "show_config",
+]
+
+check_environment()
+del check_environment

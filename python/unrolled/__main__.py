@@ -1,0 +1,40 @@
+"""The command `unrolled`, also `python -m unrolled`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from . import _machine, _native
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the return value is the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="unrolled", description="Recurrent networks: what is installed, whether it is right."
+    )
+    parser.add_argument("--version", action="version", version=_native.__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("info", help="version, instruction sets, threads")
+    # The others say themselves what they take, once they are wanted.
+    commands.add_parser("check", help="kernels against the NumPy reference", add_help=False)
+    commands.add_parser("bench", help="speed beside NumPy's and PyTorch's", add_help=False)
+    commands.add_parser("demo", help="what it is good for", add_help=False)
+    given, rest = parser.parse_known_args(argv)
+    if given.command == "info":
+        if rest:
+            parser.error(f"info: expected no arguments, got {' '.join(rest)}")
+        _machine.show_config()
+        return 0
+    try:
+        module = importlib.import_module(f"{__package__}._{given.command}")
+    except ModuleNotFoundError as error:
+        print(f"unrolled {given.command}: not available: {error}", file=sys.stderr)
+        return 2
+    return int(module.main(rest) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Gradients of one or several modules, as the training functions take them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _arguments as arguments
+from . import _native
+from ._arguments import Array
+
+
+def mappings(grads: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """`grads` as a list of mappings, each with what to call it in a message."""
+    if isinstance(grads, (list, tuple)):
+        return [(f"grads[{n}]", _mapping(f"grads[{n}]", g)) for n, g in enumerate(grads)]
+    return [("grads", _mapping("grads", grads))]
+
+
+def _mapping(name: str, gradients: Any) -> Mapping[str, Any]:
+    found = getattr(gradients, "parameters", gradients)
+    if not isinstance(found, Mapping):
+        raise TypeError(
+            f"{name}: expected gradients with .parameters or a mapping of names to arrays, "
+            f"got {arguments.kind(gradients)}"
+        )
+    return found
+
+
+def clip_grad_norm(grads: Any, max_norm: float) -> float:
+    """Scale gradients, in place, so that their norm together is `max_norm` at most.
+
+    (Pascanu, Mikolov & Bengio 2013.)
+
+    Parameters
+    ----------
+    grads : gradients, or a mapping of names to arrays, or a sequence of those
+        What ``tape.backward`` and ``dense.backward`` return.
+    max_norm : float
+        0 or more; infinity only measures.
+
+    Returns
+    -------
+    norm : float
+        The 2-norm of all gradients as one vector, before they were scaled. If it is infinite or
+        NaN the gradients become 0 or NaN, as in PyTorch; look at it to skip such a step.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> grads = {"w": np.array([3.0, 4.0])}
+    >>> ur.clip_grad_norm(grads, 1.0)
+    5.0
+    >>> grads["w"].round(3)
+    array([0.6, 0.8])
+    """
+    if isinstance(max_norm, bool) or not isinstance(max_norm, (int, float, np.number)):
+        raise TypeError(f"max_norm: expected a real number, got {arguments.kind(max_norm)}")
+    by_type: dict[str, list[Array]] = {"float32": [], "float64": []}
+    copies: list[tuple[Array, Array]] = []
+    for name, mapping in mappings(grads):
+        for key, value in mapping.items():
+            part = f"{name}[{key!r}]"
+            if not isinstance(value, np.ndarray) or value.dtype.name not in by_type:
+                got = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else None
+                raise TypeError(
+                    f"{part}: expected a float32 or float64 array, "
+                    f"got {got or arguments.kind(value)}"
+                )
+            if not value.flags.writeable:
+                raise ValueError(f"{part}: expected a writeable array, got a read-only one")
+            a = arguments.contiguous(value)
+            if not np.may_share_memory(a, value):
+                copies.append((value, a))
+            by_type[value.dtype.name].append(a)
+    norm = math.hypot(*(_native.global_norm(arrays) for arrays in by_type.values()))
+    factor = _native.clip_coefficient(norm, float(max_norm))
+    if factor != 1.0:
+        for arrays in by_type.values():
+            _native.scale(arrays, factor)
+        for value, a in copies:
+            value[...] = a
+    return norm

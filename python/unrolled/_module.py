@@ -1,0 +1,103 @@
+"""What everything with parameters shares: their names, copies in and out, pickling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _arguments as arguments
+from ._arguments import Array
+from ._native import Dense as NativeDense
+from ._native import Network as NativeNetwork
+
+
+class Module:
+    """Something with parameters. Use `LSTM`, `GRU`, `RNN` or `Dense`."""
+
+    dtype: np.dtype[Any]
+    _native: NativeNetwork | NativeDense
+    _shapes: dict[str, tuple[int, ...]]
+
+    def _adopt(self, native: NativeNetwork | NativeDense) -> None:
+        self._native = native
+        self._shapes = {name: tuple(shape) for name, shape in native.parameter_shapes()}
+
+    def _make(self) -> NativeNetwork | NativeDense:
+        """The native part, its parameters zero."""
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON knows them."""
+        raise NotImplementedError
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers `state_dict` holds."""
+        return sum(map(math.prod, self._shapes.values()))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters under PyTorch's names, in PyTorch's order."""
+        return dict(zip(self._shapes, self._native.parameters(), strict=True))
+
+    def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
+        """Replace every parameter. All or nothing: on an error nothing has changed.
+
+        Tapes recorded before can no longer go backward.
+
+        Parameters
+        ----------
+        mapping : mapping of str to array
+            Arrays, or objects with DLPack or a buffer such as PyTorch's tensors, under the keys of
+            `state_dict` and of the same shapes and dtype.
+
+        Raises
+        ------
+        ValueError
+            If keys are missing or unexpected (the message lists them), or a shape does not fit.
+        TypeError
+            If an array does not have the dtype of the parameters.
+        """
+        if not isinstance(mapping, Mapping):
+            raise TypeError(f"mapping: expected a mapping, got {arguments.kind(mapping)}")
+        self._native.load(self.fitting("mapping", mapping))
+
+    def fitting(self, name: str, mapping: Mapping[str, Any]) -> list[Array]:
+        """The arrays of `mapping` in order, if it has one for every parameter."""
+        if mapping.keys() != self._shapes.keys():
+            missing = [key for key in self._shapes if key not in mapping]
+            unexpected = [key for key in mapping if key not in self._shapes]
+            raise ValueError(
+                f"{name}: expected the keys of state_dict(), got missing keys {missing}, "
+                f"unexpected keys {unexpected}"
+            )
+        return [
+            self._fitting(f"{name}[{key!r}]", mapping[key], shape)
+            for key, shape in self._shapes.items()
+        ]
+
+    def _fitting(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
+        a = arguments.array(name, value, self.dtype)
+        return arguments.contiguous(arguments.shaped(name, a, "of the parameter", shape))
+
+    def split(self, flat: Array) -> dict[str, Array]:
+        """All parameters' numbers in a row -> arrays by name, which share its memory."""
+        arrays, start = {}, 0
+        for name, shape in self._shapes.items():
+            stop = start + math.prod(shape)
+            arrays[name] = flat[start:stop].reshape(shape)
+            start = stop
+        return arrays
+
+    # Pickled, and with that copied, as its attributes and its parameters.
+
+    def __getstate__(self) -> dict[str, Any]:
+        attributes = {k: v for k, v in self.__dict__.items() if k not in ("_native", "_shapes")}
+        return {"attributes": attributes, "parameters": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        self._adopt(self._make())
+        self.load_state_dict(state["parameters"])

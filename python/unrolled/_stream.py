@@ -1,0 +1,71 @@
+"""One time step a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
+
+import numpy as np
+
+from . import _arguments as arguments
+from . import _native
+from ._arguments import Layout
+
+if TYPE_CHECKING:
+    from ._modules import Recurrent
+
+S = TypeVar("S")
+
+
+class Stream(_native.Stream, Generic[S]):
+    """A network that is fed one time step a call, made by its `stream`.
+
+    What `step` returns is, bit for bit, what a call of the network on the whole sequence gives.
+    The parameters are the network's as they are at each step.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> net = ur.GRU(2, 4, seed=0)
+    >>> x = np.ones((10, 2), dtype=np.float32)
+    >>> s = net.stream()
+    >>> y = np.stack([s.step(x_t) for x_t in x])
+    >>> np.array_equal(y, net(x)[0])
+    True
+    """
+
+    _net: Recurrent[S]
+
+    def __new__(cls, net: Recurrent[S], batch: int = 1) -> Self:
+        self = super().__new__(cls, net._native, batch)
+        self._net = net
+        return self
+
+    @property
+    def state(self) -> S:
+        """The state, (layers, B, H), for an LSTM (h, c): copies.
+
+        It can be set to what a call or another stream gave, without the B axis too if B is 1; None
+        means zeros.
+        """
+        h, c = self.get_state()
+        return cast(S, h if c is None else (h, c))
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        if value is None:
+            self.reset()
+            return
+        sizes = self._net._sizes
+        h = value[0] if isinstance(value, (tuple, list)) and len(value) else value
+        unbatched = self.batch == 1 and np.ndim(h) == 2
+        layout = Layout(batch_first=False, unbatched=unbatched)
+        new_h, new_c = arguments.state(sizes, "state", value, self.batch, layout)
+        assert new_h is not None
+        self.set_state(new_h, new_c)
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self.batch} rows through {self._net!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("stream: cannot be pickled or copied; make another and set its state")

@@ -1,0 +1,149 @@
+"""A recorded run: what every step was, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+
+from . import _arguments as arguments
+from . import _native
+from ._arguments import Array, Layout
+
+if TYPE_CHECKING:
+    from ._modules import Recurrent
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Gradients(Generic[S]):
+    """The derivatives of a loss.
+
+    Attributes
+    ----------
+    parameters : dict of str to array
+        With the keys and shapes of `state_dict`.
+    input : array
+        With the shape of x.
+    state : array, or tuple of two arrays for an LSTM
+        For the initial state, with its shape.
+    """
+
+    parameters: dict[str, Array]
+    input: Array
+    state: S
+
+
+class Tape(Generic[S]):
+    """A recorded run of a network, made by its `record`.
+
+    `backward` may be called repeatedly, until the network's parameters change.
+    """
+
+    def __init__(
+        self, net: Recurrent[S], native: _native.Tape, layout: Layout, shape: tuple[int, int]
+    ) -> None:
+        self._net = net
+        self._native = native
+        self._layout = layout
+        self._shape = shape
+
+    def backward(self, dy: Any, dstate: Any = None, *, truncate: Any = None) -> Gradients[S]:
+        """The derivatives of a loss, by back-propagation through time.
+
+        Parameters
+        ----------
+        dy : array, as y
+            Derivative of the loss with respect to y. Not read past a row's end.
+        dstate : as the state, optional
+            Derivative with respect to the final state; it counts as part of the loss at the row's
+            last step. A row of length 0 hands its state on, and so its derivative too.
+        truncate : int, optional
+            None is the gradient. With K, each layer and direction keeps exactly the terms with at
+            most K steps between the loss and the use of a parameter, an input or the initial state.
+
+        Returns
+        -------
+        Gradients
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or the network's parameters have changed since the recording.
+        TypeError
+            If a dtype does not fit.
+        """
+        net, layout = self._net, self._layout
+        sizes = net._sizes
+        steps, batch = self._shape
+        columns = net.num_directions * sizes.states[0]
+        dy = arguments.array("dy", dy, sizes.dtype)
+        axes = f"({layout.axes}, directions*H)"
+        arguments.shaped("dy", dy, axes, layout.shape(steps, batch, columns))
+        dh, dc = arguments.state(sizes, "dstate", dstate, batch, layout)
+        if truncate is not None:
+            # Beyond the length of the sequence there is nothing left to cut off.
+            truncate = min(arguments.integer("truncate", truncate, at_least=0), steps)
+        flat, d_x, d_h, d_c = net._native.backward(
+            self._native, arguments.steps(layout.inside(dy)), dh, dc, truncate
+        )
+        return Gradients(
+            parameters=net.split(flat),
+            input=layout.outside(d_x),
+            state=net._outside(d_h, d_c, layout),
+        )
+
+    @cached_property
+    def hidden(self) -> Array | tuple[Array, ...]:
+        """The output h at every step: (T, B, H), read-only, zero past a row's end.
+
+        One array for one layer in one direction, otherwise a tuple with one for each, ordered as in
+        the state: layer 0 forward, layer 0 reverse, layer 1 forward, ... Always in order of time
+        with the time axis first; without a batch there is no B axis. Not to be had from a tape with
+        checkpoints, which does not hold every step (ValueError).
+        """
+        return self._every("hidden")
+
+    @cached_property
+    def cell(self) -> Array | tuple[Array, ...]:
+        """The LSTM's c at every step: (T, B, H), arranged as `hidden`."""
+        if len(self._net._sizes.states) < 2:
+            raise AttributeError("tape.cell: expected the tape of an LSTM; other cells have no c")
+        return self._every("cell")
+
+    @cached_property
+    def gates(self) -> Array | tuple[Array, ...]:
+        """The gates' values at every step: (T, B, G, H), arranged as `hidden`.
+
+        In PyTorch's order: i, f, g, o (without f if `forget_gate=False`); r, z, n; the RNN's h.
+        """
+        return self._every("gates")
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self._native.nbytes
+
+    def _every(self, quantity: str) -> Array | tuple[Array, ...]:
+        net = self._net
+        arrays = []
+        for cell in range(net._sizes.cells):
+            a = net._native.trace(self._native, cell, quantity)
+            if quantity == "gates":
+                a = a.reshape(*a.shape[:2], a.shape[2] // net.hidden_size, net.hidden_size)
+            if self._layout.unbatched:
+                a = a[:, 0]
+            a.flags.writeable = False
+            arrays.append(a)
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+    def __repr__(self) -> str:
+        steps, batch = self._shape
+        return f"<Tape of {steps} steps, {batch} rows of {self._net!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "tape: expected to stay with the network that recorded it; it cannot be pickled or "
+            "copied. Pickle the network and record again."
+        )

@@ -1,0 +1,81 @@
+"""The command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import unrolled as ur
+from unrolled import _check
+from unrolled.__main__ import main
+from unrolled._cases import VARIANTS
+from unrolled._machine import ISAS
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "unrolled", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_info() -> None:
+    done = run("info")
+    assert done.returncode == 0
+    assert ur.__version__ in done.stdout
+    assert all(name in done.stdout for name in ur.available_isas())
+    assert run("--version").stdout.strip() == ur.__version__
+
+
+def test_check_says_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    table = capsys.readouterr().out
+    rows = [line for line in table.splitlines() if line.endswith(("ok", "does not have it"))]
+    assert len(rows) == len(VARIANTS) * 2 * len(ISAS)
+    for variant in VARIANTS:
+        assert sum(row.startswith(f"{variant!s} ") for row in rows) >= 2 * len(ISAS)
+    run_here = 2 * len(VARIANTS) * len(ur.available_isas())
+    assert f"{run_here} right, 0 wrong, {len(rows) - run_here} not run" in table
+
+
+def test_check_names_what_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_check, "available_isas", lambda: ("portable",))
+    assert main(["check"]) == 0
+    assert capsys.readouterr().out.count("not run: this machine") == 4 * len(VARIANTS)
+
+
+@pytest.mark.parametrize("error", [0.5, float("nan")])
+def test_check_says_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: float
+) -> None:
+    original = _check.pairs
+
+    def spoilt(y, state, g, plain):  # type: ignore[no-untyped-def]
+        g.parameters["bias_hh_l1"][3] += error
+        return original(y, state, g, plain)
+
+    monkeypatch.setattr(_check, "pairs", spoilt)
+    monkeypatch.setattr(_check, "VARIANTS", VARIANTS[:1])
+    assert main(["check"]) == 1
+    assert capsys.readouterr().out.count("TOO LARGE") == 2 * len(ur.available_isas())
+
+
+def test_bench() -> None:
+    done = run("bench", "--cells", "RNN", "--repeats", "1", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("RNN") == 4
+    assert "1 threads" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("dance",), ("info", "now"), ("check", "now"), ("bench", "--cells", "CNN"),
+     ("bench", "--repeats", "0")],
+)  # fmt: skip
+def test_wrong_usage(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: unrolled" in done.stderr
+    assert "Traceback" not in done.stderr

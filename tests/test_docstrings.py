@@ -1,0 +1,20 @@
+"""The examples in docstrings do what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+import unrolled
+
+MODULES = [m.name for m in pkgutil.walk_packages(unrolled.__path__, "unrolled.")]
+
+
+@pytest.mark.parametrize("name", ["unrolled", *MODULES])
+def test_examples(name: str) -> None:
+    if name == "unrolled.__main__":
+        return
+    module = importlib.import_module(name)
+    assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0

@@ -17,7 +17,7 @@ def test_it_runs_and_draws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(_check, "main", lambda argv: 0)  # has its own test
-    monkeypatch.setattr(_demo.speakers, "torch_seconds", lambda *_: None)
+    monkeypatch.setattr(_demo.speakers, "torch_seconds", lambda *_: {})
     assert _demo.main([str(RECORDS), "--quick", "--output", str(tmp_path)]) == 0
     for name in ("learning.png", "forecast.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
@@ -30,7 +30,7 @@ def test_it_runs_and_draws(
 
 def test_a_failed_check_fails_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_check, "main", lambda argv: 1)
-    monkeypatch.setattr(_demo.speakers, "torch_seconds", lambda *_: None)
+    monkeypatch.setattr(_demo.speakers, "torch_seconds", lambda *_: {})
     arguments = [str(RECORDS), "--quick", "--epochs", "1", "--output", str(tmp_path)]
     assert _demo.main(arguments) == 1
 

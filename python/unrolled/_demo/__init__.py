@@ -128,18 +128,20 @@ def _tell_speakers_apart(
 
 def _compare(directory: Path, curve: speakers.Curve, epochs: int) -> None:
     torch = speakers.torch_seconds(directory, epochs, curve.seed)
-    if torch is None:
+    if not torch:
         print(
             f"  The same training in PyTorch is {speakers.TORCH_SCRIPT} in the repository.\n"
-            "  PyTorch is not installed here; to compare, install torch beside this package\n"
-            "  (into .venv after `make demo`) and run this again."
+            "  It was not run, for PyTorch or that script is not here. To compare, install torch\n"
+            "  beside this package (into .venv after `make demo`) and run this again there."
         )
-    else:
-        print(
-            f"  The same training in PyTorch, {speakers.TORCH_SCRIPT}, just now with as many\n"
-            f"  threads: {torch:.2f} s, {torch / curve.seconds:.1f} times as long as seed "
-            f"{curve.seed} above."
-        )
+        return
+    each = ", ".join(f"{seconds:.2f} s on {n} threads" for n, seconds in torch.items())
+    print(
+        f"  The same training in PyTorch just now, {speakers.TORCH_SCRIPT}:\n"
+        f"  {each.replace('on 1 threads', 'on 1 thread')}. "
+        f"Its better time is {min(torch.values()) / curve.seconds:.1f} times that of seed "
+        f"{curve.seed} above."
+    )
 
 
 def _forecast_sunspots(

@@ -87,21 +87,29 @@ def train(
     return curve
 
 
-def torch_seconds(directory: Path, epochs: int, seed: int) -> float | None:
-    """How long the same training takes in PyTorch here and now, or None if it is not installed."""
+def torch_seconds(directory: Path, epochs: int, seed: int) -> dict[int, float]:
+    """How long the same training takes in PyTorch here and now, by threads; empty without it.
+
+    On one thread and on as many as here: nets this small may lose by sharing the work.
+    """
     script = next(
         (p / TORCH_SCRIPT for p in directory.resolve().parents if (p / TORCH_SCRIPT).is_file()),
         None,
     )
     if script is None or importlib.util.find_spec("torch") is None:
-        return None
+        return {}
     options: dict[str, float] = {"epochs": epochs, "seed": seed, "hidden": HIDDEN, "batch": BATCH}
-    options |= {"lr": LEARNING_RATE, "clip": CLIP, "threads": ur.get_num_threads()}
+    options |= {"lr": LEARNING_RATE, "clip": CLIP}
     command = [sys.executable, str(script), str(directory), "--quiet"]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"total ([0-9.]+) s", run.stdout)
-    if run.returncode != 0 or found is None:
-        print(f"  {script} failed:\n{run.stderr}", file=sys.stderr)
-        return None
-    return float(found[1])
+    seconds = {}
+    for threads in sorted({1, ur.get_num_threads()}):
+        run = subprocess.run(
+            [*command, "--threads", str(threads)], capture_output=True, text=True, check=False
+        )
+        found = re.search(r"total ([0-9.]+) s", run.stdout)
+        if run.returncode != 0 or found is None:
+            print(f"  {script} failed:\n{run.stderr}", file=sys.stderr)
+            return {}
+        seconds[threads] = float(found[1])
+    return seconds

@@ -40,3 +40,8 @@ pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use network::Network;
 pub use simd::{Isa, Level};
+
+/// The README's programs, run as tests.
+#[cfg(all(doctest, feature = "rayon"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -12,12 +12,12 @@ use crate::rng;
 use crate::sequence::{
     Backward, Carry, CarryBack, Forward, Pass, Passes, Scratch, TapeMut, Truncation,
 };
-use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, rows, windows};
+use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, dirty_rows, rows, windows};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What one shard gives going back.
-pub(crate) struct ShardGradients<T> {
+pub(crate) struct ShardGradients<T: Real> {
     /// By the parameters, flat.
     pub parameters: Vec<T>,
     /// By x, packed padded rows.
@@ -44,16 +44,16 @@ impl<T: Passes> Network<T> {
         let mut finals = Vec::new();
         for layer in 0..self.config().num_layers {
             let shape = self.shape(layer);
-            let y = rows(shard.len(), self.config().output_size(), "outputs")?;
+            let y = dirty_rows(shard.len(), self.config().output_size(), "outputs")?;
             let mut trace = LayerTrace { x: Buffer::default(), y, directions: Vec::new() };
             if layer == 0 {
-                trace.x = rows(shard.len(), shape.input, "inputs")?;
+                trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
                 for (row, t, b) in shard.packed() {
                     let to = &mut trace.x[row * shape.input..][..shape.input];
                     to.copy_from_slice(input.x.at(t, b, shape.input));
                 }
             } else if let Some(dropout) = dropout {
-                trace.x = rows(shard.len(), shape.input, "inputs")?;
+                trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
                 trace.x.copy_from_slice(&layers[layer - 1].y);
                 let sizes = (input.steps, input.batch, shape.input);
                 drop_out(dropout, layer, shard, sizes, &mut trace.x, shape.input);
@@ -95,14 +95,14 @@ impl<T: Passes> Network<T> {
         if recording.is_some() && checkpoint.is_none() {
             kept.make_room(shape, shard.len())?;
         } else {
-            scratch = rows(chunk.min(steps) * n, shape.row(), "scratch")?;
+            scratch = dirty_rows(chunk.min(steps) * n, shape.row(), "scratch")?;
         }
         let every = checkpoint.unwrap_or(steps.max(1));
         let saved = state.h.len() + state.c.len();
         if checkpoint.is_some() {
-            kept.checkpoints = rows(steps.div_ceil(every), saved, "checkpoints")?;
+            kept.checkpoints = dirty_rows(steps.div_ceil(every), saved, "checkpoints")?;
         }
-        let mut m = rows(n, shape.stride, "scratch")?;
+        let mut m = dirty_rows(n, shape.stride, "scratch")?;
         for (i, window) in windows(0..steps, every, pass.reverse).enumerate() {
             if checkpoint.is_some() {
                 let (h, c) = kept.checkpoints[i * saved..][..saved].split_at_mut(state.h.len());
@@ -185,7 +185,7 @@ impl<T: Passes> Network<T> {
         let mut states = Vec::new();
 
         let out = config.output_size();
-        let mut d_y: Buffer<T> = rows(shard.len(), out, "gradients")?;
+        let mut d_y: Buffer<T> = dirty_rows(shard.len(), out, "gradients")?;
         for (row, t, b) in shard.packed() {
             d_y[row * out..][..out].copy_from_slice(losses.y.at(t, b, out));
         }
@@ -195,7 +195,7 @@ impl<T: Passes> Network<T> {
             let kept = &trace.layers[layer];
             let x =
                 if kept.x.is_empty() && layer > 0 { &trace.layers[layer - 1].y } else { &kept.x };
-            let mut d_x: Buffer<T> = rows(shard.len(), shape.input_stride, "gradients")?;
+            let mut d_x: Buffer<T> = dirty_rows(shard.len(), shape.input_stride, "gradients")?;
             for direction in (0..config.num_directions()).rev() {
                 let cell = layer * config.num_directions() + direction;
                 let pass = pass(&shape, shard, direction, x);
@@ -316,7 +316,7 @@ impl<T: Passes> Network<T> {
         let (h, c) = checkpoints[i * saved..][..saved].split_at(state.h.len());
         state.h.copy_from_slice(h);
         state.c.copy_from_slice(c);
-        let mut m = rows(n, shape.stride, "scratch")?;
+        let mut m = dirty_rows(n, shape.stride, "scratch")?;
         let range = pass.rows.range(window);
         to.make_room(shape, range.len())?;
         for window in windows(window.clone(), shard.chunk_steps(), pass.reverse) {
@@ -329,7 +329,7 @@ impl<T: Passes> Network<T> {
 }
 
 /// What going back through one layer in one direction works on.
-struct BackwardPass<'a, T> {
+struct BackwardPass<'a, T: Real> {
     pass: Pass<'a, T>,
     cell: usize,
     kept: &'a Trace<T>,
@@ -386,7 +386,7 @@ fn drop_out<T: Real>(
 }
 
 /// Scratch and sums of gradients of one layer in one direction.
-struct Work<T> {
+struct Work<T: Real> {
     d_gates: Buffer<T>,
     d_projected: Buffer<T>,
     m: Buffer<T>,
@@ -408,11 +408,11 @@ impl<T: Real> Work<T> {
         let new = if shape.resets_before() { shape.hidden } else { 0 };
         let what = "gradients";
         Ok(Work {
-            d_gates: rows(chunk, shape.row(), what)?,
-            d_projected: rows(if_projected(chunk), shape.state_stride, what)?,
-            m: rows(if_projected(chunk), shape.stride, what)?,
-            step: rows(n, shape.stride, what)?,
-            lag: rows(n, lag, what)?,
+            d_gates: dirty_rows(chunk, shape.row(), what)?,
+            d_projected: dirty_rows(if_projected(chunk), shape.state_stride, what)?,
+            m: dirty_rows(if_projected(chunk), shape.stride, what)?,
+            step: dirty_rows(n, shape.stride, what)?,
+            lag: dirty_rows(n, lag, what)?,
             input: rows(shape.input, shape.from_input().count * shape.stride, what)?,
             state: rows(shape.state, shape.from_state().count * shape.stride, what)?,
             new: rows(new, shape.stride, what)?,

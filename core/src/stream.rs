@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
 /// sequence, bit for bit. Made by [`Network::stream`]; a step asks for no memory.
 #[derive(Debug)]
-pub struct Stream<T> {
+pub struct Stream<T: Real> {
     batch: usize,
     states: Vec<State<T>>,
     gates: Buffer<T>,

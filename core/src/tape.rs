@@ -118,7 +118,7 @@ fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
 
 /// What is kept of one direction of a layer.
 #[derive(Debug, Default)]
-pub(crate) struct Trace<T> {
+pub(crate) struct Trace<T: Real> {
     /// Activated gates of every packed row; empty where checkpoints stand in.
     pub gates: Buffer<T>,
     /// h entering each.
@@ -131,7 +131,7 @@ pub(crate) struct Trace<T> {
 
 /// What is kept of a layer.
 #[derive(Debug, Default)]
-pub(crate) struct LayerTrace<T> {
+pub(crate) struct LayerTrace<T: Real> {
     /// The packed input: the user's x, or the layer's below after dropout; empty where that was not applied.
     pub x: Buffer<T>,
     /// The packed output, directions side by side.
@@ -142,14 +142,14 @@ pub(crate) struct LayerTrace<T> {
 
 /// What is kept of a shard.
 #[derive(Debug)]
-pub(crate) struct ShardTrace<T> {
+pub(crate) struct ShardTrace<T: Real> {
     pub shard: Shard,
     pub layers: Vec<LayerTrace<T>>,
 }
 
 /// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
 #[derive(Debug)]
-pub struct Tape<T> {
+pub struct Tape<T: Real> {
     pub(crate) steps: usize,
     pub(crate) batch: usize,
     pub(crate) shards: Vec<ShardTrace<T>>,
@@ -235,7 +235,7 @@ impl<T: Passes> Network<T> {
             let trace = &layers[layer].directions[direction];
             let mut cells: Buffer<T> = Buffer::default();
             if quantity == Quantity::Cell {
-                cells = rows(shard.len(), shape.stride, "trace")?;
+                cells = dirty_rows(shard.len(), shape.stride, "trace")?;
                 let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
                 let work = CellState { shape: &shape, rows: shard.len(), step, c: &mut cells };
                 T::dispatch(self.level(), work);
@@ -266,7 +266,7 @@ impl<T: Passes> Network<T> {
 
 /// States of a shard's rows, or derivatives by them, in padded rows.
 #[derive(Debug)]
-pub(crate) struct State<T> {
+pub(crate) struct State<T: Real> {
     pub h: Buffer<T>,
     /// Empty where the cell has no c.
     pub c: Buffer<T>,
@@ -298,6 +298,15 @@ impl<T: Real> Trace<T> {
         let [gates, h, c] = self.ranges(shape, &rows);
         TapeMut { gates: &mut self.gates[gates], h: &mut self.h[h], c: &mut self.c[c] }
     }
+}
+
+/// `rows` rows of `row` numbers that will all be written before they are read.
+pub(crate) fn dirty_rows<T: Real>(
+    rows: usize,
+    row: usize,
+    what: &'static str,
+) -> Result<Buffer<T>, Error> {
+    Buffer::dirty(size(&[rows, row], what)?, what)
 }
 
 /// `rows` rows of `row` zeros.

@@ -1,4 +1,4 @@
-//! Memory for the kernels: zeroed, starting on a 64-byte line, an error where there is none left.
+//! Memory for the kernels: on a 64-byte line, kept for the next use, an error where there is none left.
 
 use crate::error::Error;
 use crate::real::Real;
@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 
 /// Numbers that start on a cache line, so that no vector straddles two.
 #[derive(Debug, Default)]
-pub struct Buffer<T> {
+pub struct Buffer<T: Real> {
     values: Vec<T>,
     start: usize,
     len: usize,
@@ -15,47 +15,135 @@ pub struct Buffer<T> {
 
 impl<T: Real> Buffer<T> {
     /// `len` zeros, for `what`.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory.
     pub fn zeros(len: usize, what: &'static str) -> Result<Self, Error> {
+        let mut buffer = Self::dirty(len, what)?;
+        buffer.fill(T::ZERO);
+        Ok(buffer)
+    }
+
+    /// `len` numbers that will all be written before they are read: what they hold is left over from other uses.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory.
+    pub fn dirty(len: usize, what: &'static str) -> Result<Self, Error> {
+        if len == 0 {
+            return Ok(Buffer { values: Vec::new(), start: 0, len });
+        }
         let too_large = Error::TooLarge { what };
-        let mut values = Vec::new();
-        values
-            .try_reserve_exact(len.checked_add(T::PAD).ok_or(too_large)?)
-            .map_err(|_| too_large)?;
+        let needed = len.checked_add(T::PAD).ok_or(too_large)?;
+        let mut values = spare::take(needed);
+        if values.len() < needed {
+            values.try_reserve_exact(needed - values.len()).map_err(|_| too_large)?;
+            values.resize(needed, T::ZERO);
+        }
         let line = 64;
         let past = values.as_ptr() as usize % line;
-        let start = ((line - past) % line) / size_of::<T>();
-        values.resize(start + len, T::ZERO);
-        Ok(Buffer { values, start, len })
+        Ok(Buffer { start: ((line - past) % line) / size_of::<T>(), values, len })
     }
 
     /// Makes it `len` long; what it holds afterwards is unspecified. Memory is only asked for when it grows.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory.
     pub fn resize(&mut self, len: usize, what: &'static str) -> Result<(), Error> {
-        if len > self.values.len() - self.start {
-            *self = Self::zeros(len, what)?;
+        if self.start + len > self.values.len() {
+            *self = Self::dirty(len, what)?;
         }
         self.len = len;
         Ok(())
     }
 }
 
-impl<T> Deref for Buffer<T> {
+impl<T: Real> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         &self.values[self.start..self.start + self.len]
     }
 }
 
-impl<T> DerefMut for Buffer<T> {
+impl<T: Real> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.values[self.start..self.start + self.len]
     }
 }
 
+impl<T: Real> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        spare::give(core::mem::take(&mut self.values));
+    }
+}
+
 /// The product of sizes, or an error where it does not fit an address.
+///
+/// # Errors
+/// `TooLarge` there.
 pub fn size(factors: &[usize], what: &'static str) -> Result<usize, Error> {
     factors
         .iter()
         .try_fold(1_usize, |n, &f| n.checked_mul(f))
         .filter(|&n| n <= isize::MAX as usize / 16)
         .ok_or(Error::TooLarge { what })
+}
+
+/// Memory that was given back, for the next buffer of about its size. A training loop asks for the same
+/// buffers at every step; fresh pages from the system would cost it a quarter of its time.
+#[cfg(feature = "std")]
+mod spare {
+    use super::{Real, Vec};
+    use core::any::Any;
+    use std::boxed::Box;
+    use std::sync::{Mutex, PoisonError};
+
+    /// Bytes kept at the most. What is given back beyond, goes back to the system.
+    const MOST_BYTES: usize = 128 << 20;
+    /// Smaller pieces are left to the allocator, which keeps them itself.
+    const LEAST_BYTES: usize = 64 << 10;
+
+    struct Spare {
+        bytes: usize,
+        pieces: Vec<(usize, Box<dyn Any + Send>)>,
+    }
+    static SPARE: Mutex<Spare> = Mutex::new(Spare { bytes: 0, pieces: Vec::new() });
+
+    /// A vector of at least `len` numbers and not much more, or an empty one.
+    pub fn take<T: Real>(len: usize) -> Vec<T> {
+        let bytes = len.saturating_mul(size_of::<T>());
+        if bytes < LEAST_BYTES {
+            return Vec::new();
+        }
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |&(size, ref piece): &(usize, Box<dyn Any + Send>)| {
+            size >= bytes && size <= bytes + bytes / 2 && piece.is::<Vec<T>>()
+        };
+        let Some(at) = spare.pieces.iter().rposition(fits) else { return Vec::new() };
+        let (size, piece) = spare.pieces.swap_remove(at);
+        spare.bytes -= size;
+        piece.downcast().map(|v| *v).unwrap_or_default()
+    }
+
+    pub fn give<T: Real>(values: Vec<T>) {
+        let bytes = values.len() * size_of::<T>();
+        if bytes < LEAST_BYTES {
+            return;
+        }
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.bytes + bytes <= MOST_BYTES {
+            spare.bytes += bytes;
+            spare.pieces.push((bytes, Box::new(values)));
+        }
+    }
+}
+
+#[cfg(not(feature = "std"))]
+mod spare {
+    use super::Vec;
+
+    pub fn take<T>(_: usize) -> Vec<T> {
+        Vec::new()
+    }
+
+    pub fn give<T>(_: Vec<T>) {}
 }

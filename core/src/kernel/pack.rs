@@ -10,7 +10,7 @@ use crate::simd::Rhs;
 
 /// A packed matrix.
 #[derive(Debug, Default)]
-pub struct Panel<T> {
+pub struct Panel<T: Real> {
     data: Buffer<T>,
     step: usize,
     tile: usize,
@@ -72,7 +72,7 @@ impl<T: Real> Panel<T> {
 
 /// One layer's weights in one direction, as the kernels of a level with `lanes` lanes read them.
 #[derive(Debug, Default)]
-pub struct Packed<T> {
+pub struct Packed<T: Real> {
     input: Panel<T>,
     state: Panel<T>,
     new: Panel<T>,

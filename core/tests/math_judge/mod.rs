@@ -45,7 +45,7 @@ impl Function {
                 if level.fuses() {
                     5.0
                 } else {
-                    7.0
+                    5.5
                 }
             }
             // Of those of ½: it is made for the whole, and has no exact tail.

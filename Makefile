@@ -1,0 +1,74 @@
+# Needs cargo and python3 (3.11 or later); everything else goes into .venv by pip.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+CARGO ?= cargo
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# What the installed package is built from: a change in any of it installs anew.
+SOURCES := pyproject.toml Cargo.toml Cargo.lock core/Cargo.toml python/Cargo.toml \
+	$(shell find core/src python/src -name '*.rs') \
+	$(shell find python/unrolled -name '*.py' -o -name '*.pyi' -o -name py.typed)
+
+# The features of the crate, each of which must hold alone.
+FEATURES := alloc std rayon
+
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench math-exhaustive clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp for each set of extras: .venv/installed-demo, .venv/installed-test …
+$(VENV)/installed-%: $(BIN)/python $(SOURCES)
+	$(PIP) install --quiet '.[$*]'
+	@touch $@
+
+demo: $(VENV)/installed-demo  ## check the kernels, tell nine speakers apart, forecast sunspots
+	$(BIN)/unrolled demo $(ARGS)
+
+test: test-rust test-python  ## every test, Rust's and Python's
+	@echo "make test: all tests passed"
+
+test-rust:
+	$(CARGO) test --release --workspace --exclude unrolled-python
+	$(CARGO) test --release -p unrolled --no-default-features --features alloc --lib
+
+test-python: $(VENV)/installed-test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stubs
+	@echo "make lint: nothing to object to"
+
+lint-rust:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
+	for feature in $(FEATURES); do \
+	  $(CARGO) clippy -p unrolled --no-default-features --features $$feature -- -D warnings; \
+	done
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+lint-python: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest unrolled._native
+
+bench: $(VENV)/installed-bench  ## how long everything takes on this machine
+	$(BIN)/unrolled bench $(ARGS)
+
+math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
+	$(CARGO) run --release --example exhaustive_math -p unrolled
+
+clean:  ## remove what was built and installed
+	rm -rf $(VENV) target demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,11 @@
 //! All layers of a net over one shard of a batch, forward and back.
 
 use crate::batch::Interrupt;
-use crate::cell::{Shape, WeightGradients, bias_slot};
+use crate::cell::WeightGradients;
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::kernel::buffer::Buffer;
+use crate::kernel::shape::{Shape, bias_slot};
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
 use crate::real::Real;
@@ -26,6 +27,9 @@ pub(crate) struct ShardGradients<T: Real> {
     pub states: Vec<State<T>>,
 }
 
+/// What is kept of every layer, and the final states of every layer and direction.
+type ShardRun<T> = (Vec<LayerTrace<T>>, Vec<State<T>>);
+
 fn poll(interrupt: Interrupt<'_>) -> Result<(), Error> {
     if interrupt.is_some_and(|stop| stop()) { Err(Error::Interrupted) } else { Ok(()) }
 }
@@ -38,7 +42,7 @@ impl<T: Passes> Network<T> {
         input: &Input<'_, T>,
         recording: Option<Recording>,
         interrupt: Interrupt<'_>,
-    ) -> Result<(Vec<LayerTrace<T>>, Vec<State<T>>), Error> {
+    ) -> Result<ShardRun<T>, Error> {
         let dropout = recording.and_then(|r| r.dropout).filter(|&(_, p)| p > 0.0);
         let mut layers: Vec<LayerTrace<T>> = Vec::new();
         let mut finals = Vec::new();

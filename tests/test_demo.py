@@ -67,4 +67,6 @@ def test_no_forecast_knows_later_months() -> None:
         changed = values.copy()
         changed[now + 1 :] = 0
         made = forecaster.forecast(changed)
-        assert np.array_equal(made[: now + 1 + ahead, column], whole[: now + 1 + ahead, column], True)
+        assert np.array_equal(
+            made[: now + 1 + ahead, column], whole[: now + 1 + ahead, column], True
+        )

@@ -95,7 +95,7 @@ def torch_seconds(directory: Path, epochs: int, seed: int) -> float | None:
     )
     if script is None or importlib.util.find_spec("torch") is None:
         return None
-    options = {"epochs": epochs, "seed": seed, "hidden": HIDDEN, "batch": BATCH}
+    options: dict[str, float] = {"epochs": epochs, "seed": seed, "hidden": HIDDEN, "batch": BATCH}
     options |= {"lr": LEARNING_RATE, "clip": CLIP, "threads": ur.get_num_threads()}
     command = [sys.executable, str(script), str(directory), "--quiet"]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]

@@ -88,7 +88,7 @@ class Forecaster:
         x = self._standardise(values)[:, None]
         y, _ = self.gru(x)
         root = (x + self.dense(y)) * self.deviation + self.mean
-        said = np.maximum(root, 0) ** 2
+        said: Floats = np.maximum(root, 0) ** 2
         result = np.full_like(said, np.nan)
         for column, ahead in enumerate(HORIZONS):
             result[ahead:, column] = said[:-ahead, column]
@@ -139,7 +139,8 @@ def run(record: Monthly, steps: int, seed: int, tick: Callable[[], object]) -> R
 def table(result: Result) -> str:
     """The errors side by side, and in words where the model wins and where it does not."""
     lines = ["  months ahead   GRU   last value   11 years before"]
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     columns = zip(HORIZONS, result.model, result.persistence, result.cycle_before, strict=True)
     for ahead, model, persistence, cycle in columns:
         lines.append(f"  {ahead:12d} {model:5.1f} {persistence:12.1f} {cycle:17.1f}")

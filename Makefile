@@ -64,7 +64,7 @@ lint-python: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest unrolled._native
 
-bench: $(VENV)/installed-bench  ## how long everything takes on this machine
+bench: $(VENV)/installed-test  ## how long everything takes on this machine
 	$(BIN)/unrolled bench $(ARGS)
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)

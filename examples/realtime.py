@@ -6,7 +6,6 @@ python examples/realtime.py
 import time
 
 import numpy as np
-
 import unrolled as ur
 
 STEPS = 20_000

@@ -6,7 +6,6 @@ python examples/train_speakers.py
 from pathlib import Path
 
 import numpy as np
-
 import unrolled as ur
 from unrolled._demo.data import speakers
 

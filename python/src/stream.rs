@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use unrolled::network::Network as Net;
 
 /// A stream and room for its output. Its lock is taken before the network's, always.
-pub struct Running<T: unrolled::real::Real> {
+pub struct Running<T: Number> {
     stream: unrolled::stream::Stream<T>,
     y: Vec<T>,
 }

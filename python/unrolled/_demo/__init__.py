@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import unrolled as ur
+from unrolled import _check
 
 from . import data, speakers, sunspots
 
@@ -22,7 +23,7 @@ TARGET = 0.97
 STEPS = 300
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo; 0 if the kernels pass and most seeds reach the target, else 1."""
     options = _arguments(argv)
     try:
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         directory = data.find(options.data)
-    except data.DataNotFound as error:
+    except data.DataNotFoundError as error:
         print(error, file=sys.stderr)
         return 2
 
@@ -45,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
     began = time.perf_counter()
     _title("1. The kernels against the reference")
-    kernels_pass = _check()
+    kernels_pass = _check.main([]) == 0
     curves = _tell_speakers_apart(directory, options.seeds, options.epochs, progress)
     record, result = _forecast_sunspots(directory, options.steps, progress)
 
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if kernels_pass and (options.quick or 2 * reached > len(curves)) else 1
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="unrolled demo",
         description="Check the kernels, tell nine speakers apart, forecast the sunspots.",
@@ -101,9 +102,10 @@ def _tell_speakers_apart(
 ) -> list[speakers.Curve]:
     _title("2. Which of nine speakers? A bidirectional LSTM on Japanese Vowels")
     train, test = data.speakers(directory)
+    lengths = [*train.lengths, *test.lengths]
     print(
         f"  {len(train)} utterances to train on, {len(test)} to test on, "
-        f"{int(train.lengths.min())} to {int(train.lengths.max())} frames of {train.x.shape[-1]} "
+        f"{min(lengths)} to {max(lengths)} frames of {train.x.shape[-1]} "
         f"coefficients;\n  hidden size {speakers.HIDDEN} in each direction, {epochs} epochs, "
         f"{ur.get_num_threads()} threads."
     )
@@ -128,8 +130,9 @@ def _compare(directory: Path, curve: speakers.Curve, epochs: int) -> None:
     torch = speakers.torch_seconds(directory, epochs, curve.seed)
     if torch is None:
         print(
-            f"  The same training in PyTorch is {speakers.TORCH_SCRIPT} in the repository. PyTorch\n"
-            "  was not found here: to compare, install torch beside this package and run again."
+            f"  The same training in PyTorch is {speakers.TORCH_SCRIPT} in the repository.\n"
+            "  PyTorch is not installed here; to compare, install torch beside this package\n"
+            "  (into .venv after `make demo`) and run this again."
         )
     else:
         print(
@@ -156,9 +159,3 @@ def _forecast_sunspots(
     )
     print(sunspots.table(result))
     return record, result
-
-
-def _check() -> bool:
-    from unrolled._check import main as check
-
-    return check([]) == 0

@@ -13,7 +13,7 @@ Floats = NDArray[np.float32]
 TRAIN, TEST, SUNSPOTS = "JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts", "sunspots_monthly.dat"
 
 
-class DataNotFound(Exception):
+class DataNotFoundError(Exception):
     """The records are not where they were looked for; the message says where that was."""
 
 
@@ -28,7 +28,7 @@ def find(given: Path | None) -> Path:
         if all((directory / name).is_file() for name in (TRAIN, TEST, SUNSPOTS)):
             return directory
     looked = given if given is not None else f"{candidates[0]} and every directory above"
-    raise DataNotFound(
+    raise DataNotFoundError(
         f"{TRAIN}, {TEST} and {SUNSPOTS} are not in {looked}. They are in the repository under "
         "examples/data: run this from there, or give the directory as the argument."
     )
@@ -71,7 +71,7 @@ def speakers(directory: Path) -> tuple[Utterances, Utterances]:
 
 
 def _read_utterances(path: Path) -> tuple[list[Floats], list[int]]:
-    """After a header that ends in @data, a line each: channels and the speaker, parted by colons."""
+    """A header that ends in @data, then a line each: channels and the speaker, parted by colons."""
     lines = path.read_text(encoding="utf-8").splitlines()
     start = next(n for n, line in enumerate(lines) if line.lower().startswith("@data")) + 1
     utterances, who = [], []

@@ -41,9 +41,17 @@ def learning(path: Path, curves: list[Curve], target: float, result: Result) -> 
         left.set(title="Speakers: training loss", xlabel="epoch", ylabel="cross entropy")
         left.set_yscale("log")
         left.legend()
-        middle.set(title="Speakers: test accuracy", xlabel="epoch", ylabel="%", ylim=(50, 101))
+        middle.set(title="Speakers: test accuracy", xlabel="epoch", ylabel="%", ylim=(80, 100.5))
         middle.axhline(100 * target, color=GREY, ls="--", lw=1)
-        middle.text(1, 100 * target - 1, f"{target:.0%}", color="#555555", va="top", ha="left")
+        middle.text(
+            1,
+            100 * target - 0.3,
+            f"{target:.0%}",
+            color="#555555",
+            va="top",
+            ha="right",
+            transform=middle.get_yaxis_transform(),
+        )
         right.plot(np.arange(1, len(result.loss) + 1), result.loss, color=BLUE, lw=0.8)
         right.set(title="Sunspots: training loss", xlabel="step", ylabel="mean square error")
         right.set_ylim(bottom=0)

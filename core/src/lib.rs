@@ -101,6 +101,8 @@ pub mod stream;
 #[cfg(feature = "alloc")]
 pub mod tape;
 pub mod train;
+#[cfg(feature = "alloc")]
+mod work;
 
 pub use cell::fixed::{Gru, Lstm, Rnn};
 pub use error::Error;

@@ -41,7 +41,7 @@ test: test-rust test-python  ## every test, Rust's and Python's
 
 test-rust:
 	$(CARGO) test --release --workspace --exclude unrolled-python
-	$(CARGO) test --release -p unrolled --no-default-features --features alloc --lib
+	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)

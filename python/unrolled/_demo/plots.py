@@ -15,7 +15,7 @@ from .data import Monthly
 from .speakers import Curve
 from .sunspots import FIRST_TEST_YEAR, HORIZONS, Result
 
-STYLE = {
+STYLE: Any = {
     "figure.dpi": 120,
     "font.size": 9,
     "axes.titlesize": 10,

@@ -65,6 +65,22 @@ def test_saving_replaces(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
 
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net"
+    ur.save(ur.GRU(1, 2), path)
+
+    def fail(self: Path, data: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(data[:10])
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="no space"):
+        ur.save(ur.GRU(1, 3), path)
+    assert ur.load(path).hidden_size == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["net"]
+
+
 def write(path: Path, arrays: dict[str, np.ndarray], about: Any = None) -> Path:
     metadata = None if about is None else {"unrolled": about}
     safetensors.numpy.save_file(arrays, path, metadata=metadata)

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 pub type Interrupt<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 
 /// Multiply-adds below which starting threads costs more than it saves.
+#[cfg(feature = "rayon")]
 const WORTH_SHARING: usize = 2_000_000;
 
 /// Does `task(i)` for every i below `count`, in parallel where `work` (multiply-adds in all) is worth it,

@@ -1,6 +1,75 @@
-//! Recurrent cells.
+//! Recurrent cells (RNN, LSTM, GRU) and their exact gradients through time, for CPUs.
+//!
+//! # Two worlds, one source
+//!
+//! *Fixed sizes*, for plug-ins and microcontrollers: [`Lstm`], [`Gru`] and [`Rnn`] carry their sizes in their
+//! types, are built by a `const fn`, and need neither `std` nor an allocator, forward or backward.
+//!
+//! ```
+//! use unrolled::Lstm;
+//!
+//! static CELL: Lstm<f32, 1, 32> =
+//!     Lstm::new([[[0.1; 1]; 32]; 4], [[[0.01; 32]; 32]; 4], [[0.0; 32]; 4], [[0.0; 32]; 4]);
+//!
+//! let mut state = CELL.zero_state();
+//! let h: &[f32; 32] = CELL.step(&[0.5], &mut state);
+//! assert!(h[0] > 0.0);
+//! ```
+//!
+//! *Run-time sizes*, for training: a [`Network`] has layers, directions, projections, ragged batches, resets,
+//! checkpoints and threads (features `alloc`, `std`, `rayon`).
+//!
+//! ```
+//! # #[cfg(feature = "alloc")] {
+//! use unrolled::network::{Input, Losses, Recording, View};
+//! use unrolled::train::{Adam, Init, initialise};
+//! use unrolled::{CellKind, Config, Error, Level, Network};
+//!
+//! let config = Config::new(CellKind::Lstm { forget_gate: true }, 3, 20);
+//! let mut net = Network::<f32>::new(config, Level::best())?;
+//! net.update(|p| initialise(&config, Init::Uniform, 0.0, 7, p))?;
+//!
+//! let (steps, batch) = (10, 4);
+//! let x = vec![0.5; steps * batch * 3];
+//! let x = View::time_major(&x, batch, 3);
+//! let input = Input { x, steps, batch, h: None, c: None, lengths: None, resets: None };
+//! let (output, tape) = net.record(&input, Recording::default(), None)?;
+//!
+//! // The loss is the sum of the outputs, say.
+//! let d_y = vec![1.0; output.y.len()];
+//! let losses = Losses { y: View::time_major(&d_y, batch, 20), h: None, c: None };
+//! let g = net.backward(&tape, &losses, None, None)?;
+//!
+//! let adam = Adam::default();
+//! let (mut m, mut v) = (vec![0.0; g.parameters.len()], vec![0.0; g.parameters.len()]);
+//! net.update(|p| adam.step(1, p, &g.parameters, &mut m, &mut v))?;
+//! # }
+//! # Ok::<(), unrolled::Error>(())
+//! ```
+//!
+//! Both run the same kernels and give the same bits.
+//!
+//! # How it is built, from the bottom
+//!
+//! * [`simd`]: vectors of several widths behind one trait, and the tokens that prove an instruction set may
+//!   run. The only `unsafe` code, and the one inner loop of every product ([`simd::accumulate`]).
+//! * [`math`]: tanh and the logistic function on those vectors, within 2.5 units in the last place.
+//! * [`kernel`]: products over rows and units, packed weights, aligned memory.
+//! * [`cell`]: one time step of each cell, forward beside backward.
+//! * [`sequence`]: a layer over a window of time, there and back; what ends, what is reset.
+//! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
+//! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
+//! * [`reference`](mod@reference): all of it once more in plain scalar loops, the judge of the rest, which finite
+//!   differences judge.
+//!
+//! # Levels and reproducibility
+//!
+//! A program holds the kernels of several levels ([`Isa`]) and takes the best one the machine has
+//! ([`Level::best`]). Results do not depend on which, as long as it fuses multiply-add, nor on the number of
+//! threads; and a row's results do not depend on the batch it is in: to the last bit, in every case. The order
+//! of every sum is a function of the sizes alone, and every operation is correctly rounded.
 #![no_std]
-#![deny(unsafe_code)]
+#![deny(unsafe_code, missing_docs)]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -19,7 +88,6 @@ pub mod math;
 #[cfg(feature = "alloc")]
 pub mod network;
 pub mod real;
-
 #[cfg(feature = "alloc")]
 pub mod reference;
 pub mod rng;
@@ -33,6 +101,8 @@ pub mod stream;
 #[cfg(feature = "alloc")]
 pub mod tape;
 pub mod train;
+#[cfg(feature = "alloc")]
+mod work;
 
 pub use cell::fixed::{Gru, Lstm, Rnn};
 pub use error::Error;
@@ -40,8 +110,3 @@ pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use network::Network;
 pub use simd::{Isa, Level};
-
-/// The README's programs, run as tests.
-#[cfg(all(doctest, feature = "rayon"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;

@@ -1,11 +1,11 @@
 //! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
 
 use crate::batch::{self, Interrupt};
-use crate::cell::Shape;
 use crate::error::Error;
 use crate::gates::Config;
 use crate::kernel::buffer::size;
 use crate::kernel::pack::Packed;
+use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::sequence::Passes;
 use crate::simd::Level;

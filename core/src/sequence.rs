@@ -9,9 +9,8 @@
 //! state, which is thus the final one, and a row that the reverse direction has not
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
-use crate::cell::{
-    self, Chunk, Projection, RunTime, Shape, Step, Transposed, WeightGradients, Weights, input,
-};
+use crate::cell::{self, Chunk, Projection, Step, WeightGradients, input};
+use crate::kernel::shape::{RunTime, Shape, Transposed, Weights};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};

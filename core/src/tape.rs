@@ -1,8 +1,9 @@
 //! What a forward pass keeps for the backward one.
 
-use crate::cell::{CellState, Shape, Slots, Step};
+use crate::cell::{CellState, Step};
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, size};
+use crate::kernel::shape::{Shape, Slots};
 use crate::network::Network;
 use crate::real::Real;
 use crate::sequence::{Passes, Rows, TapeMut, TapeRef};

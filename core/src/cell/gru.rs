@@ -3,23 +3,13 @@
 //! h' = (1 − z) ⊙ n + z ⊙ h, with n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn)), or, in the
 //! original form, n = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn).
 //!
-//! A row of the buffer has four slots, ordered so that the gates that h feeds stand together
-//! (the first three) and those that x feeds too (the last three):
-//! W_hn h + b_hn (or r ⊙ h in the original form), r, z, n.
+//! A row of the buffer has four slots, see [`gru_slots`](crate::kernel::shape::gru_slots).
 
 use super::units;
+use crate::kernel::shape::gru_slots::{HIDDEN, NEW, RESET, UPDATE};
 use crate::math::Math;
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
-
-/// The slot for W_hn h + b_hn, or r ⊙ h in the original form; derivatives by the former.
-pub const HIDDEN: usize = 0;
-/// The slot of the reset gate.
-pub const RESET: usize = 1;
-/// The slot of the update gate.
-pub const UPDATE: usize = 2;
-/// The slot of the new value.
-pub const NEW: usize = 3;
 
 /// PyTorch's form: gates of a row from their pre-activations, in place; `h` from old to new, in place.
 #[inline(always)]

@@ -46,7 +46,7 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
 
 /// The mirror: from the gates, c₋ and the total derivatives by h and c to those by the
 /// pre-activations (`d_gates`) and by c₋ (`d_c`, in place). c is computed again, as
-/// `forward_row` did; `m` = o ⊙ tanh(c) goes out where it is asked for.
+/// `forward_row` did; o ⊙ tanh(c) goes to `m` unless that is empty.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
@@ -58,7 +58,7 @@ pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
     d_h: &[T],
     d_c: &mut [T],
     d_gates: &mut [T],
-    mut m: Option<&mut [T]>,
+    m: &mut [T],
 ) {
     let kind = CellKind::Lstm { forget_gate: FORGET };
     let at = |gate| slot(kind, gate) * stride;
@@ -74,7 +74,7 @@ pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
         let f = if FORGET { Lanes::read::<PART>(s, &gates[f_at..f_at + n], u) } else { one };
         let c = if FORGET { f.mul_add(before, i * g) } else { i.mul_add(g, before) };
         let tanh_c = M::tanh(c);
-        if let Some(m) = m.as_deref_mut() {
+        if !m.is_empty() {
             (o * tanh_c).write::<PART>(&mut m[..n], u);
         }
 

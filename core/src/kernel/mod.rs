@@ -5,3 +5,4 @@ pub mod buffer;
 #[cfg(feature = "alloc")]
 pub mod pack;
 pub mod product;
+pub mod shape;

@@ -2,7 +2,7 @@
 //! side, padded with zeros to whole tiles.
 
 use super::buffer::Buffer;
-use crate::cell::{Shape, Transposed, Weights, bias_slot};
+use super::shape::{Shape, Transposed, Weights, bias_slot};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::real::Real;

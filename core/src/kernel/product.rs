@@ -1,6 +1,6 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
-use crate::cell::{INPUT, Plan, RunTime};
+use super::shape::{INPUT, Plan, RunTime};
 use crate::gates::CellKind;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
@@ -150,7 +150,9 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         tiles!(3);
         tiles!(2);
         tiles!(1);
-        if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, 0) } && self.units % S::LANES != 0 {
+        if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, 0) }
+            && !self.units.is_multiple_of(S::LANES)
+        {
             self.tile_body::<S, 1, 1, CHAINS, true>(s, 0, whole);
         }
     }
@@ -175,7 +177,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
             }
             tile += tiles;
         }
-        if self.units % S::LANES != 0 {
+        if !self.units.is_multiple_of(S::LANES) {
             for row in 0..self.rows {
                 self.tile_body::<S, 1, 1, CHAINS, true>(s, row, tiles_in_all);
             }

@@ -4,12 +4,10 @@
 //! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The kernels are those of
 //! the run-time networks, with sizes folded in, and the results the same, bit for bit.
 
-use super::{
-    Chunk, Plan, Shape, Step, Transposed, WeightGradients, Weights, backward, bias_slot, forward,
-    input,
-};
+use super::{Step, backward, forward, input};
 use crate::error::Error;
-use crate::gates::{Activation, CellKind, Role};
+use crate::gates::{CellKind, Role};
+use crate::kernel::shape::{Plan, Shape, Transposed, Weights, bias_slot};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::sequence::Passes;
@@ -17,57 +15,11 @@ use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
-mod sealed {
-    pub trait Sealed {}
-}
+mod tape;
+mod variant;
 
-/// Which cell a fixed-size type is.
-pub trait Variant: sealed::Sealed + Copy + Send + Sync + 'static {
-    /// The cell.
-    const KIND: CellKind;
-}
-
-macro_rules! variant {
-    ($(#[$doc:meta])* $name:ident, $kind:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $name;
-        impl sealed::Sealed for $name {}
-        impl Variant for $name {
-            const KIND: CellKind = $kind;
-        }
-    };
-}
-variant!(
-    /// An LSTM with input, forget and output gate.
-    ForgetGate,
-    CellKind::Lstm { forget_gate: true }
-);
-variant!(
-    /// A GRU whose reset gate acts after the product, as PyTorch's.
-    ResetAfter,
-    CellKind::Gru { reset_after: true }
-);
-variant!(
-    /// A GRU whose reset gate acts before the product: the original form.
-    ResetBefore,
-    CellKind::Gru { reset_after: false }
-);
-variant!(
-    /// An RNN with tanh.
-    Tanh,
-    CellKind::Rnn(Activation::Tanh)
-);
-variant!(
-    /// An RNN with max(0, x).
-    Relu,
-    CellKind::Rnn(Activation::Relu)
-);
-variant!(
-    /// An RNN with the logistic function.
-    Sigmoid,
-    CellKind::Rnn(Activation::Sigmoid)
-);
+pub use tape::Tape;
+pub use variant::{ForgetGate, Relu, ResetAfter, ResetBefore, Sigmoid, Tanh, Variant};
 
 /// Long short-term memory with `I` inputs and `H` units.
 ///
@@ -401,7 +353,7 @@ impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usiz
         let w = cell.weights();
         let mut bias = [[T::ZERO; H]; S];
         for ((sum, b_ih), b_hh) in bias.iter_mut().zip(&cell.b_ih).zip(&cell.b_hh) {
-            super::units!(Isa, H, |u, PART| {
+            crate::cell::units!(Isa, H, |u, PART| {
                 let sum_u =
                     Lanes::<T, Isa>::read::<PART>(s, b_ih, u) + Lanes::read::<PART>(s, b_hh, u);
                 sum_u.write::<PART>(sum, u);
@@ -428,150 +380,6 @@ impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usiz
             &mut state.c,
             &mut m,
         );
-    }
-}
-
-/// What up to `N` recorded steps keep, and room for the way back. Its size is fixed: about
-/// N · (2S + 2) · H + 2 · G · H · (I + H) values.
-#[derive(Clone, Debug)]
-#[repr(C, align(64))]
-pub struct Tape<T, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize> {
-    gates: [[[T; H]; S]; N],
-    d_gates: [[[T; H]; S]; N],
-    h: [[T; H]; N],
-    c: [[T; H]; N],
-    x: [[T; I]; N],
-    // Transposed weights: gate in the slots' order, unit, what multiplies.
-    w_ih_t: [[[T; I]; H]; G],
-    w_hh_t: [[[T; H]; H]; G],
-    // Sums of gradients, laid out as the cell's weights.
-    d_w_ih: [[[T; H]; G]; I],
-    d_w_hh: [[[T; H]; G]; H],
-    d_bias: [[T; H]; S],
-    len: usize,
-}
-
-impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize>
-    Tape<T, I, H, G, S, N>
-{
-    /// An empty tape.
-    #[must_use]
-    pub const fn new() -> Self {
-        Tape {
-            gates: [[[T::ZERO; H]; S]; N],
-            d_gates: [[[T::ZERO; H]; S]; N],
-            h: [[T::ZERO; H]; N],
-            c: [[T::ZERO; H]; N],
-            x: [[T::ZERO; I]; N],
-            w_ih_t: [[[T::ZERO; I]; H]; G],
-            w_hh_t: [[[T::ZERO; H]; H]; G],
-            d_w_ih: [[[T::ZERO; H]; G]; I],
-            d_w_hh: [[[T::ZERO; H]; G]; H],
-            d_bias: [[T::ZERO; H]; S],
-            len: 0,
-        }
-    }
-
-    /// Steps recorded.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no step is recorded.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Forgets the steps recorded.
-    pub const fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Fills in the transposed weights and clears the sums.
-    fn transpose<V>(&mut self, cell: &Fixed<T, V, I, H, G, S>) {
-        for g in 0..G {
-            for u in 0..H {
-                for k in 0..I {
-                    self.w_ih_t[g][u][k] = cell.w_ih[k][g][u];
-                }
-                for k in 0..H {
-                    self.w_hh_t[g][u][k] = cell.w_hh[k][g][u];
-                }
-            }
-        }
-        self.d_w_ih = [[[T::ZERO; H]; G]; I];
-        self.d_w_hh = [[[T::ZERO; H]; G]; H];
-        self.d_bias = [[T::ZERO; H]; S];
-    }
-
-    /// What is left to do of some steps once their `d_gates` are known.
-    fn chunk<'a, V: Variant>(&'a mut self, steps: Range<usize>, d_x: &'a mut [T]) -> Chunk<'a, T> {
-        let shape = &Fixed::<T, V, I, H, G, S>::SHAPE;
-        // Where the reset gate acts before the product, n's sums follow those of r and z.
-        let (state, new) = self
-            .d_w_hh
-            .as_flattened_mut()
-            .as_flattened_mut()
-            .split_at_mut(shape.from_state().count * H * H);
-        Chunk {
-            shape,
-            rows: steps.len(),
-            x: (self.x[steps.clone()].as_flattened(), I),
-            h: self.h[steps.clone()].as_flattened(),
-            gates: self.gates[steps.clone()].as_flattened().as_flattened(),
-            d_gates: self.d_gates[steps].as_flattened().as_flattened(),
-            projected: None,
-            input: Rhs {
-                data: self.w_ih_t.as_flattened().as_flattened(),
-                step: I,
-                tile: 0,
-                gate: 0,
-            },
-            d_x,
-            add_d_x: false,
-            gradients: WeightGradients {
-                input: self.d_w_ih.as_flattened_mut().as_flattened_mut(),
-                state,
-                new,
-                projection: &mut [],
-                bias: self.d_bias.as_flattened_mut(),
-            },
-        }
-    }
-
-    /// Adds the sums to gradients in PyTorch's layout.
-    fn add_to<V: Variant>(&self, to: &mut Parameters<T, I, H, G>) {
-        let before = matches!(V::KIND, CellKind::Gru { reset_after: false });
-        let d_w_hh = self.d_w_hh.as_flattened().as_flattened();
-        for g in 0..G {
-            let from = Fixed::<T, V, I, H, G, S>::state_gate(g);
-            for u in 0..H {
-                for k in 0..I {
-                    to.w_ih[g][u][k] += self.d_w_ih[k][g][u];
-                }
-                for k in 0..H {
-                    // Where the reset gate acts before the product, r and z are summed apart from n.
-                    let at = match (before, g) {
-                        (false, _) => (k * G + g) * H + u,
-                        (true, 0) => 2 * H * H + k * H + u,
-                        (true, g) => (k * 2 + g - 1) * H + u,
-                    };
-                    to.w_hh[from][u][k] += d_w_hh[at];
-                }
-                to.b_ih[g][u] += self.d_bias[bias_slot(V::KIND, Role::BiasIh, g)][u];
-                to.b_hh[g][u] += self.d_bias[bias_slot(V::KIND, Role::BiasHh, g)][u];
-            }
-        }
-    }
-}
-
-impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, const N: usize>
-    Default for Tape<T, I, H, G, S, N>
-{
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -1,0 +1,192 @@
+//! Work over many rows at once, after the steps: gradients of weights and inputs, read-outs.
+
+use super::lstm;
+use super::step::{Step, product};
+use crate::gates::CellKind;
+use crate::kernel::product::{Product, Start, Strides};
+use crate::kernel::shape::{RunTime, SINGLE, Shape, Slots, gru_slots};
+use crate::real::Real;
+use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
+
+/// Gradients of one layer in one direction as they are summed up: a row for each value that
+/// multiplies, the gates' units side by side as in the gate buffer.
+pub struct WeightGradients<'a, T> {
+    /// d_w_ih: (input, slots of `from_input`).
+    pub input: &'a mut [T],
+    /// d_w_hh: (state, slots of `from_state`).
+    pub state: &'a mut [T],
+    /// d_w_hn, where the GRU resets before the product: (hidden, one slot).
+    pub new: &'a mut [T],
+    /// d_w_hr: (hidden, state stride).
+    pub projection: &'a mut [T],
+    /// Sums of `d_gates`: one row.
+    pub bias: &'a mut [T],
+}
+
+/// What the derivatives by the pre-activations of a chunk of rows, once all are known, give to the rest:
+/// derivatives by x, and gradients by the parameters, which are added up.
+pub struct Chunk<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Rows.
+    pub rows: usize,
+    /// x of each row, so far apart.
+    pub x: (&'a [T], usize),
+    /// h before the step.
+    pub h: &'a [T],
+    /// Activated gates.
+    pub gates: &'a [T],
+    /// Derivatives by the pre-activations.
+    pub d_gates: &'a [T],
+    /// Where h is projected: total derivative by h, and o ⊙ tanh(c).
+    pub projected: Option<(&'a [T], &'a [T])>,
+    /// W_ihᵀ; a tile stride of 0 stands for tiles that adjoin.
+    pub input: Rhs<'a, T>,
+    /// Gets the derivatives by x; nothing if empty.
+    pub d_x: &'a mut [T],
+    /// Whether to add them to what stands there.
+    pub add_d_x: bool,
+    /// Gradients, added to.
+    pub gradients: WeightGradients<'a, T>,
+}
+
+impl<T: Real> Kernel<T> for Chunk<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Chunk { shape, rows, x: (x, x_row), h, gates, d_gates, projected, input, .. } = self;
+        let (d_x, g) = (self.d_x, self.gradients);
+        if rows == 0 {
+            return;
+        }
+        if !d_x.is_empty() {
+            d_input(
+                s,
+                shape,
+                Rhs { tile: input.tile.max(S::LANES), ..input },
+                rows,
+                d_gates,
+                d_x,
+                self.add_d_x,
+            );
+        }
+        let (stride, row) = (shape.stride, shape.row());
+        let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
+        let Slots { first, count } = shape.from_input();
+        outer(s, (x, x_row, shape.input), (from_slot(first), row, count, stride), rows, g.input);
+        let Slots { first, count } = shape.from_state();
+        let h = (h, shape.state_stride, shape.state);
+        outer(s, h, (from_slot(first), row, count, stride), rows, g.state);
+        if shape.resets_before() {
+            let reset_h = (gates, row, shape.hidden);
+            outer(s, reset_h, (from_slot(gru_slots::NEW), row, 1, stride), rows, g.new);
+        }
+        if let Some((d_projected, m)) = projected {
+            let m = (m, stride, shape.hidden);
+            outer(
+                s,
+                m,
+                (d_projected, shape.state_stride, 1, shape.state_stride),
+                rows,
+                g.projection,
+            );
+        }
+        outer(s, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
+    }
+}
+
+/// Adds Σ_rows left ⊗ right to `out`: (values of left, slots of right).
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn outer<T: Real, S: Simd<T>>(
+    s: S,
+    (left, left_row, values): (&[T], usize, usize),
+    (right, right_row, slots, stride): (&[T], usize, usize, usize),
+    rows: usize,
+    out: &mut [T],
+) {
+    if rows == 0 {
+        return;
+    }
+    // A constant as left operand (the biases) does not move from value to value.
+    let row = usize::from(left_row > 0);
+    product::<T, S, RunTime, SINGLE>(
+        s,
+        slots,
+        Product {
+            rows: values,
+            units: stride,
+            lhs: Lhs { data: left, row, step: left_row, segment: 0 },
+            rhs: Rhs { data: right, step: right_row, tile: S::LANES, gate: stride },
+            extent: Extent { segments: 1, steps: rows },
+            chains: 1,
+            start: Start::Added,
+            out,
+            strides: Strides { row: slots * stride, tile: S::LANES, gate: stride },
+        },
+    );
+}
+
+/// The derivative by x of any number of rows at once: W_ihᵀ d_gates, added to `d_x` where `add`.
+#[inline(always)]
+fn d_input<T: Real, S: Simd<T>>(
+    s: S,
+    shape: &Shape,
+    rhs: Rhs<'_, T>,
+    rows: usize,
+    d_gates: &[T],
+    d_x: &mut [T],
+    add: bool,
+) {
+    let Slots { first, count } = shape.from_input();
+    product::<T, S, RunTime, SINGLE>(
+        s,
+        1,
+        Product {
+            rows,
+            units: shape.input_stride,
+            lhs: Lhs {
+                data: &d_gates[first * shape.stride..],
+                row: shape.row(),
+                step: 1,
+                segment: shape.stride,
+            },
+            rhs,
+            extent: Extent { segments: count, steps: shape.hidden },
+            chains: 1,
+            start: if add { Start::Added } else { Start::Zero },
+            out: d_x,
+            strides: Strides { row: shape.input_stride, tile: S::LANES, gate: 0 },
+        },
+    );
+}
+
+/// c after the steps of any number of rows, out of what their tape holds.
+pub struct CellState<'a, T> {
+    /// Sizes of an LSTM.
+    pub shape: &'a Shape,
+    /// Rows.
+    pub rows: usize,
+    /// Their gates, and c before the step.
+    pub step: Step<'a, T>,
+    /// Gets c, rows of `shape.stride`.
+    pub c: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for CellState<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, rows, step, c } = self;
+        let (n, row) = (shape.stride, shape.row());
+        for r in 0..rows {
+            let (gates, before) = (&step.gates[r * row..][..row], &step.c[r * n..][..n]);
+            let c = &mut c[r * n..][..n];
+            if let CellKind::Lstm { forget_gate: false } = shape.kind {
+                lstm::cell_row::<T, S, false>(s, n, gates, n, before, c);
+            } else {
+                lstm::cell_row::<T, S, true>(s, n, gates, n, before, c);
+            }
+        }
+    }
+}

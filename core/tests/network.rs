@@ -5,7 +5,7 @@ mod common;
 #[path = "common/nets.rs"]
 mod nets;
 
-use common::{Case, Shape, assert_within, problems, tolerance};
+use common::{Case, assert_within, problems, tolerance};
 use nets::{Arrays, back, fusing, levels};
 use proptest::prelude::*;
 use unrolled::gates::{Activation, CellKind};
@@ -179,7 +179,7 @@ fn the_number_of_threads_shows_in_no_bit() {
         ..unrolled::gates::Config::new(kind, 24, 40)
     };
     for batch in [33, 300] {
-        let mut shape = Shape::new(config, 20, batch, 3);
+        let mut shape = common::Shape::new(config, 20, batch, 3);
         shape.lengths = Some((0..batch).map(|b| 1 + b * 7 % 20).collect());
         let arrays = Arrays::<f32>::new(shape.case());
         let net = arrays.net(Level::best());

@@ -82,8 +82,9 @@ impl Shape {
             resets: self.resets.clone(),
             parameters: rng.vector(
                 config.num_parameters(),
-                // PyTorch's range
-                1.0 / (config.hidden_size as f64).sqrt(),
+                // PyTorch's range, or that of the inputs where they are more: pre-activations stay of
+                // order 1, and their rounding in f32 with them.
+                1.0 / (config.hidden_size.max(config.input_size) as f64).sqrt(),
             ),
             x: rng.vector(steps * batch * config.input_size, 2.0),
             h0: rng.vector(states * config.state_size(), 1.0),

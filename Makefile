@@ -65,6 +65,7 @@ lint-python: $(VENV)/installed-test
 	$(BIN)/python -m mypy.stubtest unrolled._native
 
 bench: $(VENV)/installed-test  ## how long everything takes on this machine
+	$(CARGO) bench -p unrolled --bench speed
 	$(BIN)/unrolled bench $(ARGS)
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)

@@ -110,3 +110,8 @@ pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use network::Network;
 pub use simd::{Isa, Level};
+
+/// The programs in the README at the top of the repository, run as tests.
+#[cfg(all(doctest, feature = "rayon"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -194,3 +194,31 @@ fn the_number_of_threads_shows_in_no_bit() {
     }
     set_num_threads(0);
 }
+
+/// Buffers are used again without being cleared: what an earlier call left there must not show.
+#[test]
+fn what_an_earlier_call_left_in_memory_does_not_show() {
+    for (kind, projected) in common::CELLS {
+        let mut config = unrolled::gates::Config::new(kind, 21, 37);
+        config.proj_size = if projected { 19 } else { 0 };
+        (config.num_layers, config.bidirectional) = (2, true);
+        let mut shape = common::Shape::new(config, 40, 20, 11);
+        shape.lengths = Some((0..20).map(|b| 40 - b).collect());
+        let clean = Arrays::<f32>::new(shape.case());
+        let mut nan = Arrays::<f32>::new(shape.case());
+        for values in [&mut nan.x, &mut nan.h0, &mut nan.c0, &mut nan.dy, &mut nan.dh, &mut nan.dc]
+        {
+            values.fill(f32::NAN);
+        }
+        let net = clean.net(Level::best());
+        for (checkpoint, truncate) in [(None, None), (Some(16), None), (None, Some(3))] {
+            let recording = Recording { checkpoint, dropout: None };
+            let first = clean.run(&net, recording, truncate);
+            drop(nan.run(&net, recording, truncate));
+            let second = clean.run(&net, recording, truncate);
+            assert!(second.0.y.iter().all(|y| y.is_finite()));
+            same(&first.0, &second.0);
+            same_gradients(&first.2, &second.2);
+        }
+    }
+}

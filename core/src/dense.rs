@@ -1,10 +1,9 @@
 //! A dense read-out layer: y = W x + b, over any number of rows.
 
 use crate::error::Error;
-use crate::kernel::buffer::{Buffer, size};
+use crate::kernel::buffer::{Buffer, size, zeros};
 use crate::kernel::pack::Panel;
 use crate::kernel::product::{Product, Start, Strides};
-use crate::real::Real;
 use crate::sequence::Passes;
 use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
 use crate::tape::rows as zero_rows;
@@ -57,7 +56,7 @@ impl<T: Passes> Dense<T> {
             outputs,
             bias,
             level,
-            parameters: zeros(n)?,
+            parameters: zeros(n, "parameters")?,
             forward: Panel::default(),
             backward: Panel::default(),
             start: zero_rows(1, outputs.next_multiple_of(T::PAD), "bias")?,
@@ -134,7 +133,7 @@ impl<T: Passes> Dense<T> {
         let stride = self.inputs.next_multiple_of(T::PAD);
         let mut padded: Buffer<T> = zero_rows(CHUNK.min(rows), stride, "gradients")?;
         let mut d_w: Buffer<T> = zero_rows(self.outputs, stride, "gradients")?;
-        let mut parameters: Vec<T> = zeros(self.parameters.len())?;
+        let mut parameters: Vec<T> = zeros(self.parameters.len(), "gradients")?;
         let (own_w, d_b) = parameters.split_at_mut(self.inputs * self.outputs);
         for (x, d_y) in x.chunks(CHUNK * self.inputs).zip(d_y.chunks(CHUNK * self.outputs)) {
             for (to, from) in padded.chunks_mut(stride).zip(x.chunks(self.inputs)) {
@@ -184,19 +183,12 @@ impl<T: Passes> Dense<T> {
             out: &mut padded,
         };
         T::dispatch(self.level, product);
-        let mut out = zeros(size(&[rows, outputs], "outputs")?)?;
+        let mut out = zeros(size(&[rows, outputs], "outputs")?, "outputs")?;
         for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(stride)) {
             to.copy_from_slice(&from[..outputs]);
         }
         Ok(out)
     }
-}
-
-fn zeros<T: Real>(len: usize) -> Result<Vec<T>, Error> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what: "arrays" })?;
-    values.resize(len, T::ZERO);
-    Ok(values)
 }
 
 enum RightHand<'a, T> {

@@ -3,7 +3,7 @@
 use crate::batch::{self, Interrupt};
 use crate::error::Error;
 use crate::gates::Config;
-use crate::kernel::buffer::size;
+use crate::kernel::buffer::{size, zeros};
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::real::Real;
@@ -151,9 +151,7 @@ impl<T: Passes> Network<T> {
         let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
         size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
         let n = config.num_parameters();
-        let mut parameters = Vec::new();
-        parameters.try_reserve_exact(n).map_err(|_| Error::TooLarge { what })?;
-        parameters.resize(n, T::ZERO);
+        let parameters = zeros(n, what)?;
         let mut this = Network { config, level, parameters, packed: Vec::new(), version: 0 };
         this.pack()?;
         Ok(this)
@@ -375,7 +373,7 @@ impl<T: Passes> Network<T> {
         let work = self.work(steps, batch).saturating_mul(2);
         let done = batch::run(tape.shards.len(), work, run)?;
 
-        let mut parameters = zeros(&[self.parameters.len()], "gradients")?;
+        let mut parameters = zeros(size(&[self.parameters.len()], "gradients")?, "gradients")?;
         for (i, shard) in done.iter().enumerate() {
             for (sum, &g) in parameters.iter_mut().zip(&shard.parameters) {
                 *sum = if i == 0 { g } else { *sum + g };
@@ -401,8 +399,8 @@ impl<T: Passes> Network<T> {
         let cells = self.config.num_layers * self.config.num_directions();
         let (state, hidden) = (self.config.state_size(), self.config.hidden_size);
         let with_c = if self.config.kind.has_cell_state() { cells } else { 0 };
-        let mut h = zeros(&[cells, batch, state], "states")?;
-        let mut c = zeros(&[with_c, batch, hidden], "states")?;
+        let mut h = zeros(size(&[cells, batch, state], "states")?, "states")?;
+        let mut c = zeros(size(&[with_c, batch, hidden], "states")?, "states")?;
         for (shard, states) in shards {
             for (cell, own) in states.iter().enumerate() {
                 spread(&own.h, &shard.rows, &mut h[cell * batch * state..], state);
@@ -422,14 +420,6 @@ fn spread<T: Real>(from: &[T], rows: &[usize], to: &mut [T], len: usize) {
     }
 }
 
-fn zeros<T: Real>(sizes: &[usize], what: &'static str) -> Result<Vec<T>, Error> {
-    let len = size(sizes, what)?;
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
-    values.resize(len, T::ZERO);
-    Ok(values)
-}
-
 /// (T, B, features) out of the shards' packed rows, `row` apart each; zero where no row runs.
 fn unpack<T: Real>(
     pieces: &[(&Shard, &[T], usize)],
@@ -438,7 +428,7 @@ fn unpack<T: Real>(
     features: usize,
     what: &'static str,
 ) -> Result<Vec<T>, Error> {
-    let mut out = zeros(&[steps, batch, features], what)?;
+    let mut out = zeros(size(&[steps, batch, features], what)?, what)?;
     batch::fill(&mut out, batch * features, |t, piece| {
         for &(shard, values, row) in pieces {
             let running = shard.offsets[t]..shard.offsets[t + 1];

@@ -2,7 +2,7 @@
 
 use crate::batch::Interrupt;
 use crate::error::Error;
-use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{Buffer, zeros};
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
@@ -177,11 +177,7 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<ShardGradients<T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
-        let mut gradients = Vec::new();
-        gradients
-            .try_reserve_exact(self.parameters().len())
-            .map_err(|_| Error::TooLarge { what: "gradients" })?;
-        gradients.resize(self.parameters().len(), T::ZERO);
+        let mut gradients = zeros(self.parameters().len(), "gradients")?;
         let mut rest = &mut gradients[..];
         let mut states = Vec::new();
 

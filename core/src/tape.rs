@@ -2,7 +2,7 @@
 
 use crate::cell::{CellState, Step};
 use crate::error::Error;
-use crate::kernel::buffer::{Buffer, size};
+use crate::kernel::buffer::{Buffer, size, zeros};
 use crate::kernel::shape::{Shape, Slots};
 use crate::network::Network;
 use crate::real::Real;
@@ -228,10 +228,8 @@ impl<T: Passes> Network<T> {
             Quantity::Cell => shape.hidden,
             Quantity::Gates => shape.hidden * config.num_gates(),
         };
-        let mut out = Vec::new();
         let total = size(&[tape.steps, tape.batch, len], "trace")?;
-        out.try_reserve_exact(total).map_err(|_| Error::TooLarge { what: "trace" })?;
-        out.resize(total, T::ZERO);
+        let mut out = zeros(total, "trace")?;
         for ShardTrace { shard, layers } in &tape.shards {
             let trace = &layers[layer].directions[direction];
             let mut cells: Buffer<T> = Buffer::default();

@@ -76,6 +76,17 @@ impl<T: Real> Drop for Buffer<T> {
     }
 }
 
+/// A vector of `len` zeros, for `what`, to be handed out.
+///
+/// # Errors
+/// `TooLarge` where there is no memory.
+pub fn zeros<T: Real>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
+    values.resize(len, T::ZERO);
+    Ok(values)
+}
+
 /// The product of sizes, or an error where it does not fit an address.
 ///
 /// # Errors

@@ -25,7 +25,8 @@ pub use tanh::tanh;
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
-/// What the functions need to know of a float type. `tools/minimax.py` derives every number.
+/// What the functions need to know of a float type. `tools/minimax.py` derives the coefficients and the parts of
+/// ln 2; limits are chosen where the error allows, which `tests/math.rs` measures.
 struct Constants {
     /// Adding and taking away 1.5 · 2^(mantissa bits) rounds to an integer.
     round: f64,

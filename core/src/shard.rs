@@ -2,7 +2,7 @@
 
 use crate::batch::Interrupt;
 use crate::error::Error;
-use crate::kernel::buffer::{Buffer, zeros};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
@@ -10,14 +10,14 @@ use crate::real::Real;
 use crate::rng;
 use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
 use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, dirty_rows, rows, windows};
-use crate::work::Work;
+use crate::work::{Sums, Work};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What one shard gives going back.
 pub(crate) struct ShardGradients<T: Real> {
-    /// By the parameters, flat.
-    pub parameters: Vec<T>,
+    /// By the parameters of every layer and direction.
+    pub sums: Vec<Sums<T>>,
     /// By x, packed padded rows.
     pub x: Buffer<T>,
     /// By the initial states of every layer and direction.
@@ -177,8 +177,7 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<ShardGradients<T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
-        let mut gradients = zeros(self.parameters().len(), "gradients")?;
-        let mut rest = &mut gradients[..];
+        let mut sums = Vec::new();
         let mut states = Vec::new();
 
         let out = config.output_size();
@@ -211,12 +210,7 @@ impl<T: Passes> Network<T> {
                     lags,
                 };
                 states.push(self.backward_pass(back, shard, tape, d_final, interrupt)?);
-                let own =
-                    config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum::<usize>();
-                let at = rest.len() - own;
-                let (before, to) = rest.split_at_mut(at);
-                work.unpack(config, layer, &shape, to);
-                rest = before;
+                sums.push(work.sums);
             }
             if let Some(dropout) = tape.dropout.filter(|_| layer > 0) {
                 let sizes = (tape.steps, tape.batch, shape.input);
@@ -225,7 +219,8 @@ impl<T: Passes> Network<T> {
             (d_y, d_y_row) = (d_x, shape.input_stride);
         }
         states.reverse();
-        Ok(ShardGradients { parameters: gradients, x: d_y, states })
+        sums.reverse();
+        Ok(ShardGradients { sums, x: d_y, states })
     }
 
     /// The mirror of `forward_pass`: gives the derivative by the initial state.

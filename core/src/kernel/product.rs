@@ -273,7 +273,16 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
 
         let mut acc: Tile<S::V, ROWS, TILES, GATES> = [[[s.zero(); GATES]; TILES]; ROWS];
         match self.start {
-            Start::Zero | Start::Added => {}
+            Start::Zero => {}
+            Start::Added => {
+                for r in 0..ROWS {
+                    for t in 0..TILES {
+                        for g in 0..GATES {
+                            s.prefetch(&self.out[at(r, t, g)..]);
+                        }
+                    }
+                }
+            }
             Start::Row(values) => {
                 for t in 0..TILES {
                     for g in 0..GATES {

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from .._machine import isa
-from .._progress import progress
+from .._progress import progress as plain_progress
 from .contenders import ALL, OURS, Contender
 from .measure import Effort, measure, said
 from .works import QUICK, WORKS, Work, sweeps
+
+T = TypeVar("T")
 
 QUICK_SECONDS, QUICK_FEWEST = 0.1, 3
 # A sweep has many points and draws a line through them.
@@ -28,6 +32,16 @@ def effort(options: Mapping[str, Any]) -> Effort:
     if options["quick"]:
         return Effort(options["repeats"], QUICK_SECONDS, QUICK_FEWEST)
     return Effort(options["repeats"])
+
+
+def progress(items: Sequence[T], label: str) -> Iterable[T]:
+    """A bar with the time that is left, where what draws it is installed."""
+    try:
+        tqdm: Any = importlib.import_module("tqdm").tqdm
+    except ImportError:
+        return plain_progress(items, label)
+    bar: Iterable[T] = tqdm(items, desc=label, leave=False, disable=not sys.stderr.isatty())
+    return bar
 
 
 def load(

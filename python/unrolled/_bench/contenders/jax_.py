@@ -52,7 +52,10 @@ class Jax(Contender):
 
         if mode == FORWARD:
             outputs = jax.jit(network)
-            forward = lambda: outputs(parameters, x).block_until_ready()  # noqa: E731
+
+            def forward() -> Any:
+                return outputs(parameters, x).block_until_ready()
+
             return Runner(forward, lambda: {"y": np.asarray(forward())})
         gradients = jax.jit(both)
 
@@ -145,10 +148,11 @@ class Jax(Contender):
         jnp, cell = jax.numpy, self._cell(work.cell)
         own = {n.removesuffix("_l0"): jnp.asarray(a.T) for n, a in task.weights.items()}
 
-        @jax.jit  # type: ignore[untyped-decorator, unused-ignore]
-        def step(own: Any, x: Any, state: Any) -> Any:
+        def one(own: Any, x: Any, state: Any) -> Any:
             bias = own["bias_ih"] if work.cell == "GRU" else own["bias_ih"] + own["bias_hh"]
             return cell(own, x @ own["weight_ih"] + bias, state)
+
+        step = jax.jit(one)
 
         def zeros() -> Any:
             shape = (1, work.units)

@@ -25,7 +25,7 @@ END = "<!-- end of figures -->"
 
 def peer(row: table.Row | None) -> str:
     """The ratio, and to whom."""
-    return "–" if row is None or row.ratio is None else f"{row.ratio:.2g} ({row.best})"
+    return "–" if row is None or row.ratio is None else f"{table.factor(row.ratio)} ({row.best})"
 
 
 def sequences(rows: list[table.Row]) -> list[str]:

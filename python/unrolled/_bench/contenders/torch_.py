@@ -125,10 +125,10 @@ class Torch(Contender):
         cell, step = self._cell(task)
         mask = 1 - task.resets[..., None].astype(task.work.dtype)
         keep = self.torch.from_numpy(np.ascontiguousarray(mask)).unbind(0)
-        zeros, stack = self._zeros(task.work), self.torch.stack
+        stack = self.torch.stack
 
         def loop(x: Any) -> Any:
-            state, outputs = zeros, []
+            state, outputs = self._zeros(task.work), []
             for x_t, keep_t in zip(x.unbind(0), keep, strict=True):
                 state = step(x_t, state, keep_t)
                 outputs.append(state[0])
@@ -139,8 +139,10 @@ class Torch(Contender):
     def _stream(self, task: Task) -> Runner:
         torch = self.torch
         _, step = self._cell(task)
-        steps = torch.from_numpy(task.x)
-        x, state = steps[0], self._zeros(task.work)
+        # All made within it: the compiler makes a second version for tensors from outside.
+        with torch.inference_mode():
+            steps = torch.from_numpy(task.x).unbind(0)
+            x, state = steps[0], self._zeros(task.work)
 
         def run() -> None:
             nonlocal state

@@ -131,9 +131,8 @@ def test_preparation_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_session_is_as_documented() -> None:
     seen = []
-    part = session.session(
-        OPTIONS, 1, contenders={**contenders.ALL, "JAX": Absent}, keep=seen.append
-    )
+    known = {**contenders.ALL, "JAX": Absent}
+    part = session.session(OPTIONS, 1, contenders=known, keep=seen.append)
     assert part["missing"] == {}  # JAX was not asked for
     asked = {**OPTIONS, "contenders": [OURS, "NumPy", "JAX"], "works": "^LSTM step 16,16$"}
     part_with = session.session(asked, 1, contenders=known)

@@ -60,9 +60,12 @@ def draw(record: Mapping[str, Any], directory: Path) -> list[Path]:
                 label = f"{count} thread{'s' * (count > 1)}"
                 figure = _ratios(rows, f"Best peer's time over ours, {label}")
                 made.append(_save(figure, directory / f"ratios-{count}.png"))
-        if record["sweeps"]:
+        swept = {entry["sweep"] for entry in record["sweeps"]}
+        if swept & {name for name, _, _ in COSTS}:
             made.append(_save(_costs(record), directory / "costs.png"))
+        if "cliffs" in swept:
             made.append(_save(_rates(record), directory / "gflops-by-units.png"))
+        if "stream" in swept:
             made.append(_save(_stream(record), directory / "step-by-units.png"))
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
 import sys
@@ -55,6 +56,10 @@ def load(
             there[name] = contender(threads)
         except ImportError as error:
             missing[name] = said(error)
+    # What the libraries made while they were loaded stays; looking through it at every work for
+    # garbage would take longer than many a measurement.
+    gc.collect()
+    gc.freeze()
     return there, missing
 
 

@@ -128,16 +128,29 @@ def _curves(
             pairs = zip(points, seconds, strict=True)
             return [point[1]["flops"] / s / 1e9 for point, s in pairs]
 
-        few = name != OURS or not dense
         colour = COLOURS.get(name, "#808080")
+        if dense and name != OURS:
+            # Sparse points are not joined: what lies between was not measured.
+            middle = at("median")
+            ends = zip(at("q1"), middle, at("q3"), strict=True)
+            errors = [(abs(m - a), abs(b - m)) for a, m, b in ends]
+            axes.errorbar(
+                values,
+                middle,
+                list(zip(*errors, strict=True)),
+                color=colour,
+                fmt="o",
+                ms=3.5,
+                elinewidth=0.8,
+                label=name,
+            )
+            continue
         axes.plot(
             values,
             at("median"),
             color=colour,
             lw=1.4 if name == OURS else 1.0,
-            marker="o" if few else None,
-            # Sparse points of others are not joined: what lies between was not measured.
-            ls="" if dense and name != OURS else "-",
+            marker=None if dense else "o",
             ms=3.5,
             label=name,
         )
@@ -174,7 +187,7 @@ def _costs(record: Mapping[str, Any]) -> Any:
         _label(axes.xaxis, ticks)
         axes.set(title=title, xlabel=label)
     panels[0].set_ylabel("forward + backward, a call")
-    panels[0].legend()
+    panels[0].legend(loc="upper left")
     return figure
 
 
@@ -191,7 +204,7 @@ def _rates(record: Mapping[str, Any]) -> Any:
     _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
     axes.set_ylim(bottom=0)
     axes.set(title=f"{title}: forward at every width", xlabel="units H", ylabel="GFLOP/s")
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -203,7 +216,7 @@ def _stream(record: Mapping[str, Any]) -> Any:
     _seconds(axes)
     _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256))
     axes.set(title=f"{title}, called from Python", xlabel="units H", ylabel="a step")
-    axes.legend(loc="upper left")
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 

@@ -133,7 +133,8 @@ def _curves(
             # Sparse points are not joined: what lies between was not measured.
             middle = at("median")
             ends = zip(at("q1"), middle, at("q3"), strict=True)
-            errors = [(abs(m - a), abs(b - m)) for a, m, b in ends]
+            # The first quartile of times is the third of rates.
+            errors = [(m - min(a, b), max(a, b) - m) for a, m, b in ends]
             axes.errorbar(
                 values,
                 middle,

@@ -62,7 +62,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="few works, few samples, no sweeps")
     parser.add_argument("--works", default="", metavar="REGEX", help="those whose names match")
     parser.add_argument(
-        "--contenders", nargs="+", choices=SHORT, default=list(SHORT), help="beside unrolled (all)"
+        "--contenders",
+        nargs="+",
+        choices=SHORT,
+        metavar="NAME",
+        default=list(SHORT),
+        help=f"beside unrolled: some of {', '.join(list(SHORT)[1:])} (all)",
     )
     parser.add_argument(
         "--threads",

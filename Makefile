@@ -19,7 +19,7 @@ SOURCES := pyproject.toml Cargo.toml Cargo.lock core/Cargo.toml python/Cargo.tom
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon
 
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench math-exhaustive clean
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench bench-rust math-exhaustive clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,9 +64,11 @@ lint-python: $(VENV)/installed-test
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest unrolled._native
 
-bench: $(VENV)/installed-test  ## how long everything takes on this machine
-	$(CARGO) bench -p unrolled --bench speed
+bench: $(VENV)/installed-bench  ## everything beside PyTorch, ONNX Runtime, OpenVINO and JAX
 	$(BIN)/unrolled bench $(ARGS)
+
+bench-rust:  ## the kernels alone, from Rust
+	$(CARGO) bench -p unrolled --bench '*' $(ARGS)
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled

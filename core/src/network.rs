@@ -339,9 +339,18 @@ impl<T: Passes> Network<T> {
             .map(|(shard, layers)| ShardTrace { shard, layers })
             .collect();
         let last = self.config.num_layers - 1;
-        let pieces: Vec<_> =
-            traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
-        let y = unpack(&pieces, steps, batch, out, "output")?;
+        let y = match &mut traces[..] {
+            // The packed rows of a whole batch whose rows run all steps are the output already.
+            [one] if input.lengths.is_none() => {
+                let y = &mut one.layers[last].y;
+                if recording.is_some() { y.to_vec() } else { core::mem::take(y).into_vec() }
+            }
+            _ => {
+                let pieces: Vec<_> =
+                    traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
+                unpack(&pieces, steps, batch, out, "output")?
+            }
+        };
         if recording.is_none() {
             traces.clear();
         }

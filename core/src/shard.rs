@@ -2,13 +2,15 @@
 
 use crate::batch::Interrupt;
 use crate::error::Error;
-use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{Buffer, size};
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
-use crate::network::{Input, Losses, Network, Recording};
+use crate::network::{Input, Losses, Network, Recording, View};
 use crate::real::Real;
 use crate::rng;
-use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
+use crate::sequence::{
+    Backward, Carry, CarryBack, Forward, Pass, Passes, Source, TapeMut, Truncation,
+};
 use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, dirty_rows, rows, windows};
 use crate::work::{Sums, Work};
 use alloc::vec::Vec;
@@ -45,9 +47,13 @@ impl<T: Passes> Network<T> {
         let mut finals = Vec::new();
         for layer in 0..self.config().num_layers {
             let shape = self.shape(layer);
-            let y = dirty_rows(shard.len(), self.config().output_size(), "outputs")?;
+            let y = size(&[shard.len(), self.config().output_size()], "outputs")?;
+            let y = Buffer::to_hand_out(y, "outputs")?;
             let mut trace = LayerTrace { x: Buffer::default(), y, directions: Vec::new() };
-            if layer == 0 {
+            let in_place = layer == 0 && recording.is_none() && input.lengths.is_none();
+            if in_place {
+                // Read where it lies: nothing is kept.
+            } else if layer == 0 {
                 trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
                 for (row, t, b) in shard.packed() {
                     let to = &mut trace.x[row * shape.input..][..shape.input];
@@ -63,7 +69,12 @@ impl<T: Passes> Network<T> {
                 let cell = layer * self.config().num_directions() + direction;
                 let LayerTrace { x, y, directions } = &mut trace;
                 let x = if layer > 0 && dropout.is_none() { &layers[layer - 1].y } else { &*x };
-                let pass = pass(&shape, shard, direction, x);
+                let mut pass = pass(&shape, shard, direction, x);
+                if in_place && let Some(&first) = shard.rows.first() {
+                    let View { data, time, batch: row } = input.x;
+                    let data = &data[(first * row).min(data.len())..];
+                    pass.x = Source { data, row, time: Some(time) };
+                }
                 let mut state =
                     self.states(cell, &shape, shard, (input.h, input.c), input.batch)?;
                 let kept =
@@ -338,8 +349,7 @@ fn pass<'a, T>(shape: &'a Shape, shard: &'a Shard, direction: usize, x: &'a [T])
         rows: shard.packing(),
         reverse: direction == 1,
         resets: shard.resets.as_deref(),
-        x,
-        x_row: shape.input,
+        x: Source { data: x, row: shape.input, time: None },
     }
 }
 

@@ -4,7 +4,7 @@ use super::lstm;
 use super::step::{Step, product};
 use crate::gates::CellKind;
 use crate::kernel::product::{Product, Start, Strides};
-use crate::kernel::shape::{RunTime, SINGLE, Shape, Slots, gru_slots};
+use crate::kernel::shape::{OUTER, RunTime, Shape, Slots, gru_slots};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
@@ -119,7 +119,7 @@ fn outer<T: Real, S: Simd<T>>(
     }
     // A constant as left operand (the biases) does not move from value to value.
     let row = usize::from(left_row > 0);
-    product::<T, S, RunTime, SINGLE>(
+    product::<T, S, RunTime, OUTER>(
         s,
         slots,
         Product {
@@ -148,7 +148,7 @@ fn d_input<T: Real, S: Simd<T>>(
     add: bool,
 ) {
     let Slots { first, count } = shape.from_input();
-    product::<T, S, RunTime, SINGLE>(
+    product::<T, S, RunTime, OUTER>(
         s,
         1,
         Product {

@@ -52,7 +52,7 @@ pub struct Pass<'a, T> {
     pub reverse: bool,
     /// For each packed row, whether an episode begins there: the state is zero before it.
     pub resets: Option<&'a [bool]>,
-    /// The input's packed rows, `x_row` apart.
+    /// The input's packed rows from the window's first on, `x_row` apart.
     pub x: &'a [T],
     /// From one row of x to the next.
     pub x_row: usize,
@@ -131,8 +131,8 @@ pub struct Forward<'a, T, M> {
     pub window: Range<usize>,
     /// What to keep.
     pub tape: TapeMut<'a, T>,
-    /// Gets h after each step, unless empty: all packed rows of the sequence, the first value at `.2` of a row, rows
-    /// `.1` apart.
+    /// Gets h after each step, unless empty: packed rows from the window's first on, the first value at `.2` of a
+    /// row, rows `.1` apart.
     pub y: (&'a mut [T], usize, usize),
     /// In: the state before the window; out: after it.
     pub carry: Carry<'a, T>,
@@ -149,8 +149,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             return;
         }
         let (first_row, row) = (rows.start, shape.row());
-        let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
-        input::<T, S, RunTime>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
+        input::<T, S, RunTime>(s, shape, &weights, rows.len(), pass.x, pass.x_row, tape.gates);
         for t in pass.steps(&window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
@@ -166,7 +165,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
-                let to = (pass.rows.offsets[t] + b) * y_row + y_first;
+                let to = (at + b) * y_row + y_first;
                 y[to..to + shape.state]
                     .copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
             }
@@ -236,7 +235,7 @@ pub struct Backward<'a, T, M> {
     pub truncation: Option<Truncation<'a, T>>,
     /// Scratch.
     pub scratch: Scratch<'a, T>,
-    /// Gets the derivative by x, all packed rows; if not asked for, empty.
+    /// Gets the derivative by x: packed rows from the window's first on.
     pub d_x: &'a mut [T],
     /// Whether `d_x` holds the other direction's part already.
     pub add_d_x: bool,
@@ -264,22 +263,17 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
                 self.step(s, t, rows.start);
             }
         }
-        let d_x = if self.d_x.is_empty() {
-            self.d_x
-        } else {
-            &mut self.d_x[rows.start * shape.input_stride..]
-        };
         let scratch = &self.scratch;
         let chunk = Chunk {
             shape,
             rows: rows.len(),
-            x: (&pass.x[(rows.start * pass.x_row).min(pass.x.len())..], pass.x_row),
+            x: (pass.x, pass.x_row),
             h: self.tape.h,
             gates: self.tape.gates,
             d_gates: scratch.d_gates,
             projected: shape.projected.then_some((&*scratch.d_projected, &*scratch.m)),
             input: self.weights.input,
-            d_x,
+            d_x: self.d_x,
             add_d_x: self.add_d_x,
             gradients: self.gradients,
         };
@@ -294,7 +288,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         let n = pass.rows.count(t);
         let at = pass.rows.offsets[t] - first_row;
         let (d_h, d_c) = (&mut *self.carry.d_h, &mut *self.carry.d_c);
-        add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+        add_d_y(d_h, shape, self.d_y, at, n);
         let scratch = &mut self.scratch;
         let d_gates = &mut scratch.d_gates[at * shape.row()..][..n * shape.row()];
         let projection = shape.projected.then(|| Projection {
@@ -346,7 +340,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
                     enter(d_h, d_final_h, b, shape.state_stride, last);
                     enter(d_c, d_final_c, b, c_len, last);
                 }
-                add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+                add_d_y(d_h, shape, self.d_y, at, n);
             }
             let (lag_gates, lag_projected) = scratch.lag.split_at_mut(batch * row);
             let projection = shape.projected.then(|| Projection {

@@ -7,7 +7,7 @@ use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
-use crate::output::{Share, pack};
+use crate::output::{Packed, Share, copied, packed};
 use crate::real::Real;
 use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
 use crate::tape::{
@@ -82,33 +82,47 @@ impl<T: Passes> Network<T> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut spans = Vec::new();
         for steps in windows(0..shard.steps(), every, false) {
-            let x = pack(shard, &steps, &input.x, config.input_size, "inputs")?;
+            let x = packed(shard, &steps, &input.x, config.input_size, "inputs")?;
             let mut entering = Vec::new();
             if recording.is_some() && keep == Keep::Outputs {
                 entering = states.iter().map(State::copy).collect::<Result<_, _>>()?;
             }
+            let out = if keep == Keep::Steps { None } else { y.rows(shard, &steps) };
+            let there = out.is_some();
             let span = (shard, &steps, &x[..]);
-            let mut layers = self.forward_span(span, keep, dropout, &mut states, interrupt)?;
-            y.put(shard, &steps, &layers[last].y, config.output_size());
-            match keep {
-                Keep::Outputs => layers.clear(),
-                // No layer reads it.
-                Keep::Checkpoints(_) => layers[last].y = Buffer::default(),
-                Keep::Steps => {}
+            let mut layers = self.forward_span(span, keep, dropout, out, &mut states, interrupt)?;
+            if !there {
+                y.put(shard, &steps, &layers[last].y, config.output_size());
             }
             if recording.is_some() {
+                match keep {
+                    Keep::Outputs => layers.clear(),
+                    // No layer reads it.
+                    Keep::Checkpoints(_) => layers[last].y = Buffer::default(),
+                    Keep::Steps => {}
+                }
+                // The caller's may change.
+                let x = match x {
+                    Packed::Copied(x) => x,
+                    Packed::There(_) => {
+                        copied(shard, &steps, &input.x, config.input_size, "inputs")?
+                    }
+                };
                 spans.push(Span { steps, x, entering, layers });
             }
         }
         Ok((spans, states))
     }
 
-    /// Runs all layers over some steps, of which `x` are the packed inputs; `states` go along.
+    /// Runs all layers over some steps, of which `x` are the packed inputs; `states` go along. The last layer's
+    /// outputs are in `out`, if that is given.
+    #[allow(clippy::too_many_arguments)]
     fn forward_span(
         &self,
         (shard, steps, x): (&Shard, &Range<usize>, &[T]),
         keep: Keep,
         dropout: Option<Dropout>,
+        mut out: Option<&mut [T]>,
         states: &mut [State<T>],
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<LayerTrace<T>>, Error> {
@@ -116,8 +130,11 @@ impl<T: Passes> Network<T> {
         let mut layers: Vec<LayerTrace<T>> = Vec::new();
         for layer in 0..config.num_layers {
             let shape = self.shape(layer);
-            let y = dirty_rows(rows, config.output_size(), "outputs")?;
-            let mut trace = LayerTrace { x: Buffer::default(), y, directions: Vec::new() };
+            let mut trace = LayerTrace::default();
+            let mut out = if layer + 1 == config.num_layers { out.take() } else { None };
+            if out.is_none() {
+                trace.y = dirty_rows(rows, config.output_size(), "outputs")?;
+            }
             if let Some(dropout) = dropout.filter(|_| layer > 0) {
                 trace.x = dirty_rows(rows, shape.input, "inputs")?;
                 trace.x.copy_from_slice(&layers[layer - 1].y);
@@ -128,6 +145,7 @@ impl<T: Passes> Network<T> {
                 let LayerTrace { x: own, y, directions } = &mut trace;
                 let pass = pass(&shape, shard, direction, input_of(x, own, &layers, layer));
                 let state = &mut states[cell];
+                let y = out.as_deref_mut().unwrap_or(y);
                 let kept =
                     self.forward_pass(&pass, cell, shard, steps, keep, state, y, interrupt)?;
                 directions.push(kept);
@@ -261,12 +279,13 @@ impl<T: Passes> Network<T> {
                 let entering = span.entering.iter().map(State::copy);
                 let mut states = entering.collect::<Result<Vec<_>, _>>()?;
                 let from = (shard, &span.steps, &span.x[..]);
-                again = self.forward_span(from, Keep::Steps, dropout, &mut states, interrupt)?;
+                let keep = Keep::Steps;
+                again = self.forward_span(from, keep, dropout, None, &mut states, interrupt)?;
                 &again
             } else {
                 &span.layers
             };
-            let d_y = pack(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
+            let d_y = packed(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
             let checkpoint = shard.checkpoint_steps(tape.checkpoint);
             let checkpoint = checkpoint.filter(|_| !span.layers.is_empty());
             let span = (shard, &span.steps, &span.x[..]);
@@ -287,16 +306,16 @@ impl<T: Passes> Network<T> {
 
     /// The mirror of `forward_span`: gives the derivative by x, packed padded rows.
     #[allow(clippy::too_many_arguments)]
-    fn backward_span(
+    fn backward_span<'a>(
         &self,
         (shard, steps, x): (&Shard, &Range<usize>, &[T]),
         layers: &[LayerTrace<T>],
         checkpoint: Option<usize>,
         dropout: Option<Dropout>,
-        mut d_y: Buffer<T>,
+        mut d_y: Packed<'a, T>,
         backs: &mut [Back<T>],
         interrupt: Interrupt<'_>,
-    ) -> Result<Buffer<T>, Error> {
+    ) -> Result<Packed<'a, T>, Error> {
         let config = self.config();
         let mut d_y_row = config.output_size();
         for layer in (0..config.num_layers).rev() {
@@ -322,7 +341,7 @@ impl<T: Passes> Network<T> {
             if let Some(dropout) = dropout.filter(|_| layer > 0) {
                 dropout.apply(layer, shard, steps, &mut d_x, shape.input, shape.input_stride);
             }
-            (d_y, d_y_row) = (d_x, shape.input_stride);
+            (d_y, d_y_row) = (Packed::Copied(d_x), shape.input_stride);
         }
         Ok(d_y)
     }

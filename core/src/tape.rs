@@ -85,6 +85,12 @@ impl Shard {
         self.offsets.len() - 1
     }
 
+    /// Whether its rows are neighbours in the batch, in order, and run at all steps.
+    pub fn is_block(&self) -> bool {
+        let n = self.rows.len();
+        self.rows.is_sorted_by(|a, b| a + 1 == *b) && self.offsets[self.steps()] == n * self.steps()
+    }
+
     /// Every packed row of these steps, counted from the first, with its step and its row of the batch.
     pub fn packed(&self, steps: &Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
         let first = self.offsets[steps.start];

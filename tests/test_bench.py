@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unrolled._bench import command, contenders, measure, record, session, table
+from unrolled._bench import cliffs, command, contenders, measure, record, session, table
 from unrolled._bench.contenders import OURS, Contender, Runner, UnsupportedError
 from unrolled._bench.contenders.unrolled_ import Reference, Unrolled
 from unrolled._bench.measure import Effort
@@ -259,6 +259,33 @@ def test_sweeps_hold_their_kinds() -> None:
         assert set(sweep.others) <= set(contenders.PEERS)
         assert all(sweep.mode in work.modes for work in sweep.works.values())
     assert len(QUICK) == 4
+
+
+@pytest.mark.parametrize("name", ["cliffs", "training cliffs", "stream"])
+def test_sweeps_meet_every_kind_of_width(name: str) -> None:
+    (sweep,) = (sweep for sweep in sweeps() if sweep.name == name)
+    assert {*range(1, 65), 511, 512, 513, 520} <= set(sweep.works)
+    # Whatever the place in a vector; each with the next whole one to be compared with.
+    beyond = {h for h in sweep.works if h > 64}
+    assert {h % 16 for h in beyond} >= {0, 1, 4, 8, 12, 15}
+    assert {cliffs.next_whole(h) for h in sweep.works} <= set(sweep.works)
+
+
+def test_widths_that_cost_more_than_a_wider_net_are_named() -> None:
+    even = {h: 1.0 + 0.01 * h for h in range(1, 65)}
+    assert cliffs.slower(even) == {}
+    assert cliffs.slower({**even, 17: 1.2 * even[32]}) == {17: pytest.approx(1.2)}
+    # 64 has no wider one here, and what is not there is not compared.
+    assert cliffs.slower({63: 5.0, 65: 1.0}) == {}
+    made = made_by_hand()
+    (entry,) = (entry for entry in made["works"] if entry["mode"] == STEP)
+    for value, seconds in ((16, 1e-3), (9, 2e-3)):
+        added = copy.deepcopy(entry)
+        added["contenders"][OURS]["q1"] = seconds
+        made["sweeps"].append({**added, "sweep": "stream", "title": "A step", "value": value})
+    (line,) = cliffs.lines(made)
+    assert line.startswith("A step (step): of 2 widths H") and line.endswith("16: 9 (2.00)")
+    assert line in table.text(made) and line in table.markdown(made)
 
 
 def made_by_hand() -> dict[str, Any]:

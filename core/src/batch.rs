@@ -12,19 +12,19 @@ pub type Interrupt<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 #[cfg(feature = "rayon")]
 const WORTH_SHARING: usize = 2_000_000;
 
-/// Does `task(i)` for every i below `count`, in parallel where `work` (multiply-adds in all) is worth it,
+/// Does `task` for every one of `items`, in parallel where `work` (multiply-adds in all) is worth it,
 /// and gives the results in order, or the first error.
-pub fn run<R: Send>(
-    count: usize,
+pub fn run<I: Send, R: Send>(
+    items: Vec<I>,
     work: usize,
-    task: impl Fn(usize) -> Result<R, Error> + Sync,
+    task: impl Fn(I) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     #[cfg(feature = "rayon")]
-    if count > 1 && work >= WORTH_SHARING && threads::get() > 1 {
-        return threads::run(count, &task);
+    if items.len() > 1 && work >= WORTH_SHARING && threads::get() > 1 {
+        return threads::run(items, &task);
     }
     let _ = work;
-    (0..count).map(task).collect()
+    items.into_iter().map(task).collect()
 }
 
 /// Calls `fill(i, piece)` for every piece of `len` numbers of `out`, in parallel where there are enough.
@@ -32,17 +32,14 @@ pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) +
     #[cfg(feature = "rayon")]
     if len > 0 && out.len() >= WORTH_SHARING / 8 && threads::get() > 1 {
         let at_once = out.len().div_ceil(len).div_ceil(4 * threads::get());
-        let parts: Vec<_> =
-            out.chunks_mut(len * at_once).map(|p| std::sync::Mutex::new(Some(p))).collect();
-        let part = |i: usize| {
-            let part = parts[i].lock().ok().and_then(|mut p| p.take()).unwrap_or_default();
+        let part = |(i, part): (usize, &mut [T])| {
             for (j, piece) in part.chunks_mut(len).enumerate() {
                 fill(i * at_once + j, piece);
             }
             Ok(())
         };
         // The tasks return no errors.
-        let _ = threads::run(parts.len(), &part);
+        let _ = threads::run(out.chunks_mut(len * at_once).enumerate().collect(), &part);
         return;
     }
     for (i, piece) in out.chunks_mut(len.max(1)).enumerate() {
@@ -116,22 +113,21 @@ mod threads {
     }
 
     /// The calling thread and the pool's take the tasks one by one.
-    pub fn run<R: Send>(
-        count: usize,
-        task: &(impl Fn(usize) -> Result<R, Error> + Sync),
+    pub fn run<I: Send, R: Send>(
+        items: Vec<I>,
+        task: &(impl Fn(I) -> Result<R, Error> + Sync),
     ) -> Result<Vec<R>, Error> {
-        let Some(pool) = pool() else { return (0..count).map(task).collect() };
-        let next = AtomicUsize::new(0);
+        let Some(pool) = pool() else { return items.into_iter().map(task).collect() };
+        let count = items.len();
+        let items = Mutex::new(items.into_iter().enumerate());
         let results = Mutex::new(Vec::new());
+        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
         let work = || {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= count {
-                    break;
-                }
-                let result = task(i);
+            while let Some((i, item)) = next() {
+                let result = task(item);
                 if result.is_err() {
-                    next.store(count, Ordering::Relaxed);
+                    // The others are not begun.
+                    while next().is_some() {}
                 }
                 results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
             }

@@ -82,12 +82,16 @@ pub mod batch;
 pub mod cell;
 #[cfg(feature = "alloc")]
 pub mod dense;
+#[cfg(feature = "alloc")]
+mod dropout;
 pub mod error;
 pub mod gates;
 pub mod kernel;
 pub mod math;
 #[cfg(feature = "alloc")]
 pub mod network;
+#[cfg(feature = "alloc")]
+mod output;
 pub mod peak;
 pub mod real;
 #[cfg(feature = "alloc")]

@@ -6,6 +6,7 @@ use crate::gates::Config;
 use crate::kernel::buffer::{size, zeros};
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
+use crate::output::{Share, share};
 use crate::real::Real;
 use crate::sequence::Passes;
 use crate::shard::ShardGradients;
@@ -90,8 +91,9 @@ pub struct Output<T> {
 /// How to record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Recording {
-    /// Store the state every so many steps (rounded up to whole chunks) and compute the rest again
-    /// when going back: less memory, the same gradients to the last bit. `Some(0)` chooses about √T.
+    /// Store the input, and the state every so many steps (rounded up to whole chunks), and compute the rest
+    /// again when going back: less memory, the same gradients to the last bit. `Some(0)` chooses about √T. With
+    /// two directions the outputs of the layers below the last are stored too.
     pub checkpoint: Option<usize>,
     /// Seed and probability of dropout between layers.
     pub dropout: Option<(u64, f64)>,
@@ -327,33 +329,17 @@ impl<T: Passes> Network<T> {
         let reset = |t, b| input.resets.is_some_and(|r| r.at(t, b, 1)[0]);
         let reset = input.resets.is_some().then_some(&reset as &dyn Fn(usize, usize) -> bool);
         let shards = Shard::cut(steps, batch, input.lengths, reset)?;
-        let run = |i: usize| self.forward_shard(&shards[i], input, recording, interrupt);
-        let done = batch::run(shards.len(), self.work(steps, batch), run)?;
+        let mut y = zeros(size(&[steps, batch, out], "output")?, "output")?;
+        let run = |(shard, y): (&Shard, Share<'_, T>)| {
+            self.forward_shard(shard, input, recording, y, interrupt)
+        };
+        let items = shards.iter().zip(share(&mut y, &shards, batch, out)?).collect();
+        let done = batch::run(items, self.work(steps, batch), run)?;
 
         let states = shards.iter().zip(&done).map(|(shard, (_, states))| (shard, &states[..]));
         let (h, c) = self.gather_states(states, batch)?;
-        let traces = done.into_iter().map(|(layers, _)| layers);
-        let mut traces: Vec<_> = shards
-            .into_iter()
-            .zip(traces)
-            .map(|(shard, layers)| ShardTrace { shard, layers })
-            .collect();
-        let last = self.config.num_layers - 1;
-        let y = match &mut traces[..] {
-            // The packed rows of a whole batch whose rows run all steps are the output already.
-            [one] if input.lengths.is_none() => {
-                let y = &mut one.layers[last].y;
-                if recording.is_some() { y.to_vec() } else { core::mem::take(y).into_vec() }
-            }
-            _ => {
-                let pieces: Vec<_> =
-                    traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
-                unpack(&pieces, steps, batch, out, "output")?
-            }
-        };
-        if recording.is_none() {
-            traces.clear();
-        }
+        let traces = shards.into_iter().zip(done);
+        let traces = traces.map(|(shard, (spans, _))| ShardTrace { shard, spans }).collect();
         Ok((Output { y, h, c }, traces))
     }
 
@@ -379,19 +365,19 @@ impl<T: Passes> Network<T> {
         let (steps, batch) = (tape.steps, tape.batch);
         losses.y.check("dy", steps, batch, self.config.output_size())?;
         self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
-        let run =
-            |i: usize| self.backward_shard(tape, &tape.shards[i], losses, truncate, interrupt);
+        let input = self.config.input_size;
+        let mut x = zeros(size(&[steps, batch, input], "gradients")?, "gradients")?;
+        let run = |(trace, d_x): (&ShardTrace<T>, Share<'_, T>)| {
+            self.backward_shard(tape, trace, losses, truncate, d_x, interrupt)
+        };
+        let shards = tape.shards.iter().map(|trace| &trace.shard);
+        let items = tape.shards.iter().zip(share(&mut x, shards, batch, input)?).collect();
         let work = self.work(steps, batch).saturating_mul(2);
-        let mut done = batch::run(tape.shards.len(), work, run)?;
+        let mut done = batch::run(items, work, run)?;
 
         let parameters = self.sum_gradients(&mut done)?;
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
         let (h, c) = self.gather_states(states, batch)?;
-        let input = self.config.input_size;
-        let stride = input.next_multiple_of(T::PAD);
-        let pieces: Vec<_> =
-            tape.shards.iter().zip(&done).map(|(t, g)| (&t.shard, &g.x[..], stride)).collect();
-        let x = unpack(&pieces, steps, batch, input, "gradients")?;
         Ok(Gradients { parameters, x, h, c })
     }
 
@@ -442,25 +428,4 @@ fn spread<T: Real>(from: &[T], rows: &[usize], to: &mut [T], len: usize) {
     for (row, &b) in from.chunks(len.next_multiple_of(T::PAD)).zip(rows) {
         to[b * len..][..len].copy_from_slice(&row[..len]);
     }
-}
-
-/// (T, B, features) out of the shards' packed rows, `row` apart each; zero where no row runs.
-fn unpack<T: Real>(
-    pieces: &[(&Shard, &[T], usize)],
-    steps: usize,
-    batch: usize,
-    features: usize,
-    what: &'static str,
-) -> Result<Vec<T>, Error> {
-    let mut out = zeros(size(&[steps, batch, features], what)?, what)?;
-    batch::fill(&mut out, batch * features, |t, piece| {
-        for &(shard, values, row) in pieces {
-            let running = shard.offsets[t]..shard.offsets[t + 1];
-            for (from, &b) in running.zip(&shard.rows) {
-                piece[b * features..][..features]
-                    .copy_from_slice(&values[from * row..][..features]);
-            }
-        }
-    });
-    Ok(out)
 }

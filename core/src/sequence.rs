@@ -52,19 +52,10 @@ pub struct Pass<'a, T> {
     pub reverse: bool,
     /// For each packed row, whether an episode begins there: the state is zero before it.
     pub resets: Option<&'a [bool]>,
-    /// The input.
-    pub x: Source<'a, T>,
-}
-
-/// Where a layer's input lies.
-#[derive(Clone, Copy)]
-pub struct Source<'a, T> {
-    /// The values.
-    pub data: &'a [T],
-    /// From one row to the next.
-    pub row: usize,
-    /// From one step to the next, where all rows run all steps; `None` for packed rows.
-    pub time: Option<usize>,
+    /// The input's packed rows from the window's first on, `x_row` apart.
+    pub x: &'a [T],
+    /// From one row of x to the next.
+    pub x_row: usize,
 }
 
 impl<T: Real> Pass<'_, T> {
@@ -141,8 +132,8 @@ pub struct Forward<'a, T, M> {
     pub window: Range<usize>,
     /// What to keep.
     pub tape: TapeMut<'a, T>,
-    /// Gets h after each step, unless empty: all packed rows of the sequence, the first value at `.2` of a row, rows
-    /// `.1` apart.
+    /// Gets h after each step, unless empty: packed rows from the window's first on, the first value at `.2` of a
+    /// row, rows `.1` apart.
     pub y: (&'a mut [T], usize, usize),
     /// In: the state before the window; out: after it.
     pub carry: Carry<'a, T>,
@@ -159,23 +150,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             return;
         }
         let (first_row, row) = (rows.start, shape.row());
-        // As many rows in one product as stand evenly apart.
-        let Source { data: x, row: x_row, time } = pass.x;
-        let n = pass.rows.count(window.start);
-        let gates = &mut *tape.gates;
-        match time {
-            Some(time) if n > 1 && time != n * x_row => {
-                for (i, t) in window.clone().enumerate() {
-                    let (x, gates) = (&x[t * time..], &mut gates[i * n * row..]);
-                    input::<T, S, RunTime>(s, shape, &weights, n, x, x_row, gates);
-                }
-            }
-            _ => {
-                let x_row = time.map_or(x_row, |time| if n == 1 { time } else { x_row });
-                let x = &x[(rows.start * x_row).min(x.len())..];
-                input::<T, S, RunTime>(s, shape, &weights, rows.len(), x, x_row, gates);
-            }
-        }
+        input::<T, S, RunTime>(s, shape, &weights, rows.len(), pass.x, pass.x_row, tape.gates);
         for t in pass.steps(&window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
@@ -191,7 +166,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
-                let to = (pass.rows.offsets[t] + b) * y_row + y_first;
+                let to = (at + b) * y_row + y_first;
                 let h = &carry.h[b * shape.state_stride..][..shape.state];
                 copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
@@ -282,7 +257,7 @@ pub struct Backward<'a, T, M> {
     pub truncation: Option<Truncation<'a, T>>,
     /// Scratch.
     pub scratch: Scratch<'a, T>,
-    /// Gets the derivative by x, all packed rows; if not asked for, empty.
+    /// Gets the derivative by x: packed rows from the window's first on.
     pub d_x: &'a mut [T],
     /// Whether `d_x` holds the other direction's part already.
     pub add_d_x: bool,
@@ -310,22 +285,17 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
                 self.step(s, t, rows.start);
             }
         }
-        let d_x = if self.d_x.is_empty() {
-            self.d_x
-        } else {
-            &mut self.d_x[rows.start * shape.input_stride..]
-        };
         let scratch = &self.scratch;
         let chunk = Chunk {
             shape,
             rows: rows.len(),
-            x: (&pass.x.data[(rows.start * pass.x.row).min(pass.x.data.len())..], pass.x.row),
+            x: (pass.x, pass.x_row),
             h: self.tape.h,
             gates: self.tape.gates,
             d_gates: scratch.d_gates,
             projected: shape.projected.then_some((&*scratch.d_projected, &*scratch.m)),
             input: self.weights.input,
-            d_x,
+            d_x: self.d_x,
             add_d_x: self.add_d_x,
             gradients: self.gradients,
         };
@@ -340,7 +310,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         let n = pass.rows.count(t);
         let at = pass.rows.offsets[t] - first_row;
         let (d_h, d_c) = (&mut *self.carry.d_h, &mut *self.carry.d_c);
-        add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+        add_d_y(d_h, shape, self.d_y, at, n);
         let scratch = &mut self.scratch;
         let d_gates = &mut scratch.d_gates[at * shape.row()..][..n * shape.row()];
         let projection = shape.projected.then(|| Projection {
@@ -392,7 +362,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
                     enter(d_h, d_final_h, b, shape.state_stride, last);
                     enter(d_c, d_final_c, b, c_len, last);
                 }
-                add_d_y(d_h, shape, self.d_y, pass.rows.offsets[t], n);
+                add_d_y(d_h, shape, self.d_y, at, n);
             }
             let (lag_gates, lag_projected) = scratch.lag.split_at_mut(batch * row);
             let projection = shape.projected.then(|| Projection {

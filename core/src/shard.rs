@@ -1,18 +1,19 @@
 //! All layers of a net over one shard of a batch, forward and back.
 
 use crate::batch::Interrupt;
+use crate::dropout::Dropout;
 use crate::error::Error;
-use crate::kernel::buffer::{Buffer, size};
+use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
-use crate::network::{Input, Losses, Network, Recording, View};
+use crate::network::{Input, Losses, Network, Recording};
+use crate::output::{Packed, Share, copied, packed};
 use crate::real::Real;
-use crate::rng;
-use crate::sequence::{
-    Backward, Carry, CarryBack, Forward, Pass, Passes, Source, TapeMut, Truncation,
+use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
+use crate::tape::{
+    LayerTrace, Shard, ShardTrace, Span, State, Tape, Trace, dirty_rows, rows, windows,
 };
-use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, dirty_rows, rows, windows};
-use crate::work::{Sums, Work};
+use crate::work::{Back, Sums};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -20,118 +21,191 @@ use core::ops::Range;
 pub(crate) struct ShardGradients<T: Real> {
     /// By the parameters of every layer and direction.
     pub sums: Vec<Sums<T>>,
-    /// By x, packed padded rows.
-    pub x: Buffer<T>,
     /// By the initial states of every layer and direction.
     pub states: Vec<State<T>>,
 }
 
-/// What is kept of every layer, and the final states of every layer and direction.
-type ShardRun<T> = (Vec<LayerTrace<T>>, Vec<State<T>>);
+/// What is kept, and the final states of every layer and direction.
+type ShardRun<T> = (Vec<Span<T>>, Vec<State<T>>);
+
+/// What to keep of the steps of a span.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// The last layer's outputs alone.
+    Outputs,
+    /// The layers' outputs, and the states every so many steps.
+    Checkpoints(usize),
+    /// All that the way back needs.
+    Steps,
+}
+
+/// Steps that go through all layers together when nothing is kept of them, in chunks.
+const FORGOTTEN_CHUNKS: usize = 8;
+
+/// How a net goes through a sequence: `every` so many steps through all layers, each time keeping `keep`.
+///
+/// With one direction the steps between checkpoints are such a span: of what happens inside, nothing stays but the
+/// state before and the input. With two, the layer above begins with what the reverse direction gives last; so the
+/// sequence is one span, and the checkpoints lie within each layer.
+fn plan(shard: &Shard, checkpoint: Option<Option<usize>>, bidirectional: bool) -> (usize, Keep) {
+    let all = shard.steps().max(1);
+    match checkpoint.map(|asked| shard.checkpoint_steps(asked)) {
+        None if bidirectional => (all, Keep::Outputs),
+        None => (FORGOTTEN_CHUNKS * shard.chunk_steps(), Keep::Outputs),
+        Some(Some(every)) if bidirectional => (all, Keep::Checkpoints(every)),
+        Some(Some(every)) => (every, Keep::Outputs),
+        Some(None) => (all, Keep::Steps),
+    }
+}
 
 fn poll(interrupt: Interrupt<'_>) -> Result<(), Error> {
     if interrupt.is_some_and(|stop| stop()) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 impl<T: Passes> Network<T> {
-    /// Runs all layers; what is kept, and the final states of every layer and direction.
+    /// Runs all layers over all steps: what is kept, and the final states of every layer and direction.
     pub(crate) fn forward_shard(
         &self,
         shard: &Shard,
         input: &Input<'_, T>,
         recording: Option<Recording>,
+        mut y: Share<'_, T>,
         interrupt: Interrupt<'_>,
     ) -> Result<ShardRun<T>, Error> {
-        let dropout = recording.and_then(|r| r.dropout).filter(|&(_, p)| p > 0.0);
-        let mut layers: Vec<LayerTrace<T>> = Vec::new();
-        let mut finals = Vec::new();
-        for layer in 0..self.config().num_layers {
-            let shape = self.shape(layer);
-            let y = size(&[shard.len(), self.config().output_size()], "outputs")?;
-            let y = Buffer::to_hand_out(y, "outputs")?;
-            let mut trace = LayerTrace { x: Buffer::default(), y, directions: Vec::new() };
-            let in_place = layer == 0 && recording.is_none() && input.lengths.is_none();
-            if in_place {
-                // Read where it lies: nothing is kept.
-            } else if layer == 0 {
-                trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
-                for (row, t, b) in shard.packed() {
-                    let to = &mut trace.x[row * shape.input..][..shape.input];
-                    to.copy_from_slice(input.x.at(t, b, shape.input));
-                }
-            } else if let Some(dropout) = dropout {
-                trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
-                trace.x.copy_from_slice(&layers[layer - 1].y);
-                let sizes = (input.steps, input.batch, shape.input);
-                drop_out(dropout, layer, shard, sizes, &mut trace.x, shape.input);
+        let config = self.config();
+        let (last, cells) = (config.num_layers - 1, config.num_layers * config.num_directions());
+        let (every, keep) = plan(shard, recording.map(|r| r.checkpoint), config.bidirectional);
+        let dropout = recording.and_then(|r| Dropout::new(r.dropout, input.steps, input.batch));
+        let initial = (input.h, input.c);
+        let mut states = (0..cells)
+            .map(|cell| self.states(cell, shard, initial, input.batch))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut spans = Vec::new();
+        for steps in windows(0..shard.steps(), every, false) {
+            let x = packed(shard, &steps, &input.x, config.input_size, "inputs")?;
+            let mut entering = Vec::new();
+            if recording.is_some() && keep == Keep::Outputs {
+                entering = states.iter().map(State::copy).collect::<Result<_, _>>()?;
             }
-            for direction in 0..self.config().num_directions() {
-                let cell = layer * self.config().num_directions() + direction;
-                let LayerTrace { x, y, directions } = &mut trace;
-                let x = if layer > 0 && dropout.is_none() { &layers[layer - 1].y } else { &*x };
-                let mut pass = pass(&shape, shard, direction, x);
-                if in_place && let Some(&first) = shard.rows.first() {
-                    let View { data, time, batch: row } = input.x;
-                    let data = &data[(first * row).min(data.len())..];
-                    pass.x = Source { data, row, time: Some(time) };
+            let out = if keep == Keep::Steps { None } else { y.rows(shard, &steps) };
+            let there = out.is_some();
+            let span = (shard, &steps, &x[..]);
+            let mut layers = self.forward_span(span, keep, dropout, out, &mut states, interrupt)?;
+            if !there {
+                y.put(shard, &steps, &layers[last].y, config.output_size());
+            }
+            if recording.is_some() {
+                match keep {
+                    Keep::Outputs => layers.clear(),
+                    // No layer reads it.
+                    Keep::Checkpoints(_) => layers[last].y = Buffer::default(),
+                    Keep::Steps => {}
                 }
-                let mut state =
-                    self.states(cell, &shape, shard, (input.h, input.c), input.batch)?;
+                // The caller's may change.
+                let x = match x {
+                    Packed::Copied(x) => x,
+                    Packed::There(_) => {
+                        copied(shard, &steps, &input.x, config.input_size, "inputs")?
+                    }
+                };
+                spans.push(Span { steps, x, entering, layers });
+            }
+        }
+        Ok((spans, states))
+    }
+
+    /// Runs all layers over some steps, of which `x` are the packed inputs; `states` go along. The last layer's
+    /// outputs are in `out`, if that is given.
+    #[allow(clippy::too_many_arguments)]
+    fn forward_span(
+        &self,
+        (shard, steps, x): (&Shard, &Range<usize>, &[T]),
+        keep: Keep,
+        dropout: Option<Dropout>,
+        mut out: Option<&mut [T]>,
+        states: &mut [State<T>],
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<LayerTrace<T>>, Error> {
+        let (config, rows) = (self.config(), shard.packing().range(steps).len());
+        let mut layers: Vec<LayerTrace<T>> = Vec::new();
+        for layer in 0..config.num_layers {
+            let shape = self.shape(layer);
+            let mut trace = LayerTrace::default();
+            let mut out = if layer + 1 == config.num_layers { out.take() } else { None };
+            if out.is_none() {
+                trace.y = dirty_rows(rows, config.output_size(), "outputs")?;
+            }
+            if let Some(dropout) = dropout.filter(|_| layer > 0) {
+                trace.x = dirty_rows(rows, shape.input, "inputs")?;
+                trace.x.copy_from_slice(&layers[layer - 1].y);
+                dropout.apply(layer, shard, steps, &mut trace.x, shape.input, shape.input);
+            }
+            for direction in 0..config.num_directions() {
+                let cell = layer * config.num_directions() + direction;
+                let LayerTrace { x: own, y, directions } = &mut trace;
+                let pass = pass(&shape, shard, direction, input_of(x, own, &layers, layer));
+                let state = &mut states[cell];
+                let y = out.as_deref_mut().unwrap_or(y);
                 let kept =
-                    self.forward_pass(&pass, cell, shard, recording, &mut state, y, interrupt)?;
+                    self.forward_pass(&pass, cell, shard, steps, keep, state, y, interrupt)?;
                 directions.push(kept);
-                finals.push(state);
+            }
+            if keep == Keep::Outputs {
+                layers.iter_mut().for_each(|below| *below = LayerTrace::default());
             }
             layers.push(trace);
         }
-        Ok((layers, finals))
+        Ok(layers)
     }
 
-    /// One layer in one direction: `state` goes from the initial to the final one.
+    /// One layer in one direction over some steps, whose packed rows x and y are.
     #[allow(clippy::too_many_arguments)]
     fn forward_pass(
         &self,
         pass: &Pass<'_, T>,
         cell: usize,
         shard: &Shard,
-        recording: Option<Recording>,
+        steps: &Range<usize>,
+        keep: Keep,
         state: &mut State<T>,
         y: &mut [T],
         interrupt: Interrupt<'_>,
     ) -> Result<Trace<T>, Error> {
         let shape = pass.shape;
-        let (steps, n, chunk) = (pass.rows.steps(), shard.rows.len(), shard.chunk_steps());
-        let checkpoint = recording.and_then(|r| shard.checkpoint_steps(r.checkpoint));
+        let (n, chunk, out) = (shard.rows.len(), shard.chunk_steps(), self.config().output_size());
+        let all = pass.rows.range(steps);
         let mut kept = Trace::default();
         let mut scratch = Buffer::default();
-        if recording.is_some() && checkpoint.is_none() {
-            kept.make_room(shape, shard.len())?;
+        if keep == Keep::Steps {
+            kept.make_room(shape, all.len())?;
         } else {
-            scratch = dirty_rows(chunk.min(steps) * n, shape.row(), "scratch")?;
+            scratch = dirty_rows(chunk.min(steps.len()) * n, shape.row(), "scratch")?;
         }
-        let every = checkpoint.unwrap_or(steps.max(1));
         let saved = state.h.len() + state.c.len();
-        if checkpoint.is_some() {
-            kept.checkpoints = dirty_rows(steps.div_ceil(every), saved, "checkpoints")?;
+        let mut every = steps.len();
+        if let Keep::Checkpoints(steps_between) = keep {
+            every = steps_between;
+            kept.checkpoints = dirty_rows(steps.len().div_ceil(every), saved, "checkpoints")?;
         }
         let mut m = dirty_rows(n, shape.stride, "scratch")?;
-        for (i, window) in windows(0..steps, every, pass.reverse).enumerate() {
-            if checkpoint.is_some() {
+        for (i, window) in windows(steps.clone(), every, pass.reverse).enumerate() {
+            if !kept.checkpoints.is_empty() {
                 let (h, c) = kept.checkpoints[i * saved..][..saved].split_at_mut(state.h.len());
                 h.copy_from_slice(&state.h);
                 c.copy_from_slice(&state.c);
             }
             for window in windows(window, chunk, pass.reverse) {
                 poll(interrupt)?;
-                let range = pass.rows.range(&window);
-                let tape = if scratch.is_empty() {
-                    kept.window_mut(shape, range)
+                let rows = within(&all, &pass.rows.range(&window));
+                let first = if pass.reverse { shape.state } else { 0 };
+                let y = (&mut y[rows.start * out..rows.end * out], out, first);
+                let pass = of_rows(pass, &rows);
+                let tape = if keep == Keep::Steps {
+                    kept.window_mut(shape, rows)
                 } else {
                     TapeMut { gates: &mut scratch, h: &mut [], c: &mut [] }
                 };
-                let first = if pass.reverse { shape.state } else { 0 };
-                let y = (&mut *y, self.config().output_size(), first);
-                self.forward_window(pass, cell, window, tape, y, state, &mut m);
+                self.forward_window(&pass, cell, window, tape, y, state, &mut m);
             }
         }
         Ok(kept)
@@ -157,11 +231,11 @@ impl<T: Passes> Network<T> {
     fn states(
         &self,
         cell: usize,
-        shape: &Shape,
         shard: &Shard,
         (h, c): (Option<&[T]>, Option<&[T]>),
         batch: usize,
     ) -> Result<State<T>, Error> {
+        let shape = self.shape(cell / self.config().num_directions());
         let gather = |state: Option<&[T]>, len: usize, stride: usize| -> Result<Buffer<T>, Error> {
             let mut buffer: Buffer<T> = rows(shard.rows.len(), stride, "states")?;
             if let Some(state) = state {
@@ -185,75 +259,104 @@ impl<T: Passes> Network<T> {
         trace: &ShardTrace<T>,
         losses: &Losses<'_, T>,
         truncate: Option<usize>,
+        mut d_x: Share<'_, T>,
         interrupt: Interrupt<'_>,
     ) -> Result<ShardGradients<T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
-        let mut sums = Vec::new();
-        let mut states = Vec::new();
-
-        let out = config.output_size();
-        let mut d_y: Buffer<T> = dirty_rows(shard.len(), out, "gradients")?;
-        for (row, t, b) in shard.packed() {
-            d_y[row * out..][..out].copy_from_slice(losses.y.at(t, b, out));
+        let dropout = Dropout::new(tape.dropout, tape.steps, tape.batch);
+        // From T − 1 lags on nothing is cut off.
+        let lags = truncate.filter(|&lags| lags < tape.steps.saturating_sub(1));
+        let mut backs = (0..config.num_layers * config.num_directions())
+            .map(|cell| {
+                let shape = self.shape(cell / config.num_directions());
+                let d_final = self.states(cell, shard, (losses.h, losses.c), tape.batch)?;
+                Back::new(&shape, shard, d_final, lags)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        for span in trace.spans.iter().rev() {
+            let again;
+            let layers = if span.layers.is_empty() {
+                let entering = span.entering.iter().map(State::copy);
+                let mut states = entering.collect::<Result<Vec<_>, _>>()?;
+                let from = (shard, &span.steps, &span.x[..]);
+                let keep = Keep::Steps;
+                again = self.forward_span(from, keep, dropout, None, &mut states, interrupt)?;
+                &again
+            } else {
+                &span.layers
+            };
+            let d_y = packed(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
+            let checkpoint = shard.checkpoint_steps(tape.checkpoint);
+            let checkpoint = checkpoint.filter(|_| !span.layers.is_empty());
+            let span = (shard, &span.steps, &span.x[..]);
+            let d =
+                self.backward_span(span, layers, checkpoint, dropout, d_y, &mut backs, interrupt)?;
+            d_x.put(shard, span.1, &d, self.shape(0).input_stride);
         }
-        let mut d_y_row = out;
+        let (sums, states) = backs
+            .into_iter()
+            .zip(0..)
+            .map(|(back, cell)| {
+                let shape = self.shape(cell / config.num_directions());
+                back.finish(&shape, shard)
+            })
+            .unzip();
+        Ok(ShardGradients { sums, states })
+    }
+
+    /// The mirror of `forward_span`: gives the derivative by x, packed padded rows.
+    #[allow(clippy::too_many_arguments)]
+    fn backward_span<'a>(
+        &self,
+        (shard, steps, x): (&Shard, &Range<usize>, &[T]),
+        layers: &[LayerTrace<T>],
+        checkpoint: Option<usize>,
+        dropout: Option<Dropout>,
+        mut d_y: Packed<'a, T>,
+        backs: &mut [Back<T>],
+        interrupt: Interrupt<'_>,
+    ) -> Result<Packed<'a, T>, Error> {
+        let config = self.config();
+        let mut d_y_row = config.output_size();
         for layer in (0..config.num_layers).rev() {
             let shape = self.shape(layer);
-            let kept = &trace.layers[layer];
-            let x =
-                if kept.x.is_empty() && layer > 0 { &trace.layers[layer - 1].y } else { &kept.x };
-            let mut d_x: Buffer<T> = dirty_rows(shard.len(), shape.input_stride, "gradients")?;
+            let kept = &layers[layer];
+            let rows = shard.packing().range(steps).len();
+            let mut d_x: Buffer<T> = dirty_rows(rows, shape.input_stride, "gradients")?;
             for direction in (0..config.num_directions()).rev() {
                 let cell = layer * config.num_directions() + direction;
-                let pass = pass(&shape, shard, direction, x);
-                let d_final = self.states(cell, &shape, shard, (losses.h, losses.c), tape.batch)?;
-                // From T − 1 lags on nothing is cut off.
-                let lags = truncate.filter(|&lags| lags < tape.steps.saturating_sub(1));
-                let mut work = Work::new(&shape, shard, lags)?;
                 let back = BackwardPass {
-                    pass,
+                    pass: pass(&shape, shard, direction, input_of(x, &kept.x, layers, layer)),
                     cell,
+                    steps,
                     kept: &kept.directions[direction],
+                    checkpoint,
                     d_y: (&d_y, d_y_row, direction * shape.state),
                     d_x: &mut d_x,
                     add_d_x: direction + 1 < config.num_directions(),
-                    work: &mut work,
-                    lags,
+                    back: &mut backs[cell],
                 };
-                states.push(self.backward_pass(back, shard, tape, d_final, interrupt)?);
-                sums.push(work.sums);
+                self.backward_pass(back, shard, interrupt)?;
             }
-            if let Some(dropout) = tape.dropout.filter(|_| layer > 0) {
-                let sizes = (tape.steps, tape.batch, shape.input);
-                drop_out(dropout, layer, shard, sizes, &mut d_x, shape.input_stride);
+            if let Some(dropout) = dropout.filter(|_| layer > 0) {
+                dropout.apply(layer, shard, steps, &mut d_x, shape.input, shape.input_stride);
             }
-            (d_y, d_y_row) = (d_x, shape.input_stride);
+            (d_y, d_y_row) = (Packed::Copied(d_x), shape.input_stride);
         }
-        states.reverse();
-        sums.reverse();
-        Ok(ShardGradients { sums, x: d_y, states })
+        Ok(d_y)
     }
 
-    /// The mirror of `forward_pass`: gives the derivative by the initial state.
+    /// The mirror of `forward_pass`.
     fn backward_pass(
         &self,
         back: BackwardPass<'_, T>,
         shard: &Shard,
-        tape: &Tape<T>,
-        d_final: State<T>,
         interrupt: Interrupt<'_>,
-    ) -> Result<State<T>, Error> {
-        let BackwardPass { pass, cell, kept, d_y, d_x, add_d_x, work, lags } = back;
-        let shape = pass.shape;
-        let (steps, n, chunk) = (pass.rows.steps(), shard.rows.len(), shard.chunk_steps());
-        let checkpoint = shard.checkpoint_steps(tape.checkpoint);
-        let (mut d_state, d_final) = match lags {
-            None => (d_final, None),
-            Some(lags) => {
-                let slots = |one: &Buffer<T>| rows(lags + 1, one.len(), "truncated derivatives");
-                (State { h: slots(&d_final.h)?, c: slots(&d_final.c)? }, Some(d_final))
-            }
-        };
+    ) -> Result<(), Error> {
+        let BackwardPass { pass, cell, steps, kept, checkpoint, d_y, d_x, add_d_x, back } = back;
+        let Back { d_state, d_final, lags, work } = back;
+        let (shape, n, chunk) = (pass.shape, shard.rows.len(), shard.chunk_steps());
+        let all = pass.rows.range(steps);
         let truncation = lags.zip(d_final.as_ref()).map(|(lags, d)| Truncation {
             lags,
             batch: n,
@@ -261,47 +364,46 @@ impl<T: Passes> Network<T> {
             d_final_c: &d.c,
         });
         let mut again = Trace::default();
-        let every = checkpoint.unwrap_or(steps.max(1));
-        for (i, window) in windows(0..steps, every, pass.reverse).enumerate().rev() {
-            let (tape, first_row) = if checkpoint.is_some() {
+        let every = checkpoint.unwrap_or(steps.len());
+        for (i, window) in windows(steps.clone(), every, pass.reverse).enumerate().rev() {
+            let own = pass.rows.range(&window);
+            let (tape, first) = if checkpoint.is_some() {
+                let pass = of_rows(&pass, &within(&all, &own));
                 self.run_again(&pass, cell, shard, &kept.checkpoints, i, &window, &mut again)?;
-                (&again, pass.rows.range(&window).start)
+                (&again, &own)
             } else {
-                (kept, 0)
+                (kept, &all)
             };
             for window in windows(window, chunk, pass.reverse).rev() {
                 poll(interrupt)?;
                 let range = pass.rows.range(&window);
-                let tape = tape.window(shape, range.start - first_row..range.end - first_row);
+                let rows = within(&all, &range);
                 let (scratch, gradients) = work.split();
                 let weights = self.packed[cell].transposed();
                 let carry = CarryBack { d_h: &mut d_state.h, d_c: &mut d_state.c };
+                let (d_y, d_y_row, d_y_first) = d_y;
+                let d_x_rows = rows.start * shape.input_stride..rows.end * shape.input_stride;
                 let chunk = Backward {
-                    pass,
+                    pass: of_rows(&pass, &rows),
                     weights,
                     math: Accurate,
                     window,
-                    tape,
-                    d_y,
+                    tape: tape.window(shape, within(first, &range)),
+                    d_y: (&d_y[rows.start * d_y_row..rows.end * d_y_row], d_y_row, d_y_first),
                     carry,
                     truncation,
                     scratch,
-                    d_x: &mut *d_x,
+                    d_x: &mut d_x[d_x_rows],
                     add_d_x,
                     gradients,
                 };
                 T::backward(self.level(), chunk);
             }
         }
-        if let Some(d_final) = d_final {
-            let never_ran = pass.rows.count(0)..n;
-            add_slots(&mut d_state.h, &d_final.h, shape.state_stride, &never_ran);
-            add_slots(&mut d_state.c, &d_final.c, shape.stride, &never_ran);
-        }
-        Ok(d_state)
+        Ok(())
     }
 
-    /// Runs window `i` forward again from its checkpoint.
+    /// Runs window `i`, whose rows x are, forward again from its checkpoint.
     #[allow(clippy::too_many_arguments)]
     fn run_again(
         &self,
@@ -314,7 +416,7 @@ impl<T: Passes> Network<T> {
         to: &mut Trace<T>,
     ) -> Result<(), Error> {
         let (shape, n) = (pass.shape, shard.rows.len());
-        let mut state = self.states(cell, shape, shard, (None, None), n)?;
+        let mut state = self.states(cell, shard, (None, None), n)?;
         let saved = state.h.len() + state.c.len();
         let (h, c) = checkpoints[i * saved..][..saved].split_at(state.h.len());
         state.h.copy_from_slice(h);
@@ -323,24 +425,50 @@ impl<T: Passes> Network<T> {
         let range = pass.rows.range(window);
         to.make_room(shape, range.len())?;
         for window in windows(window.clone(), shard.chunk_steps(), pass.reverse) {
-            let own = pass.rows.range(&window);
-            let tape = to.window_mut(shape, own.start - range.start..own.end - range.start);
-            self.forward_window(pass, cell, window, tape, (&mut [], 0, 0), &mut state, &mut m);
+            let rows = within(&range, &pass.rows.range(&window));
+            let pass = of_rows(pass, &rows);
+            let tape = to.window_mut(shape, rows);
+            self.forward_window(&pass, cell, window, tape, (&mut [], 0, 0), &mut state, &mut m);
         }
         Ok(())
     }
 }
 
-/// What going back through one layer in one direction works on.
+/// What going back through one layer in one direction works on; x, d_y and d_x are the packed rows of `steps`.
 struct BackwardPass<'a, T: Real> {
     pass: Pass<'a, T>,
     cell: usize,
+    steps: &'a Range<usize>,
     kept: &'a Trace<T>,
+    checkpoint: Option<usize>,
     d_y: (&'a [T], usize, usize),
     d_x: &'a mut [T],
     add_d_x: bool,
-    work: &'a mut Work<T>,
-    lags: Option<usize>,
+    back: &'a mut Back<T>,
+}
+
+/// What enters a layer: x, or what came out of dropout, or out of the layer below.
+fn input_of<'a, T: Real>(
+    x: &'a [T],
+    own: &'a Buffer<T>,
+    layers: &'a [LayerTrace<T>],
+    layer: usize,
+) -> &'a [T] {
+    match layer {
+        0 => x,
+        _ if own.is_empty() => &layers[layer - 1].y,
+        _ => own,
+    }
+}
+
+/// `rows` counted from the first of `all`.
+fn within(all: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
+    rows.start - all.start..rows.end - all.start
+}
+
+/// A pass over these rows of its x.
+fn of_rows<'a, T>(pass: &Pass<'a, T>, rows: &Range<usize>) -> Pass<'a, T> {
+    Pass { x: &pass.x[rows.start * pass.x_row..rows.end * pass.x_row], ..*pass }
 }
 
 fn pass<'a, T>(shape: &'a Shape, shard: &'a Shard, direction: usize, x: &'a [T]) -> Pass<'a, T> {
@@ -349,40 +477,7 @@ fn pass<'a, T>(shape: &'a Shape, shard: &'a Shard, direction: usize, x: &'a [T])
         rows: shard.packing(),
         reverse: direction == 1,
         resets: shard.resets.as_deref(),
-        x: Source { data: x, row: shape.input, time: None },
-    }
-}
-
-/// Sums the slots of a truncated derivative into the first; rows that never ran get `d_final`.
-fn add_slots<T: Real>(slots: &mut [T], d_final: &[T], stride: usize, never_ran: &Range<usize>) {
-    let (sum, others) = slots.split_at_mut(d_final.len());
-    for slot in others.chunks(d_final.len().max(1)) {
-        for (sum, &d) in sum.iter_mut().zip(slot) {
-            *sum += d;
-        }
-    }
-    if !d_final.is_empty() {
-        let own = never_ran.start * stride..never_ran.end * stride;
-        sum[own.clone()].copy_from_slice(&d_final[own]);
-    }
-}
-
-/// Multiplies rows that enter `layer` by their dropout mask: 0, or 1 / (1 − p). The mask is a function of the
-/// seed and the place alone, so that it needs no storing and no thread's or shard's order shows in it.
-fn drop_out<T: Real>(
-    (seed, p): (u64, f64),
-    layer: usize,
-    shard: &Shard,
-    (steps, batch, values): (usize, usize, usize),
-    rows: &mut [T],
-    row: usize,
-) {
-    let kept = T::from_f64(1.0 / (1.0 - p));
-    for (at, t, b) in shard.packed() {
-        let first = (((layer * steps) + t) * batch + b) * values;
-        for (unit, value) in rows[at * row..][..values].iter_mut().enumerate() {
-            let drawn = rng::uniform_at(seed, (first + unit) as u64);
-            *value = if drawn < p { T::ZERO } else { *value * kept };
-        }
+        x,
+        x_row: shape.input,
     }
 }

@@ -74,7 +74,7 @@ impl Shard {
                 let mut shard = Shard { rows, offsets, resets: None };
                 if let Some(reset) = reset {
                     let mut flags = room(at, "resets")?;
-                    flags.extend(shard.packed().map(|(_, t, b)| reset(t, b)));
+                    flags.extend(shard.packed(&(0..steps)).map(|(_, t, b)| reset(t, b)));
                     shard.resets = flags.contains(&true).then_some(flags);
                 }
                 Ok(shard)
@@ -86,23 +86,30 @@ impl Shard {
         Rows { offsets: &self.offsets }
     }
 
-    /// How many packed rows there are.
-    pub fn len(&self) -> usize {
-        self.offsets[self.offsets.len() - 1]
+    /// Steps T.
+    pub fn steps(&self) -> usize {
+        self.offsets.len() - 1
     }
 
-    /// Every packed row with its step and its row of the batch.
-    pub fn packed(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
-        self.offsets
-            .windows(2)
-            .enumerate()
-            .flat_map(move |(t, w)| (w[0]..w[1]).zip(&self.rows).map(move |(row, &b)| (row, t, b)))
+    /// Whether its rows are neighbours in the batch, in order, and run at all steps.
+    pub fn is_block(&self) -> bool {
+        let n = self.rows.len();
+        self.rows.is_sorted_by(|a, b| a + 1 == *b) && self.offsets[self.steps()] == n * self.steps()
+    }
+
+    /// Every packed row of these steps, counted from the first, with its step and its row of the batch.
+    pub fn packed(&self, steps: &Range<usize>) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        let first = self.offsets[steps.start];
+        steps.clone().flat_map(move |t| {
+            let rows = self.offsets[t] - first..self.offsets[t + 1] - first;
+            rows.zip(&self.rows).map(move |(row, &b)| (row, t, b))
+        })
     }
 
     /// Steps between checkpoints: as asked for, in whole chunks; for 0, so that what is stored and what
     /// is computed again (six times as large for each step) take alike much memory.
     pub fn checkpoint_steps(&self, asked: Option<usize>) -> Option<usize> {
-        let steps = self.offsets.len() - 1;
+        let steps = self.steps();
         let every = match asked? {
             0 => (steps / 3).isqrt(),
             n => n,
@@ -117,13 +124,13 @@ impl Shard {
 }
 
 /// An empty vector with room for `len`.
-fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+pub(crate) fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
     let mut values = Vec::new();
     values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
     Ok(values)
 }
 
-/// What is kept of one direction of a layer.
+/// What is kept of one direction of a layer, over some steps.
 #[derive(Debug, Default)]
 pub(crate) struct Trace<T: Real> {
     /// Activated gates of every packed row; empty where checkpoints stand in.
@@ -136,10 +143,10 @@ pub(crate) struct Trace<T: Real> {
     pub checkpoints: Buffer<T>,
 }
 
-/// What is kept of a layer.
+/// What is kept of a layer, over some steps.
 #[derive(Debug, Default)]
 pub(crate) struct LayerTrace<T: Real> {
-    /// The packed input: the user's x, or the layer's below after dropout; empty where that was not applied.
+    /// The packed output of the layer below after dropout; empty where that was not applied.
     pub x: Buffer<T>,
     /// The packed output, directions side by side.
     pub y: Buffer<T>,
@@ -147,11 +154,23 @@ pub(crate) struct LayerTrace<T: Real> {
     pub directions: Vec<Trace<T>>,
 }
 
-/// What is kept of a shard.
+/// What is kept of some steps.
+#[derive(Debug)]
+pub(crate) struct Span<T: Real> {
+    pub steps: Range<usize>,
+    /// The packed input.
+    pub x: Buffer<T>,
+    /// The state of every layer before the steps; empty where `layers` are kept.
+    pub entering: Vec<State<T>>,
+    /// Empty where they are to be run again, from `x` and `entering`.
+    pub layers: Vec<LayerTrace<T>>,
+}
+
+/// What is kept of a shard: one span, or many where checkpoints stand between them.
 #[derive(Debug)]
 pub(crate) struct ShardTrace<T: Real> {
     pub shard: Shard,
-    pub layers: Vec<LayerTrace<T>>,
+    pub spans: Vec<Span<T>>,
 }
 
 /// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
@@ -195,15 +214,17 @@ impl<T: Real> Tape<T> {
     /// Memory held, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let values = |l: &LayerTrace<T>| {
-            let traces = l.directions.iter();
-            l.x.len()
-                + l.y.len()
-                + traces
-                    .map(|d| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len())
-                    .sum::<usize>()
+        let direction = |d: &Trace<T>| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len();
+        let layer = |l: &LayerTrace<T>| {
+            l.x.len() + l.y.len() + l.directions.iter().map(direction).sum::<usize>()
         };
-        self.shards.iter().flat_map(|s| &s.layers).map(values).sum::<usize>() * size_of::<T>()
+        let state = |s: &State<T>| s.h.len() + s.c.len();
+        let span = |s: &Span<T>| {
+            s.x.len()
+                + s.entering.iter().map(state).sum::<usize>()
+                + s.layers.iter().map(layer).sum::<usize>()
+        };
+        self.shards.iter().flat_map(|s| &s.spans).map(span).sum::<usize>() * size_of::<T>()
     }
 }
 
@@ -236,16 +257,18 @@ impl<T: Passes> Network<T> {
         };
         let total = size(&[tape.steps, tape.batch, len], "trace")?;
         let mut out = zeros(total, "trace")?;
-        for ShardTrace { shard, layers } in &tape.shards {
+        let spans = tape.shards.iter().flat_map(|s| s.spans.iter().map(|span| (&s.shard, span)));
+        for (shard, Span { steps, layers, .. }) in spans {
             let trace = &layers[layer].directions[direction];
             let mut cells: Buffer<T> = Buffer::default();
             if quantity == Quantity::Cell {
-                cells = dirty_rows(shard.len(), shape.stride, "trace")?;
+                let rows = shard.packing().range(steps).len();
+                cells = dirty_rows(rows, shape.stride, "trace")?;
                 let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
-                let work = CellState { shape: &shape, rows: shard.len(), step, c: &mut cells };
+                let work = CellState { shape: &shape, rows, step, c: &mut cells };
                 T::dispatch(self.level(), work);
             }
-            for (row, t, b) in shard.packed() {
+            for (row, t, b) in shard.packed(steps) {
                 let to = &mut out[(t * tape.batch + b) * len..][..len];
                 match quantity {
                     Quantity::Hidden => {
@@ -275,6 +298,17 @@ pub(crate) struct State<T: Real> {
     pub h: Buffer<T>,
     /// Empty where the cell has no c.
     pub c: Buffer<T>,
+}
+
+impl<T: Real> State<T> {
+    pub fn copy(&self) -> Result<Self, Error> {
+        let copy = |from: &Buffer<T>| -> Result<Buffer<T>, Error> {
+            let mut to = Buffer::dirty(from.len(), "checkpoints")?;
+            to.copy_from_slice(from);
+            Ok(to)
+        };
+        Ok(State { h: copy(&self.h)?, c: copy(&self.c)? })
+    }
 }
 
 impl<T: Real> Trace<T> {

@@ -1,4 +1,4 @@
-//! What a pass back through one layer works in.
+//! What a pass back through time works in.
 
 use crate::batch;
 use crate::cell::WeightGradients;
@@ -8,7 +8,47 @@ use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Shape, bias_slot};
 use crate::real::Real;
 use crate::sequence::Scratch;
-use crate::tape::{Shard, dirty_rows, rows};
+use crate::tape::{Shard, State, dirty_rows, rows};
+use core::ops::Range;
+
+/// What goes back through time with one layer in one direction.
+pub(crate) struct Back<T: Real> {
+    /// The derivative by the state; with truncation `lags` + 1 of them.
+    pub d_state: State<T>,
+    /// By the final state, where it is kept apart for truncation.
+    pub d_final: Option<State<T>>,
+    pub lags: Option<usize>,
+    pub work: Work<T>,
+}
+
+impl<T: Real> Back<T> {
+    pub fn new(
+        shape: &Shape,
+        shard: &Shard,
+        d_final: State<T>,
+        lags: Option<usize>,
+    ) -> Result<Self, Error> {
+        let work = Work::new(shape, shard, lags)?;
+        let (d_state, d_final) = match lags {
+            None => (d_final, None),
+            Some(lags) => {
+                let slots = |one: &Buffer<T>| rows(lags + 1, one.len(), "truncated derivatives");
+                (State { h: slots(&d_final.h)?, c: slots(&d_final.c)? }, Some(d_final))
+            }
+        };
+        Ok(Back { d_state, d_final, lags, work })
+    }
+
+    /// The sums, and the derivative by the initial state.
+    pub fn finish(mut self, shape: &Shape, shard: &Shard) -> (Sums<T>, State<T>) {
+        if let Some(d_final) = self.d_final {
+            let never_ran = shard.packing().count(0)..shard.rows.len();
+            add_slots(&mut self.d_state.h, &d_final.h, shape.state_stride, &never_ran);
+            add_slots(&mut self.d_state.c, &d_final.c, shape.stride, &never_ran);
+        }
+        (self.work.sums, self.d_state)
+    }
+}
 
 /// Scratch of one layer in one direction, and its sums of gradients.
 pub(crate) struct Work<T: Real> {
@@ -165,5 +205,19 @@ fn transpose<T: Copy>(
                 to[r * columns + c] = from[c * row + first + r];
             }
         }
+    }
+}
+
+/// Sums the slots of a truncated derivative into the first; rows that never ran get `d_final`.
+fn add_slots<T: Real>(slots: &mut [T], d_final: &[T], stride: usize, never_ran: &Range<usize>) {
+    let (sum, others) = slots.split_at_mut(d_final.len());
+    for slot in others.chunks(d_final.len().max(1)) {
+        for (sum, &d) in sum.iter_mut().zip(slot) {
+            *sum += d;
+        }
+    }
+    if !d_final.is_empty() {
+        let own = never_ran.start * stride..never_ran.end * stride;
+        sum[own.clone()].copy_from_slice(&d_final[own]);
     }
 }

@@ -197,9 +197,10 @@ class Recurrent(Module, Generic[S]):
             Whether dropout acts. Its masks follow from the network's seed and the number of such
             calls before: equal seeds and calls, equal masks.
         checkpoint : int or "auto", optional
-            Keep the state every so many steps (rounded up to a whole piece of work) and compute
-            the rest again on the way back: less memory, the same gradients to the last bit, about
-            a third more time. "auto" chooses about sqrt(T / 3) steps.
+            Keep x and, every so many steps (rounded up to a whole piece of work), the state, and
+            compute the rest again on the way back: less memory, the same gradients to the last
+            bit, about a third more time. "auto" chooses about sqrt(T / 3) steps. In two directions
+            the outputs of all layers but the last are kept too.
 
         Returns
         -------

@@ -193,19 +193,21 @@ def _costs(record: Mapping[str, Any]) -> Any:
 
 
 def _rates(record: Mapping[str, Any]) -> Any:
-    figure, axes = plt.subplots(figsize=(9, 4), layout="constrained")
-    title, series = _sweep(record, "cliffs")
-    _curves(axes, series, rate=True, dense=True)
-    entries = [entry for entry in record["sweeps"] if entry["sweep"] == "cliffs"]
-    peaks = sorted(entry["peak"] for entry in entries)
-    if peaks:
-        peak = peaks[len(peaks) // 2]
-        axes.axhline(peak, color="#555555", lw=1, ls="--", label="independent multiply-adds")
-    axes.set_xscale("log", base=2)
-    _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
-    axes.set_ylim(bottom=0)
-    axes.set(title=f"{title}: forward at every width", xlabel="units H", ylabel="GFLOP/s")
-    figure.legend(loc="outside lower center", ncols=4)
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharey=True)
+    names = {"cliffs": "forward", "training cliffs": "forward + backward"}
+    for axes, (name, what) in zip(panels, names.items(), strict=True):
+        title, series = _sweep(record, name)
+        _curves(axes, series, rate=True, dense=True)
+        peaks = sorted(entry["peak"] for entry in record["sweeps"] if entry["sweep"] == name)
+        if peaks:
+            peak = peaks[len(peaks) // 2]
+            axes.axhline(peak, color="#555555", lw=1, ls="--", label="independent multiply-adds")
+        axes.set_xscale("log", base=2)
+        _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
+        axes.set_ylim(bottom=0)
+        axes.set(title=f"{title}: {what}", xlabel="units H")
+    panels[0].set_ylabel("GFLOP/s")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -215,7 +217,7 @@ def _stream(record: Mapping[str, Any]) -> Any:
     _curves(axes, series, rate=False, dense=True)
     axes.set_xscale("log", base=2)
     _seconds(axes)
-    _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256))
+    _label(axes.xaxis, (1, 2, 4, 8, 16, 32, 64, 128, 256, 512))
     axes.set(title=f"{title}, called from Python", xlabel="units H", ylabel="a step")
     figure.legend(loc="outside lower center", ncols=4)
     return figure

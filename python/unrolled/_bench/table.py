@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import cliffs
 from .contenders import ALL, OURS, PEERS
 from .works import FORWARD, STEP, TRAINING
 
@@ -179,7 +180,7 @@ def text(record: Mapping[str, Any]) -> str:
     blocks = [heading(record)]
     for count in threads(record):
         blocks.append(caption(record, count) + "\n" + "\n".join(_aligned(_grid(record, count))))
-    blocks.append("\n".join([LEGEND, *notes(record)]))
+    blocks.append("\n".join([LEGEND, *notes(record), *cliffs.lines(record)]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -209,7 +210,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         blocks.append(caption(record, count) + ".")
         blocks.append("\n".join(markdown_grid(_grid(record, count), left=2)))
     blocks.append(LEGEND)
-    said = notes(record)
+    said = notes(record) + cliffs.lines(record)
     if said:
         blocks.append("\n".join(f"* {line}" for line in said))
     return "\n\n".join(blocks) + "\n"

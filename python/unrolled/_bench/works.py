@@ -149,8 +149,11 @@ def sweeps() -> list[Sweep]:
     peers = ("PyTorch", "JAX")
     # With the neighbours of whole vectors, where a kernel that counts in vectors would stumble.
     beside = (h + d for h in range(80, 521, 16) for d in (-1, 1))
-    dense = sorted({*range(1, 65), *range(68, 521, 4), *beside})
+    # 528 is what those above 512 are compared with.
+    dense = sorted({*range(1, 65), *range(68, 521, 4), *beside, 528})
     widths = [1, 4, 16, 32, 64, 128, 256, 520]
+    # Between the powers a batch is cut into shards that differ by a row.
+    batches = sorted({*_powers(256), 3, 5, 12, 15, 17, 24, 31, 33, 48, 65, 96, 129, 192, 255})
     return [
         Sweep(
             "steps",
@@ -164,7 +167,7 @@ def sweeps() -> list[Sweep]:
             "batch",
             "LSTM, T = 50, I = H = 64",
             TRAINING,
-            {b: Work("LSTM", 50, b, 64, 64) for b in _powers(256)},
+            {b: Work("LSTM", 50, b, 64, 64) for b in batches},
             frozenset([1, 4, 16, 64, 256]),
             peers,
         ),
@@ -185,11 +188,19 @@ def sweeps() -> list[Sweep]:
             ("PyTorch", "ONNX Runtime"),
         ),
         Sweep(
+            "training cliffs",
+            "LSTM, T = 10, B = 32, I = H",
+            TRAINING,
+            {h: Work("LSTM", 10, 32, h, h) for h in dense},
+            frozenset([8, 32, 128, 512]),
+            ("PyTorch",),
+        ),
+        Sweep(
             "stream",
             "LSTM, one step, B = 1, I = H",
             STEP,
-            {h: Work("LSTM", 1, 1, h, h, stream=True) for h in [*range(1, 33), *range(36, 257, 4)]},
-            frozenset([1, 8, 16, 32, 64, 128, 256]),
+            {h: Work("LSTM", 1, 1, h, h, stream=True) for h in dense},
+            frozenset([1, 8, 16, 32, 64, 128, 256, 512]),
             ("PyTorch", "ONNX Runtime"),
         ),
     ]

@@ -1,7 +1,7 @@
 """From what a user passes to what `_native` takes: checked, and copied only where it must be.
 
-Arrays of the usual kind `_native` checks itself; with the rest (tensors, buffers, lists, what does not
-fit) it calls `array`, `lengths`, `resets`, `checkpoint`, `truncate` and `kind`.
+Arrays of the usual kind `_native` checks itself; with the rest (tensors, buffers, lists, what does
+not fit) it calls `array`, `lengths`, `resets`, `checkpoint`, `truncate` and `kind`.
 
 The checks of types, dtypes and numbers are the reference's own: both versions refuse the same
 things with the same words.

@@ -13,7 +13,6 @@ from . import _native
 from ._arguments import Array
 from ._gradients import ModuleGradients
 
-
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 

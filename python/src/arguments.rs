@@ -11,9 +11,9 @@ use numpy::prelude::*;
 use numpy::{Element, PyArrayDyn, PyUntypedArray};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use pyo3::{PyTypeInfo, intern};
 use unrolled::error::Error;
 use unrolled::gates::Config;
 use unrolled::network::{Input, View};
@@ -119,9 +119,7 @@ pub fn array<'py, T: Number>(
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     match value.cast::<PyArrayDyn<T>>() {
         // Subclasses, such as masked arrays, are not the usual.
-        Ok(array) if array.get_type().is(PyUntypedArray::type_object(array.py())) => {
-            Ok(array.clone())
-        }
+        Ok(array) if value.is_exact_instance_of::<PyUntypedArray>() => Ok(array.clone()),
         _ => Ok(in_python(value.py(), "array", (name, value, T::NAME))?.cast_into()?),
     }
 }

@@ -145,7 +145,9 @@ impl Network {
         let truncate = truncate.map(|given| in_python(py, "truncate", (given,))?.extract());
         let truncate = truncate.transpose()?.map(|most: usize| most.min(steps));
         let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };
-        let work = self.work(steps, batch).saturating_mul(2);
+        // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
+        let passes = truncate.map_or(3, |most| most.saturating_add(2).saturating_mul(2));
+        let work = self.work(steps, batch).saturating_mul(passes);
         let g = interruptible(py, net, work, |net, interrupt| {
             let mut g = net.backward(tape, &losses, truncate, interrupt)?;
             layout.order(&mut g.x, steps, batch)?;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -330,3 +331,72 @@ def test_learns_to_add_up() -> None:
         opt.step([tape.backward(d_dense.input), d_dense])
         losses.append(loss)
     assert losses[-1] < 0.05 * losses[0]
+
+
+# What is made when asked for
+
+
+def test_gradients_by_name_outlive_what_made_them() -> None:
+    net = ur.LSTM(2, 3, seed=0)
+    y, _, tape = net.record(normal(4, 2, 2))
+    expected = tape.backward(y).parameters
+    g = tape.backward(y)
+    net.load_state_dict({name: np.zeros_like(a) for name, a in net.state_dict().items()})
+    del net, tape
+    assert g.parameters is g.parameters
+    assert list(g.parameters) == list(expected)
+    assert same(tuple(g.parameters.values()), tuple(expected.values()))
+    for name in ("parameters", "input", "state"):
+        with pytest.raises(AttributeError):
+            setattr(g, name, None)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda g: pickle.loads(pickle.dumps(g))])
+def test_gradients_are_copied_as_they_are(copied: Callable[[Any], Any]) -> None:
+    net, dense = ur.LSTM(2, 3, seed=0), ur.Dense(3, 1, seed=0)
+    x = normal(4, 2, 2)
+    y, _, tape = net.record(x)
+    given = [tape.backward(y), dense.backward(y, normal(4, 2, 1))]
+    given[0].parameters["bias_ih_l0"] = np.ones(12, np.float32)
+    for g, twin in zip(given, map(copied, given), strict=True):
+        assert same(tuple(twin.parameters.values()), tuple(g.parameters.values()))
+        assert same(twin.input, g.input)
+        assert not np.shares_memory(twin.input, g.input)
+    assert same(copied(given[0]).state, given[0].state)
+
+
+def test_looking_at_gradients_changes_nothing() -> None:
+    """Clipped and used whole, or after a look at them by name: the same bits."""
+
+    def train(look: bool) -> tuple[float, dict[str, np.ndarray]]:
+        net = ur.GRU(3, 17, seed=0)
+        opt = ur.optim.Adam(net)
+        y, _, tape = net.record(normal(9, 2, 3))
+        g = tape.backward(y)
+        if look:
+            _ = g.parameters
+        norm = ur.clip_grad_norm(g, 0.1)
+        opt.step(g)
+        return norm, net.state_dict()
+
+    (norm, seen), (other_norm, unseen) = train(True), train(False)
+    assert norm == other_norm
+    assert same(tuple(seen.values()), tuple(unseen.values()))
+
+
+def test_arrays_put_into_gradients_count() -> None:
+    net = ur.GRU(2, 3, seed=0)
+    before = net.state_dict()
+    y, _, tape = net.record(normal(4, 2, 2))
+    g = tape.backward(y)
+    for name, a in g.parameters.items():
+        g.parameters[name] = np.zeros_like(a)
+    g.parameters["bias_hh_l0"] = np.ones(9, np.float32)
+    assert ur.clip_grad_norm(g, np.inf) == 3.0
+    ur.optim.SGD(net, lr=1.0).step(g)
+    after = net.state_dict()
+    assert same(after["weight_ih_l0"], before["weight_ih_l0"])
+    np.testing.assert_allclose(after["bias_hh_l0"], before["bias_hh_l0"] - 1)
+    del g.parameters["bias_hh_l0"]
+    with pytest.raises(ValueError, match=r"grads: .*missing keys \['bias_hh_l0'\]"):
+        ur.optim.SGD(net, lr=1.0).step(g)

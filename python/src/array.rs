@@ -1,17 +1,118 @@
 //! NumPy arrays to slices and back.
 //!
-//! The Python part hands over arrays of the right type and shape whose memory is contiguous in some order
-//! of the first two axes. What does not fit is refused here as well, so that a mistake there can do no harm.
+//! An array is copied where its memory is in no order that serves, or where that is the cheapest way to it.
 
+use crate::arguments::{Layout, Strides};
 use crate::compute::exception;
-use numpy::ndarray::Ix3;
+use numpy::ndarray::{Array, ArrayView, IntoDimension, ShapeError};
 use numpy::prelude::*;
-use numpy::{Element, PyArray1, PyArrayDyn, PyReadonlyArray3, PyReadonlyArrayDyn};
-use numpy::{PyArray, PyReadwriteArrayDyn, PyUntypedArray};
+use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use unrolled::error::Error;
 use unrolled::network::View;
+
+/// Bytes up to which copying an array costs less than borrowing it (whose book-keeping takes some 0.1 µs), or
+/// than having NumPy take over a vector.
+const SMALL: usize = 8192;
+
+fn is_small<T>(len: usize) -> bool {
+    len <= SMALL / size_of::<T>()
+}
+
+/// The numbers of an array in C order.
+pub enum Values<'py, T: Element> {
+    Copied(Vec<T>),
+    Borrowed(PyReadonlyArrayDyn<'py, T>),
+}
+
+impl<'py, T: Element> Values<'py, T> {
+    pub fn new(argument: &str, array: &Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
+        if !array.is_c_contiguous() || !array.is_aligned() {
+            let copy = array.call_method0(intern!(array.py(), "copy"))?.cast_into()?;
+            return Self::in_order(argument, &copy);
+        }
+        Self::in_order(argument, array)
+    }
+
+    /// Of an array that is still to be seen to be one of `T`.
+    pub fn typed(argument: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
+        Self::new(argument, typed(argument, array)?)
+    }
+
+    fn in_order(argument: &str, array: &Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
+        if is_small::<T>(array.len()) {
+            return Ok(Values::Copied(array.to_vec()?));
+        }
+        let borrowed = array.try_readonly();
+        let borrowed =
+            borrowed.map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))?;
+        Ok(Values::Borrowed(borrowed))
+    }
+
+    pub fn slice(&self) -> PyResult<&[T]> {
+        match self {
+            Values::Copied(values) => Ok(values),
+            Values::Borrowed(values) => Ok(values.as_slice()?),
+        }
+    }
+}
+
+/// The slice of an optional array.
+pub fn slice<'a, T: Element>(values: &'a Option<Values<'_, T>>) -> PyResult<Option<&'a [T]>> {
+    values.as_ref().map(Values::slice).transpose()
+}
+
+/// Truths, which come as bytes: a NumPy bool may hold any byte, a Rust one may not.
+pub fn truths(argument: &str, array: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {
+    let bytes = Values::<u8>::typed(argument, array)?;
+    let bytes = bytes.slice()?;
+    let mut truths = room(bytes.len(), "truths").map_err(exception)?;
+    truths.extend(bytes.iter().map(|&byte| byte != 0));
+    Ok(truths)
+}
+
+/// (T, B, features), with either of the first two axes the outer one in memory.
+pub struct Steps<'py, T: Element> {
+    pub steps: usize,
+    pub batch: usize,
+    strides: Strides,
+    values: Values<'py, T>,
+}
+
+impl<'py, T: Element> Steps<'py, T> {
+    /// `array` has the axes of `layout`, and one for the features.
+    pub fn new(
+        argument: &str,
+        array: &Bound<'py, PyArrayDyn<T>>,
+        layout: Layout,
+    ) -> PyResult<Self> {
+        let (steps, batch, features) = match (array.shape(), layout.batch_first) {
+            (&[steps, features], _) => (steps, 1, features),
+            (&[batch, steps, features], true) | (&[steps, batch, features], false) => {
+                (steps, batch, features)
+            }
+            _ => {
+                let message = format!("{argument}: expected two or three axes");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        if array.is_c_contiguous() || layout.unbatched {
+            let strides = layout.in_time(steps, batch, features);
+            let values = Values::new(argument, array)?;
+            return Ok(Steps { steps, batch, strides, values });
+        }
+        let swapped = array.call_method1(intern!(array.py(), "swapaxes"), (0, 1))?.cast_into()?;
+        let other = Layout { batch_first: !layout.batch_first, ..layout };
+        let strides = other.in_time(steps, batch, features);
+        Ok(Steps { steps, batch, strides, values: Values::new(argument, &swapped)? })
+    }
+
+    pub fn view(&self) -> PyResult<View<'_, T>> {
+        Ok(self.strides.view(self.values.slice()?))
+    }
+}
 
 /// The array, if its numbers are of type `T`.
 fn typed<'a, 'py, T: Element>(
@@ -28,85 +129,6 @@ fn typed<'a, 'py, T: Element>(
     })
 }
 
-/// A C-contiguous array, to be read.
-pub struct Values<'py, T: Element>(PyReadonlyArrayDyn<'py, T>);
-
-impl<'py, T: Element> Values<'py, T> {
-    pub fn new(argument: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let array = typed::<T>(argument, array)?;
-        if !array.is_c_contiguous() || !array.is_aligned() {
-            return Err(PyValueError::new_err(format!(
-                "{argument}: expected a C-contiguous array"
-            )));
-        }
-        Ok(Values(array.try_readonly()?))
-    }
-
-    /// None for Python's `None`.
-    pub fn optional(argument: &str, array: Option<&Bound<'py, PyAny>>) -> PyResult<Option<Self>> {
-        array.map(|array| Self::new(argument, array)).transpose()
-    }
-
-    pub fn slice(&self) -> PyResult<&[T]> {
-        Ok(self.0.as_slice()?)
-    }
-}
-
-/// The slice of an optional array.
-pub fn slice<'a, T: Element>(values: &'a Option<Values<'_, T>>) -> PyResult<Option<&'a [T]>> {
-    values.as_ref().map(Values::slice).transpose()
-}
-
-/// Truths, which come as bytes: a NumPy bool may hold any byte, a Rust one may not.
-pub fn truths(argument: &str, array: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Vec<bool>>> {
-    let Some(bytes) = Values::<u8>::optional(argument, array)? else { return Ok(None) };
-    let bytes = bytes.slice()?;
-    let mut truths = room(bytes.len(), "truths").map_err(exception)?;
-    truths.extend(bytes.iter().map(|&byte| byte != 0));
-    Ok(Some(truths))
-}
-
-/// (T, B, features), with either of the first two axes the outer one in memory.
-pub struct Steps<'py, T: Element> {
-    argument: &'static str,
-    array: PyReadonlyArray3<'py, T>,
-}
-
-impl<'py, T: Element> Steps<'py, T> {
-    pub fn new(argument: &'static str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let array = typed::<T>(argument, array)?;
-        let Ok(array) = array.cast::<PyArray<T, Ix3>>() else {
-            let message = format!("{argument}: expected three axes, got {}", array.ndim());
-            return Err(PyValueError::new_err(message));
-        };
-        if !array.is_aligned() {
-            return Err(PyValueError::new_err(format!("{argument}: expected an aligned array")));
-        }
-        Ok(Steps { argument, array: array.try_readonly()? })
-    }
-
-    /// T, B and the features.
-    pub fn shape(&self) -> [usize; 3] {
-        let shape = self.array.shape();
-        [shape[0], shape[1], shape[2]]
-    }
-
-    pub fn view(&self) -> PyResult<View<'_, T>> {
-        let array = self.array.as_array();
-        let [steps, batch, features] = self.shape();
-        if let Some(data) = array.to_slice() {
-            return Ok(View { data, time: batch * features, batch: features });
-        }
-        match array.permuted_axes([1, 0, 2]).to_slice() {
-            Some(data) => Ok(View { data, time: features, batch: steps * features }),
-            None => {
-                let message = format!("{}: expected contiguous rows or steps", self.argument);
-                Err(PyValueError::new_err(message))
-            }
-        }
-    }
-}
-
 /// A C-contiguous array, to be written.
 pub fn writeable<'py, T: Element>(
     argument: &str,
@@ -119,13 +141,20 @@ pub fn writeable<'py, T: Element>(
     array.try_readwrite().map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
 }
 
-/// An array that takes over `values`.
-pub fn to_numpy<'py, T: Element>(
+/// An array of `values`, which it takes over if they are many.
+pub fn to_numpy<'py, T: Element, S: IntoDimension>(
     py: Python<'py>,
     values: Vec<T>,
-    shape: &[usize],
-) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-    PyArray1::from_vec(py, values).reshape(shape.to_vec())
+    shape: S,
+) -> PyResult<Bound<'py, PyAny>> {
+    let wrong = |error: ShapeError| PyValueError::new_err(error.to_string());
+    let shape = shape.into_dimension();
+    if is_small::<T>(values.len()) {
+        let view = ArrayView::from_shape(shape, &values).map_err(wrong)?;
+        return Ok(view.to_pyarray(py).into_any());
+    }
+    let array = Array::from_shape_vec(shape, values).map_err(wrong)?;
+    Ok(array.into_pyarray(py).into_any())
 }
 
 /// An empty vector with room for `len`, or an error where there is none.

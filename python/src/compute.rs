@@ -63,13 +63,26 @@ impl Signals {
     }
 }
 
-/// Does `work` without the interpreter's lock; it is to ask the [`Interrupt`] it gets now and then.
-pub fn interruptible<R: Send>(
+/// Multiply-adds from which work lasts longer (some 10 µs) than it takes to let go of the interpreter's lock and
+/// to get it back, by enough that other threads gain from it.
+pub const WORTH_DETACHING: usize = 100_000;
+
+/// Multiply-adds below which work is done long before the first [`POLL`] would be due.
+const WORTH_POLLING: usize = 10_000_000;
+
+/// Does `work`, which takes so many multiply-adds, with what the lock guards: without the interpreter's lock
+/// unless it is over in no time, and asking the [`Interrupt`] it gets now and then if it is long.
+pub fn interruptible<N: Sync + Send, R: Send>(
     py: Python<'_>,
-    work: impl Send + FnOnce(Interrupt<'_>) -> Result<R, Error>,
+    lock: &RwLock<N>,
+    multiply_adds: usize,
+    work: impl Send + FnOnce(&N, Interrupt<'_>) -> Result<R, Error>,
 ) -> PyResult<R> {
+    if multiply_adds < WORTH_POLLING {
+        return briefly(py, lock, multiply_adds, |guarded| work(guarded, None));
+    }
     let signals = Signals::new();
-    let result = py.detach(|| work(Some(&|| signals.stop())));
+    let result = py.detach(|| work(&read(lock), Some(&|| signals.stop())));
     let raised = signals.raised.into_inner().unwrap_or_else(PoisonError::into_inner);
     match (result, raised) {
         (Err(Error::Interrupted), Some(raised)) => Err(raised),
@@ -79,7 +92,32 @@ pub fn interruptible<R: Send>(
     }
 }
 
-/// Does short `work` without the interpreter's lock.
+/// As [`interruptible`], for work that needs no interrupting.
+pub fn briefly<N: Sync + Send, R: Send>(
+    py: Python<'_>,
+    lock: &RwLock<N>,
+    multiply_adds: usize,
+    work: impl Send + FnOnce(&N) -> Result<R, Error>,
+) -> PyResult<R> {
+    if multiply_adds < WORTH_DETACHING
+        && let Ok(guarded) = lock.try_read()
+    {
+        return work(&guarded).map_err(exception);
+    }
+    // A lock is waited for without the interpreter's, which its holder may be waiting for.
+    detached(py, || work(&read(lock)))
+}
+
+/// Does `work`, which waits for nobody, without the interpreter's lock if it takes long enough.
+pub fn unlocked<R: Send>(
+    py: Python<'_>,
+    multiply_adds: usize,
+    work: impl Send + FnOnce() -> Result<R, Error>,
+) -> PyResult<R> {
+    if multiply_adds < WORTH_DETACHING { work().map_err(exception) } else { detached(py, work) }
+}
+
+/// Does `work` without the interpreter's lock.
 pub fn detached<R: Send>(
     py: Python<'_>,
     work: impl Send + FnOnce() -> Result<R, Error>,

@@ -1,7 +1,7 @@
 //! The dense read-out layer.
 
 use crate::array::{Values, to_numpy};
-use crate::compute::{detached, read, write};
+use crate::compute::{briefly, detached, write};
 use crate::number::{Float, Number, each, is_double};
 use crate::parameters;
 use crate::train::{AdamStep, SgdStep, adam_step, sgd_step};
@@ -72,15 +72,17 @@ impl Dense {
         fn forward<'py, T: Number>(
             py: Python<'py>,
             layer: &RwLock<Layer<T>>,
+            outputs: usize,
             x: &Bound<'py, PyAny>,
         ) -> PyResult<Bound<'py, PyAny>> {
-            let x = Values::<T>::new("x", x)?;
+            let x = Values::<T>::typed("x", x)?;
             let x = x.slice()?;
-            let y = detached(py, || read(layer).forward(x))?;
+            let work = x.len().saturating_mul(outputs);
+            let y = briefly(py, layer, work, |layer| layer.forward(x))?;
             let len = y.len();
-            Ok(to_numpy(py, y, &[len])?.into_any())
+            to_numpy(py, y, [len])
         }
-        each!(&self.layer, layer => forward(py, layer, x))
+        each!(&self.layer, layer => forward(py, layer, self.sizes.1, x))
     }
 
     /// Gradients by the parameters and by x, both flat.
@@ -93,17 +95,18 @@ impl Dense {
         fn backward<'py, T: Number>(
             py: Python<'py>,
             layer: &RwLock<Layer<T>>,
+            outputs: usize,
             x: &Bound<'py, PyAny>,
             dy: &Bound<'py, PyAny>,
         ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-            let (x, dy) = (Values::<T>::new("x", x)?, Values::<T>::new("dy", dy)?);
+            let (x, dy) = (Values::<T>::typed("x", x)?, Values::<T>::typed("dy", dy)?);
             let (x, dy) = (x.slice()?, dy.slice()?);
-            let g = detached(py, || read(layer).backward(x, dy))?;
+            let work = x.len().saturating_mul(outputs).saturating_mul(2);
+            let g = briefly(py, layer, work, |layer| layer.backward(x, dy))?;
             let (n, len) = (g.parameters.len(), g.x.len());
-            let parameters = to_numpy(py, g.parameters, &[n])?.into_any();
-            Ok((parameters, to_numpy(py, g.x, &[len])?.into_any()))
+            Ok((to_numpy(py, g.parameters, [n])?, to_numpy(py, g.x, [len])?))
         }
-        each!(&self.layer, layer => backward(py, layer, x, dy))
+        each!(&self.layer, layer => backward(py, layer, self.sizes.1, x, dy))
     }
 
     /// One step of SGD on all parameters; see `unrolled.optim.SGD`.

@@ -1,9 +1,11 @@
 //! `unrolled._native`: what the Python package needs of the crate `unrolled`, in thin classes.
 //!
-//! Nothing is computed here. A call checks what it is given, lets go of the interpreter's lock, and
-//! calls the crate; names, defaults, shapes and documentation are the Python part's business.
+//! Nothing is computed here. A call checks what it is given, lets go of the interpreter's lock (if it takes
+//! long enough), calls the crate, and gives arrays as the user ordered them; names, defaults and documentation
+//! are the Python part's business.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod array;
 mod compute;
 mod dense;

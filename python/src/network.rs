@@ -1,7 +1,8 @@
 //! Networks: parameters in and out, forward, record, backward.
 
-use crate::array::{Steps, Values, room, slice, to_numpy, truths};
-use crate::compute::{detached, exception, interruptible, read, write};
+use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, states};
+use crate::array::{slice, to_numpy};
+use crate::compute::{detached, interruptible, read, write};
 use crate::machine::level;
 use crate::number::{AnyNetwork, Float, Number, each, is_double};
 use crate::parameters;
@@ -9,10 +10,10 @@ use crate::tape::Tape;
 use crate::train::{AdamStep, SgdStep, adam_step, sgd_step};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::gates::{Activation, CellKind, Config};
-use unrolled::network::{Input, Losses, Network as Net, Recording};
+use unrolled::network::{Losses, Network as Net, Recording};
 use unrolled::rng::derive;
 use unrolled::simd::Level;
 use unrolled::tape::{Quantity, Tape as CoreTape};
@@ -22,7 +23,11 @@ use unrolled::train::{Init, initialise};
 #[pyclass(frozen, module = "unrolled._native")]
 pub struct Network {
     pub config: Config,
+    pub batch_first: bool,
     pub net: AnyNetwork,
+    num_parameters: usize,
+    /// How often dropout has been drawn: each time other masks, the same after the same calls.
+    draws: AtomicU64,
 }
 
 /// What a cell is called on the way from Python.
@@ -43,100 +48,41 @@ fn cell_kind(name: &str) -> PyResult<CellKind> {
     })
 }
 
-/// What comes out of a run: y (T, B, F), h, and c or None.
-type Outputs<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Option<Bound<'py, PyAny>>);
+/// y and the state.
+type Outputs<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-/// The arguments of a run, borrowed from Python.
-struct Arguments<'py, T: Number> {
-    x: Steps<'py, T>,
-    h: Option<Values<'py, T>>,
-    c: Option<Values<'py, T>>,
-    lengths: Option<Vec<usize>>,
-    resets: Option<Vec<bool>>,
-}
-
-impl<'py, T: Number> Arguments<'py, T> {
-    fn new(
-        x: &Bound<'py, PyAny>,
-        h: Option<&Bound<'py, PyAny>>,
-        c: Option<&Bound<'py, PyAny>>,
-        lengths: Option<&Bound<'py, PyAny>>,
-        resets: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Self> {
-        let lengths = match Values::<i64>::optional("lengths", lengths)? {
-            None => None,
-            Some(values) => {
-                let values = values.slice()?;
-                let mut lengths = room(values.len(), "lengths").map_err(exception)?;
-                for &length in values {
-                    lengths.push(usize::try_from(length).map_err(|_| {
-                        PyValueError::new_err(format!("lengths: expected 0 or more, got {length}"))
-                    })?);
-                }
-                Some(lengths)
-            }
-        };
-        Ok(Arguments {
-            x: Steps::new("x", x)?,
-            h: Values::optional("state", h)?,
-            c: Values::optional("state", c)?,
-            lengths,
-            resets: truths("resets", resets)?,
-        })
-    }
-
-    fn input(&self, config: &Config) -> PyResult<Input<'_, T>> {
-        let [steps, batch, features] = self.x.shape();
-        if features != config.input_size {
-            let message = format!("x: expected {} features, got {features}", config.input_size);
-            return Err(PyValueError::new_err(message));
-        }
-        Ok(Input {
-            x: self.x.view()?,
-            steps,
-            batch,
-            h: slice(&self.h)?,
-            c: slice(&self.c)?,
-            lengths: self.lengths.as_deref(),
-            resets: self.resets.as_deref().map(|data| unrolled::network::View {
-                data,
-                time: batch,
-                batch: 1,
-            }),
-        })
-    }
-}
+/// What a step costs a row beside the products, in multiply-adds.
+const STEP: usize = 64;
 
 impl Network {
-    /// A run's outputs as arrays.
-    fn outputs<'py, T: Number>(
+    /// A state as the user sees it: h, or (h, c), each (layers · directions, B, …) or without the B.
+    pub fn state<'py, T: Number>(
         &self,
         py: Python<'py>,
-        steps: usize,
+        (h, c): (Vec<T>, Vec<T>),
         batch: usize,
-        output: unrolled::network::Output<T>,
-    ) -> PyResult<Outputs<'py>> {
-        let y = to_numpy(py, output.y, &[steps, batch, self.config.output_size()])?;
-        let (h, c) = self.states(py, batch, output.h, output.c)?;
-        Ok((y.into_any(), h, c))
-    }
-
-    /// (layers · directions, B, …) arrays.
-    pub fn states<'py, T: Number>(
-        &self,
-        py: Python<'py>,
-        batch: usize,
-        h: Vec<T>,
-        c: Vec<T>,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+        unbatched: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let config = &self.config;
         let cells = config.num_layers * config.num_directions();
-        let h = to_numpy(py, h, &[cells, batch, config.state_size()])?.into_any();
+        let part = |values, columns| {
+            if unbatched {
+                to_numpy(py, values, [cells, columns])
+            } else {
+                to_numpy(py, values, [cells, batch, columns])
+            }
+        };
+        let h = part(h, config.state_size())?;
         if !config.kind.has_cell_state() {
-            return Ok((h, None));
+            return Ok(h);
         }
-        let c = to_numpy(py, c, &[cells, batch, config.hidden_size])?.into_any();
-        Ok((h, Some(c)))
+        Ok((h, part(c, config.hidden_size)?).into_pyobject(py)?.into_any())
+    }
+
+    /// Multiply-adds of one pass.
+    pub fn work(&self, steps: usize, batch: usize) -> usize {
+        let step = self.num_parameters.saturating_add(STEP);
+        steps.saturating_mul(batch).saturating_mul(step)
     }
 
     fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
@@ -150,54 +96,67 @@ impl Network {
         &self,
         py: Python<'py>,
         net: &RwLock<Net<T>>,
-        arguments: &Arguments<'py, T>,
+        run: &Run<'py, T>,
     ) -> PyResult<Outputs<'py>> {
-        let input = arguments.input(&self.config)?;
-        let output = interruptible(py, |interrupt| read(net).forward(&input, interrupt))?;
-        self.outputs(py, input.steps, input.batch, output)
+        let (input, layout) = (run.input()?, run.layout);
+        let (steps, batch) = (input.steps, input.batch);
+        let output = interruptible(py, net, self.work(steps, batch), |net, interrupt| {
+            let mut output = net.forward(&input, interrupt)?;
+            layout.order(&mut output.y, steps, batch)?;
+            Ok(output)
+        })?;
+        let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
+        Ok((y, self.state(py, (output.h, output.c), batch, layout.unbatched)?))
     }
 
     fn record_as<'py, T: Number>(
         &self,
         py: Python<'py>,
         net: &RwLock<Net<T>>,
-        arguments: &Arguments<'py, T>,
+        run: &Run<'py, T>,
         recording: Recording,
-    ) -> PyResult<(Outputs<'py>, Tape)> {
-        let input = arguments.input(&self.config)?;
-        let (output, tape) =
-            interruptible(py, |interrupt| read(net).record(&input, recording, interrupt))?;
-        Ok((self.outputs(py, input.steps, input.batch, output)?, Tape(T::wrap(tape))))
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
+        let (input, layout) = (run.input()?, run.layout);
+        let (steps, batch) = (input.steps, input.batch);
+        let (output, tape) = interruptible(py, net, self.work(steps, batch), |net, interrupt| {
+            let (mut output, tape) = net.record(&input, recording, interrupt)?;
+            layout.order(&mut output.y, steps, batch)?;
+            Ok((output, tape))
+        })?;
+        let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
+        let state = self.state(py, (output.h, output.c), batch, layout.unbatched)?;
+        Ok((y, state, Tape { tape: T::wrap(tape), unbatched: layout.unbatched }))
     }
 
-    #[allow(clippy::too_many_arguments)]
     fn backward_as<'py, T: Number>(
         &self,
         py: Python<'py>,
         net: &RwLock<Net<T>>,
         tape: &Tape,
         dy: &Bound<'py, PyAny>,
-        dh: Option<&Bound<'py, PyAny>>,
-        dc: Option<&Bound<'py, PyAny>>,
-        truncate: Option<usize>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
+        d_state: Option<&Bound<'py, PyAny>>,
+        truncate: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let layout = Layout { batch_first: self.batch_first, unbatched: tape.unbatched };
         let tape = typed_tape::<T>(tape)?;
-        let dy = Steps::<T>::new("dy", dy)?;
         let (steps, batch) = (tape.steps(), tape.batch());
-        let expected = [steps, batch, self.config.output_size()];
-        if dy.shape() != expected {
-            let message = format!("dy: expected shape {expected:?}, got {:?}", dy.shape());
-            return Err(PyValueError::new_err(message));
-        }
-        let (dh, dc) = (Values::<T>::optional("dstate", dh)?, Values::<T>::optional("dstate", dc)?);
+        let dy = d_y::<T>(&self.config, dy, (steps, batch), layout)?;
+        let (dh, dc) = states::<T>(&self.config, D_STATE, d_state, batch, layout)?;
+        let truncate = truncate.map(|given| in_python(py, "truncate", (given,))?.extract());
+        let truncate = truncate.transpose()?.map(|most: usize| most.min(steps));
         let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };
-        let g =
-            interruptible(py, |interrupt| read(net).backward(tape, &losses, truncate, interrupt))?;
-        let n = g.parameters.len();
-        let parameters = to_numpy(py, g.parameters, &[n])?;
-        let x = to_numpy(py, g.x, &[steps, batch, self.config.input_size])?;
-        let (h, c) = self.states(py, batch, g.h, g.c)?;
-        (parameters, x, h, c).into_pyobject(py)
+        // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
+        let passes = truncate.map_or(3, |most| most.saturating_add(2).saturating_mul(2));
+        let work = self.work(steps, batch).saturating_mul(passes);
+        let g = interruptible(py, net, work, |net, interrupt| {
+            let mut g = net.backward(tape, &losses, truncate, interrupt)?;
+            layout.order(&mut g.x, steps, batch)?;
+            Ok(g)
+        })?;
+        let parameters = to_numpy(py, g.parameters, [self.num_parameters])?;
+        let x = layout.outside(py, g.x, steps, batch, self.config.input_size)?;
+        let state = self.state(py, (g.h, g.c), batch, layout.unbatched)?;
+        Ok((parameters, x, state))
     }
 }
 
@@ -211,12 +170,12 @@ fn trace<'py, T: Number>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let tape = typed_tape::<T>(tape)?;
     let values = detached(py, || read(net).trace(tape, cell, quantity))?;
-    Ok(to_numpy(py, values, &[tape.steps(), tape.batch(), len])?.into_any())
+    to_numpy(py, values, [tape.steps(), tape.batch(), len])
 }
 
 fn typed_tape<T: Number>(tape: &Tape) -> PyResult<&CoreTape<T>> {
     let expected = "tape: expected one of the network's own float type";
-    T::unwrap(&tape.0).ok_or_else(|| PyTypeError::new_err(expected))
+    T::unwrap(&tape.tape).ok_or_else(|| PyTypeError::new_err(expected))
 }
 
 #[pymethods]
@@ -232,6 +191,7 @@ impl Network {
         bias: bool,
         bidirectional: bool,
         proj_size: usize,
+        batch_first: bool,
         dtype: &str,
     ) -> PyResult<Self> {
         let kind = cell_kind(cell)?;
@@ -243,7 +203,8 @@ impl Network {
         } else {
             Float::F32(RwLock::new(detached(py, || Net::new(config, level))?))
         };
-        Ok(Network { config, net })
+        let num_parameters = config.num_parameters();
+        Ok(Network { config, batch_first, net, num_parameters, draws: AtomicU64::new(0) })
     }
 
     /// Draws the parameters anew.
@@ -292,54 +253,69 @@ impl Network {
         each!(&self.net, net => detached(py, || write(net).set_level(level)))
     }
 
-    #[pyo3(signature = (x, h, c, lengths, resets))]
+    #[pyo3(signature = (x, state, lengths, resets, /))]
     fn forward<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
-        h: Option<&Bound<'py, PyAny>>,
-        c: Option<&Bound<'py, PyAny>>,
+        state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Outputs<'py>> {
         each!(&self.net, net => {
-            self.forward_as(py, net, &Arguments::new(x, h, c, lengths, resets)?)
+            let run = Run::new(&self.config, self.batch_first, x, state, lengths, resets)?;
+            self.forward_as(py, net, &run)
         })
     }
 
-    /// `checkpoint`: 0 for "auto". `dropout`: seed, number of the call, probability.
-    #[pyo3(signature = (x, h, c, lengths, resets, checkpoint, dropout))]
+    /// `dropout`: seed and probability.
+    #[pyo3(signature = (x, state, lengths, resets, checkpoint, dropout, /))]
     #[allow(clippy::too_many_arguments)]
     fn record<'py>(
         &self,
         py: Python<'py>,
         x: &Bound<'py, PyAny>,
-        h: Option<&Bound<'py, PyAny>>,
-        c: Option<&Bound<'py, PyAny>>,
+        state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
         resets: Option<&Bound<'py, PyAny>>,
-        checkpoint: Option<usize>,
-        dropout: Option<(u64, u64, f64)>,
-    ) -> PyResult<(Outputs<'py>, Tape)> {
-        let dropout = dropout.map(|(seed, call, p)| (derive(seed, call), p));
-        let recording = Recording { checkpoint, dropout };
+        checkpoint: Option<&Bound<'py, PyAny>>,
+        dropout: Option<(u64, f64)>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
         each!(&self.net, net => {
-            self.record_as(py, net, &Arguments::new(x, h, c, lengths, resets)?, recording)
+            let run = Run::new(&self.config, self.batch_first, x, state, lengths, resets)?;
+            let checkpoint = checkpoint
+                .map(|given| in_python(py, "checkpoint", (given,))?.extract::<usize>())
+                .transpose()?
+                .map(|every| every.min(run.steps().max(1)));
+            // Calls that are refused do not count.
+            let dropout = dropout.map(|(seed, p)| {
+                (derive(seed, self.draws.fetch_add(1, Ordering::Relaxed)), p)
+            });
+            self.record_as(py, net, &run, Recording { checkpoint, dropout })
         })
     }
 
-    /// Gradients by the parameters (flat), x, h and c.
-    #[pyo3(signature = (tape, dy, dh, dc, truncate))]
+    #[getter]
+    fn draws(&self) -> u64 {
+        self.draws.load(Ordering::Relaxed)
+    }
+
+    #[setter]
+    fn set_draws(&self, draws: u64) {
+        self.draws.store(draws, Ordering::Relaxed);
+    }
+
+    /// Gradients by the parameters (flat), x and the state.
+    #[pyo3(signature = (tape, dy, d_state, truncate, /))]
     fn backward<'py>(
         &self,
         py: Python<'py>,
         tape: &Tape,
         dy: &Bound<'py, PyAny>,
-        dh: Option<&Bound<'py, PyAny>>,
-        dc: Option<&Bound<'py, PyAny>>,
-        truncate: Option<usize>,
-    ) -> PyResult<Bound<'py, PyTuple>> {
-        each!(&self.net, net => self.backward_as(py, net, tape, dy, dh, dc, truncate))
+        d_state: Option<&Bound<'py, PyAny>>,
+        truncate: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        each!(&self.net, net => self.backward_as(py, net, tape, dy, d_state, truncate))
     }
 
     /// What a tape recorded: (T, B, values). `cell` counts layers · directions; `quantity` is "hidden", "cell"

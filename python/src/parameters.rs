@@ -52,7 +52,7 @@ pub fn get<'py, T: Number>(
         let own;
         (own, rest) = rest.split_at(shape.iter().product());
         let own = copied(own, "parameters").map_err(exception)?;
-        arrays.push(to_numpy(py, own, &shape)?.into_any());
+        arrays.push(to_numpy(py, own, shape)?);
     }
     Ok(arrays)
 }
@@ -64,7 +64,7 @@ pub fn set<T: Number>(
     arrays: &[Bound<'_, PyAny>],
 ) -> PyResult<()> {
     let values: Vec<_> =
-        arrays.iter().map(|a| Values::<T>::new("mapping", a)).collect::<PyResult<_>>()?;
+        arrays.iter().map(|a| Values::<T>::typed("mapping", a)).collect::<PyResult<_>>()?;
     let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
     detached(py, || {
         module.update(|parameters| {

@@ -1,11 +1,13 @@
 //! One time step a call.
 
+use crate::arguments::{Layout, STATE, array, shaped, states};
 use crate::array::{Values, copied, slice, zeros};
-use crate::compute::{detached, exception, read};
+use crate::compute::{WORTH_DETACHING, detached, exception, read};
 use crate::network::Network;
 use crate::number::{Float, Number};
+use numpy::PyArray1;
+use numpy::ndarray::{ArrayView, ShapeError};
 use numpy::prelude::*;
-use numpy::{PyArray1, PyArrayDyn, PyUntypedArray};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -24,9 +26,6 @@ pub struct Stream {
     batch: usize,
     running: Float<Mutex<Running<f32>>, Mutex<Running<f64>>>,
 }
-
-/// Multiply-adds from which a step lasts longer than letting go of the interpreter's lock and taking it again.
-const WORTH_DETACHING: usize = 100_000;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,39 +58,6 @@ impl Stream {
         Ok(Mutex::new(running))
     }
 
-    /// x as an array of the right type and shape, contiguous and aligned.
-    fn checked<'py, T: Number>(
-        &self,
-        x: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
-        let py = x.py();
-        let mut array = match x.cast::<PyArrayDyn<T>>() {
-            Ok(array) if x.is_exact_instance_of::<PyUntypedArray>() => array.clone(),
-            _ => {
-                let check = py.import("unrolled._arguments")?.getattr("array")?;
-                check.call1(("x", x, T::NAME))?.cast_into::<PyArrayDyn<T>>()?
-            }
-        };
-        let features = self.network.get().config.input_size;
-        let fits = match *array.shape() {
-            [i] => self.batch == 1 && i == features,
-            [b, i] => b == self.batch && i == features,
-            _ => false,
-        };
-        if !fits {
-            let alone = if self.batch == 1 { format!("({features},) or ") } else { String::new() };
-            let got = array.getattr("shape")?;
-            return Err(PyValueError::new_err(format!(
-                "x: expected shape {alone}(B, I) = ({}, {features}), got {got}",
-                self.batch
-            )));
-        }
-        if !array.is_c_contiguous() || !array.is_aligned() {
-            array = array.call_method0("copy")?.cast_into::<PyArrayDyn<T>>()?;
-        }
-        Ok(array)
-    }
-
     fn step_as<'py, T: Number>(
         &self,
         net: &RwLock<Net<T>>,
@@ -99,34 +65,54 @@ impl Stream {
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
-        let x = self.checked::<T>(x)?;
-        let axes = x.ndim();
-        let x = x.try_readonly()?;
-        let values = x.as_slice()?;
-        let step = |running: &mut Running<T>, net: &Net<T>| {
-            net.step(&mut running.stream, values, &mut running.y)
+        let x = array::<T>("x", x)?;
+        let network = self.network.get();
+        let features = network.config.input_size;
+        let alone = match *x.shape() {
+            [i] if self.batch == 1 && i == features => true,
+            [b, i] if b == self.batch && i == features => false,
+            _ => {
+                let alone =
+                    if self.batch == 1 { format!("({features},) or ") } else { String::new() };
+                let axes = format!("{alone}(B, I)");
+                shaped("x", x.shape(), &axes, &[self.batch, features])?;
+                false
+            }
         };
-        let short = self.network.get().config.num_parameters() * self.batch < WORTH_DETACHING;
-        let y = if short
+        let x = Values::new("x", &x)?;
+        let x = x.slice()?;
+        let step = |running: &mut Running<T>, net: &Net<T>| {
+            net.step(&mut running.stream, x, &mut running.y)
+        };
+        if network.work(1, self.batch) < WORTH_DETACHING
             && let Ok(mut running) = running.try_lock()
             && let Ok(net) = net.try_read()
         {
             step(&mut running, &net).map_err(exception)?;
-            PyArray1::from_slice(py, &running.y)
-        } else {
-            // Locks are waited for without the interpreter's, which their holder may be waiting for.
-            let y = detached(py, || {
-                let mut running = lock(running);
-                step(&mut running, &read(net))?;
-                copied(&running.y, "output")
-            })?;
-            PyArray1::from_vec(py, y)
-        };
-        if axes == 1 {
-            Ok(y.into_any())
-        } else {
-            Ok(y.reshape([self.batch, y.len() / self.batch.max(1)])?.into_any())
+            return self.shown(py, alone, &running.y);
         }
+        // Locks are waited for without the interpreter's, which their holder may be waiting for.
+        let y = detached(py, || {
+            let mut running = lock(running);
+            step(&mut running, &read(net))?;
+            copied(&running.y, "output")
+        })?;
+        self.shown(py, alone, &y)
+    }
+
+    /// y as (B, H), or as (H,) if x came alone.
+    fn shown<'py, T: Number>(
+        &self,
+        py: Python<'py>,
+        alone: bool,
+        y: &[T],
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if alone {
+            return Ok(PyArray1::from_slice(py, y).into_any());
+        }
+        let wrong = |error: ShapeError| PyValueError::new_err(error.to_string());
+        let shape = [self.batch, y.len() / self.batch.max(1)];
+        Ok(ArrayView::from_shape(shape, y).map_err(wrong)?.to_pyarray(py).into_any())
     }
 
     fn state_as<'py, T: Number>(
@@ -134,24 +120,27 @@ impl Stream {
         py: Python<'py>,
         net: &RwLock<Net<T>>,
         running: &Mutex<Running<T>>,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
-        let (h, c) = py.detach(|| {
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let state = py.detach(|| {
             let running = lock(running);
             read(net).stream_state(&running.stream)
         });
-        self.network.get().states(py, self.batch, h, c)
+        self.network.get().state(py, state, self.batch, false)
     }
 
-    fn set_state_as<T: Number>(
+    fn set_state_as<'py, T: Number>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         net: &RwLock<Net<T>>,
         running: &Mutex<Running<T>>,
-        h: &Bound<'_, PyAny>,
-        c: Option<&Bound<'_, PyAny>>,
+        state: &Bound<'py, PyAny>,
+        unbatched: bool,
     ) -> PyResult<()> {
-        let (h, c) = (Values::<T>::new("state", h)?, Values::<T>::optional("state", c)?);
-        let (h, c) = (h.slice()?, slice(&c)?.unwrap_or_default());
+        let layout = Layout { batch_first: false, unbatched };
+        let config = &self.network.get().config;
+        let (h, c) = states::<T>(config, STATE, Some(state), self.batch, layout)?;
+        let h = slice(&h)?.unwrap_or_default();
+        let c = slice(&c)?.unwrap_or_default();
         detached(py, || {
             let mut running = lock(running);
             read(net).set_stream_state(&mut running.stream, h, c)
@@ -198,21 +187,17 @@ impl Stream {
         self.batch
     }
 
-    /// h and c, which is None for cells without.
-    fn get_state<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    fn get_state<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         both!(self, (net, running) => self.state_as(py, net, running))
     }
 
-    #[pyo3(signature = (h, c))]
-    fn set_state(
+    /// `unbatched`: whether it has no axis of rows.
+    fn set_state<'py>(
         &self,
-        py: Python<'_>,
-        h: &Bound<'_, PyAny>,
-        c: Option<&Bound<'_, PyAny>>,
+        py: Python<'py>,
+        state: &Bound<'py, PyAny>,
+        unbatched: bool,
     ) -> PyResult<()> {
-        both!(self, (net, running) => self.set_state_as(py, net, running, h, c))
+        both!(self, (net, running) => self.set_state_as(py, net, running, state, unbatched))
     }
 }

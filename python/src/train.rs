@@ -1,7 +1,7 @@
 //! Losses, optimisers and clipping on NumPy's memory.
 
 use crate::array::{Values, to_numpy, truths, writeable, zeros};
-use crate::compute::{detached, exception};
+use crate::compute::{detached, exception, unlocked};
 use crate::number::Number;
 use crate::parameters::{Parameters, check_length};
 use numpy::PyArrayDyn;
@@ -11,6 +11,9 @@ use unrolled::train::{self, Adam, Sgd};
 
 /// A loss's value and its flat gradient.
 type Loss<'py> = (f64, Bound<'py, PyAny>);
+
+/// What an element of a loss costs, in multiply-adds.
+const ELEMENT: usize = 16;
 
 /// Whether an array's numbers are float64; what is neither that nor float32 is refused further on.
 fn is_double(array: &Bound<'_, PyAny>) -> bool {
@@ -27,16 +30,16 @@ fn elementwise<'py, T: Number>(
     mask: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Loss<'py>> {
     let py = prediction.py();
-    let prediction = Values::<T>::new("prediction", prediction)?;
-    let target = Values::<T>::new("target", target)?;
-    let mask = truths("mask", mask)?;
+    let prediction = Values::<T>::typed("prediction", prediction)?;
+    let target = Values::<T>::typed("target", target)?;
+    let mask = mask.map(|mask| truths("mask", mask)).transpose()?;
     let (prediction, target) = (prediction.slice()?, target.slice()?);
-    let (value, gradient) = detached(py, || {
+    let (value, gradient) = unlocked(py, prediction.len().saturating_mul(ELEMENT), || {
         let mut gradient = zeros(prediction.len(), "gradient")?;
         Ok((loss(prediction, target, mask.as_deref(), &mut gradient)?, gradient))
     })?;
     let len = gradient.len();
-    Ok((value, to_numpy(py, gradient, &[len])?.into_any()))
+    Ok((value, to_numpy(py, gradient, [len])?))
 }
 
 #[pyfunction]
@@ -82,17 +85,17 @@ pub fn cross_entropy<'py>(
         mask: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Loss<'py>> {
         let py = logits.py();
-        let logits = Values::<T>::new("logits", logits)?;
-        let target = Values::<i64>::new("target", target)?;
-        let mask = truths("mask", mask)?;
+        let logits = Values::<T>::typed("logits", logits)?;
+        let target = Values::<i64>::typed("target", target)?;
+        let mask = mask.map(|mask| truths("mask", mask)).transpose()?;
         let (logits, target) = (logits.slice()?, target.slice()?);
-        let (value, gradient) = detached(py, || {
+        let (value, gradient) = unlocked(py, logits.len().saturating_mul(ELEMENT), || {
             let mut gradient = zeros(logits.len(), "gradient")?;
             let mask = mask.as_deref();
             Ok((train::cross_entropy(logits, classes, target, mask, &mut gradient)?, gradient))
         })?;
         let len = gradient.len();
-        Ok((value, to_numpy(py, gradient, &[len])?.into_any()))
+        Ok((value, to_numpy(py, gradient, [len])?))
     }
     if is_double(logits) {
         typed::<f64>(logits, classes, target, mask)
@@ -106,9 +109,10 @@ pub fn cross_entropy<'py>(
 pub fn global_norm(py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<f64> {
     fn norm<T: Number>(py: Python<'_>, arrays: &[Bound<'_, PyAny>]) -> PyResult<f64> {
         let values: Vec<_> =
-            arrays.iter().map(|a| Values::<T>::new("grads", a)).collect::<PyResult<_>>()?;
+            arrays.iter().map(|a| Values::<T>::typed("grads", a)).collect::<PyResult<_>>()?;
         let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
-        detached(py, || Ok(train::global_norm(slices)))
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        unlocked(py, len, || Ok(train::global_norm(slices)))
     }
     match arrays.first() {
         Some(array) if is_double(array) => norm::<f64>(py, &arrays),
@@ -130,7 +134,8 @@ pub fn scale(py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>, factor: f64) -> PyRe
             arrays.iter().map(|a| writeable::<T>("grads", a)).collect::<PyResult<_>>()?;
         let slices: Vec<_> =
             values.iter_mut().map(|v| v.as_slice_mut()).collect::<Result<_, _>>()?;
-        detached(py, || {
+        let len: usize = slices.iter().map(|slice| slice.len()).sum();
+        unlocked(py, len, || {
             for slice in slices {
                 train::scale(factor, slice);
             }
@@ -145,7 +150,7 @@ pub fn scale(py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>, factor: f64) -> PyRe
 
 /// Gradients, one array for each parameter.
 fn gradients<'py, T: Number>(arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Values<'py, T>>> {
-    arrays.iter().map(|array| Values::new("grads", array)).collect()
+    arrays.iter().map(|array| Values::typed("grads", array)).collect()
 }
 
 /// Step (from 1), learning rate, momentum, dampening, weight decay, whether Nesterov's.

@@ -1,5 +1,8 @@
 """From what a user passes to what `_native` takes: checked, and copied only where it must be.
 
+Arrays of the usual kind `_native` checks itself; with the rest (tensors, buffers, lists, what does
+not fit) it calls `array`, `lengths`, `resets`, `checkpoint`, `truncate` and `kind`.
+
 The checks of types, dtypes and numbers are the reference's own: both versions refuse the same
 things with the same words.
 """
@@ -24,14 +27,12 @@ from .reference._checks import (
     real,
     shaped,
 )
-from .reference._network import Layout
 
 __all__ = [
     "Array",
-    "Layout",
-    "Run",
     "Sizes",
     "array",
+    "checkpoint",
     "choice",
     "contiguous",
     "flag",
@@ -42,12 +43,11 @@ __all__ = [
     "lengths",
     "probability",
     "real",
-    "run",
+    "resets",
     "seed",
     "shaped",
     "size",
-    "state",
-    "steps",
+    "truncate",
     "truths",
 ]
 
@@ -86,93 +86,35 @@ def contiguous(a: Array) -> Array:
     return np.require(a, requirements=["C", "A"])
 
 
-def steps(a: Array) -> Array:
-    """`a` (T, B, ...), or a copy where its memory is in no order of the first two axes."""
-    flags = a.flags
-    if flags.aligned and (flags.c_contiguous or a.swapaxes(0, 1).flags.c_contiguous):
-        return a
-    return contiguous(a)
-
-
 def truths(a: Array) -> Array:
     """A bool array as bytes, in order."""
     return contiguous(a.view(np.uint8))
 
 
-class Sizes(NamedTuple):
-    """What the arrays of a network have to fit."""
+def resets(value: Any, axes: str, shape: tuple[int, ...]) -> Array:
+    """Where episodes begin, as bytes in order."""
+    found = array("resets", value, np.bool_)
+    return truths(shaped("resets", found, f"({axes})", shape))
 
-    input_size: int
+
+def checkpoint(value: Any) -> int:
+    """Steps from one stored state to the next; 0 for "auto"."""
+    if isinstance(value, str):
+        if value != "auto":
+            raise ValueError(f'checkpoint: expected None, "auto" or an integer, got {value!r}')
+        return 0
+    return min(integer("checkpoint", value, at_least=1), sys.maxsize)
+
+
+def truncate(value: Any) -> int:
+    """Steps a term of the gradient may be long."""
+    return min(integer("truncate", value, at_least=0), sys.maxsize)
+
+
+class Sizes(NamedTuple):
+    """What the states of a network have to fit."""
+
     # Columns of h, and of c if there is one.
     states: tuple[int, ...]
     # Layers times directions.
     cells: int
-    dtype: np.dtype[Any]
-    batch_first: bool
-
-
-class Run(NamedTuple):
-    """The arguments of a run, as `_native` takes them."""
-
-    layout: Layout
-    x: Array
-    h: Array | None
-    c: Array | None
-    lengths: Array | None
-    resets: Array | None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """T and B."""
-        return self.x.shape[0], self.x.shape[1]
-
-
-def run(sizes: Sizes, x: Any, initial: Any, row_lengths: Any, resets: Any) -> Run:
-    """Check what a network is called with."""
-    x = array("x", x, sizes.dtype)
-    batch_first, input_size = sizes.batch_first, sizes.input_size
-    if x.ndim not in (2, 3) or x.shape[-1] != input_size:
-        axes = Layout(batch_first, False).axes
-        raise ValueError(
-            f"x: expected shape ({axes}, {input_size}) or (T, {input_size}), got {x.shape}"
-        )
-    layout = Layout(batch_first, unbatched=x.ndim == 2)
-    x = steps(layout.inside(x))
-    length, batch = x.shape[0], x.shape[1]
-    h, c = state(sizes, "state", initial, batch, layout)
-    if row_lengths is not None:
-        if layout.unbatched:
-            raise ValueError("lengths: expected None for an x without a batch, got lengths")
-        row_lengths = lengths(row_lengths, length, batch)
-    if resets is not None:
-        resets = array("resets", resets, np.bool_)
-        shaped("resets", resets, f"({layout.axes})", layout.shape(length, batch))
-        resets = truths(layout.inside(resets))
-    return Run(layout, x, h, c, row_lengths, resets)
-
-
-def state(
-    sizes: Sizes, name: str, value: Any, batch: int, layout: Layout
-) -> tuple[Array | None, Array | None]:
-    """h and c, each (layers * directions, B, columns); None where there is none."""
-    if value is None:
-        return None, None
-    columns = sizes.states
-    if len(columns) == 1:
-        parts = {name: value}
-    elif isinstance(value, (tuple, list)) and len(value) == len(columns):
-        parts = {f"{name}[{n}]": part for n, part in enumerate(value)}
-    else:
-        what = kind(value)
-        if isinstance(value, (tuple, list)):
-            what = f"{what} of {len(value)}"
-        raise TypeError(f"{name}: expected a tuple (h, c) of two arrays, got {what}")
-    arrays = []
-    for width, (part, given) in zip(columns, parts.items(), strict=True):
-        a = array(part, given, sizes.dtype)
-        if layout.unbatched:
-            shaped(part, a, "(layers*directions, H)", (sizes.cells, width))
-            a = a[:, None]
-        shaped(part, a, "(layers*directions, B, H)", (sizes.cells, batch, width))
-        arrays.append(contiguous(a))
-    return arrays[0], arrays[1] if len(arrays) > 1 else None

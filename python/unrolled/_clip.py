@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,21 @@ import numpy as np
 from . import _arguments as arguments
 from . import _native
 from ._arguments import Array
+from ._gradients import ModuleGradients
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def mappings(grads: Any) -> list[tuple[str, Mapping[str, Any]]]:
-    """`grads` as a list of mappings, each with what to call it in a message."""
+def mappings(grads: Any) -> list[tuple[str, Mapping[str, Any] | ModuleGradients]]:
+    """`grads` as a list of mappings or our gradients, each with what to call it in a message."""
     if isinstance(grads, (list, tuple)):
         return [(f"grads[{n}]", _mapping(f"grads[{n}]", g)) for n, g in enumerate(grads)]
     return [("grads", _mapping("grads", grads))]
 
 
-def _mapping(name: str, gradients: Any) -> Mapping[str, Any]:
+def _mapping(name: str, gradients: Any) -> Mapping[str, Any] | ModuleGradients:
+    if isinstance(gradients, ModuleGradients):
+        return gradients
     found = getattr(gradients, "parameters", gradients)
     if not isinstance(found, Mapping):
         raise TypeError(
@@ -28,6 +33,18 @@ def _mapping(name: str, gradients: Any) -> Mapping[str, Any]:
             f"got {arguments.kind(gradients)}"
         )
     return found
+
+
+def _parts(name: str, gradients: Mapping[str, Any] | ModuleGradients) -> Iterator[tuple[str, Any]]:
+    """Every array, and what to call it in a message."""
+    if isinstance(gradients, ModuleGradients):
+        whole = gradients.whole()
+        if whole is not None:
+            yield f"{name}.parameters", whole
+            return
+        gradients = gradients.parameters
+    for key, value in gradients.items():
+        yield f"{name}[{key!r}]", value
 
 
 def clip_grad_norm(grads: Any, max_norm: float) -> float:
@@ -60,12 +77,11 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
     """
     if isinstance(max_norm, bool) or not isinstance(max_norm, (int, float, np.number)):
         raise TypeError(f"max_norm: expected a real number, got {arguments.kind(max_norm)}")
-    by_type: dict[str, list[Array]] = {"float32": [], "float64": []}
+    by_type: dict[np.dtype[Any], list[Array]] = {dtype: [] for dtype in FLOATS}
     copies: list[tuple[Array, Array]] = []
-    for name, mapping in mappings(grads):
-        for key, value in mapping.items():
-            part = f"{name}[{key!r}]"
-            if not isinstance(value, np.ndarray) or value.dtype.name not in by_type:
+    for name, gradients in mappings(grads):
+        for part, value in _parts(name, gradients):
+            if not isinstance(value, np.ndarray) or value.dtype not in FLOATS:
                 got = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else None
                 raise TypeError(
                     f"{part}: expected a float32 or float64 array, "
@@ -74,9 +90,9 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
             if not value.flags.writeable:
                 raise ValueError(f"{part}: expected a writeable array, got a read-only one")
             a = arguments.contiguous(value)
-            if not np.may_share_memory(a, value):
+            if a is not value:
                 copies.append((value, a))
-            by_type[value.dtype.name].append(a)
+            by_type[value.dtype].append(a)
     norm = math.hypot(*(_native.global_norm(arrays) for arrays in by_type.values()))
     factor = _native.clip_coefficient(norm, float(max_norm))
     if factor != 1.0:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from . import _arguments as arguments
 from ._arguments import Array
+from ._gradients import ModuleGradients
 from ._module import Module
 from ._native import Dense as NativeDense
 
 
-@dataclass(frozen=True)
-class DenseGradients:
+class DenseGradients(ModuleGradients):
     """The derivatives of a loss.
 
     Attributes
@@ -24,8 +23,7 @@ class DenseGradients:
         With the shape of x.
     """
 
-    parameters: dict[str, Array]
-    input: Array
+    __slots__ = ()
 
 
 class Dense(Module):
@@ -108,7 +106,7 @@ class Dense(Module):
         dy = arguments.array("dy", dy, self.dtype)
         arguments.shaped("dy", dy, "(..., O)", (*x.shape[:-1], self.out_features))
         flat, d_x = self._native.backward(arguments.contiguous(x), arguments.contiguous(dy))
-        return DenseGradients(self.split(flat), d_x.reshape(x.shape))
+        return DenseGradients(flat, self._shapes, d_x.reshape(x.shape))
 
     def _rows(self, name: str, value: Any, features: int) -> Array:
         a = arguments.array(name, value, self.dtype)

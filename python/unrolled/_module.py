@@ -10,6 +10,7 @@ import numpy as np
 
 from . import _arguments as arguments
 from ._arguments import Array
+from ._gradients import ModuleGradients
 from ._native import Dense as NativeDense
 from ._native import Network as NativeNetwork
 
@@ -64,8 +65,13 @@ class Module:
             raise TypeError(f"mapping: expected a mapping, got {arguments.kind(mapping)}")
         self._native.load(self.fitting("mapping", mapping))
 
-    def fitting(self, name: str, mapping: Mapping[str, Any]) -> list[Array]:
-        """The arrays of `mapping` in order, if it has one for every parameter."""
+    def fitting(self, name: str, mapping: Mapping[str, Any] | ModuleGradients) -> list[Array]:
+        """The arrays of `mapping` in order, or all of them in one, if each parameter has one."""
+        if isinstance(mapping, ModuleGradients):
+            whole = mapping.whole()
+            if whole is not None and mapping._shapes == self._shapes and whole.dtype == self.dtype:
+                return [whole]
+            mapping = mapping.parameters
         if mapping.keys() != self._shapes.keys():
             missing = [key for key in self._shapes if key not in mapping]
             unexpected = [key for key in mapping if key not in self._shapes]
@@ -81,15 +87,6 @@ class Module:
     def _fitting(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         a = arguments.array(name, value, self.dtype)
         return arguments.contiguous(arguments.shaped(name, a, "of the parameter", shape))
-
-    def split(self, flat: Array) -> dict[str, Array]:
-        """All parameters' numbers in a row -> arrays by name, which share its memory."""
-        arrays, start = {}, 0
-        for name, shape in self._shapes.items():
-            stop = start + math.prod(shape)
-            arrays[name] = flat[start:stop].reshape(shape)
-            start = stop
-        return arrays
 
     # Pickled, and with that copied, as its attributes and its parameters.
 

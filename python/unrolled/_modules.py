@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from . import _arguments as arguments
-from ._arguments import Array, Layout, Run, Sizes
+from ._arguments import Array, Sizes
 from ._module import Module
 from ._native import Network as NativeNetwork
 from ._stream import Stream
@@ -50,8 +50,6 @@ class Recurrent(Module, Generic[S]):
         self.bidirectional = arguments.flag("bidirectional", bidirectional)
         self.dtype = arguments.float_dtype(dtype)
         self.seed = arguments.seed("seed", seed)
-        # How often dropout has been drawn: each time other masks, the same after the same calls.
-        self._draws = 0
         self._adopt(self._make())
         self._native.initialise("uniform", self._forget_bias, self.seed)
 
@@ -62,11 +60,8 @@ class Recurrent(Module, Generic[S]):
     def _make(self) -> NativeNetwork:
         columns = (self.proj_size or self.hidden_size, self.hidden_size)
         self._sizes = Sizes(
-            self.input_size,
             columns if isinstance(self, LSTM) else columns[:1],
             self.num_layers * self.num_directions,
-            self.dtype,
-            self.batch_first,
         )
         return NativeNetwork(
             self._cell(),
@@ -76,6 +71,7 @@ class Recurrent(Module, Generic[S]):
             self.bias,
             self.bidirectional,
             self.proj_size,
+            self.batch_first,
             self.dtype.name,
         )
 
@@ -175,9 +171,7 @@ class Recurrent(Module, Generic[S]):
         MemoryError
             If the sizes ask for more than there is.
         """
-        run = arguments.run(self._sizes, x, state, lengths, resets)
-        y, h, c = self._native.forward(run.x, run.h, run.c, run.lengths, run.resets)
-        return run.layout.outside(y), self._outside(h, c, run.layout)
+        return self._native.forward(x, state, lengths, resets)
 
     def record(
         self,
@@ -209,18 +203,9 @@ class Recurrent(Module, Generic[S]):
         tape : Tape
         """
         arguments.flag("train", train)
-        run = arguments.run(self._sizes, x, state, lengths, resets)
-        if checkpoint is not None:
-            checkpoint = _checkpoint(checkpoint, run)
-        dropout = None
-        if train and self.dropout:
-            dropout = (self.seed, self._draws, self.dropout)
-            self._draws += 1
-        (y, h, c), native = self._native.record(
-            run.x, run.h, run.c, run.lengths, run.resets, checkpoint, dropout
-        )
-        tape: Tape[S] = Tape(self, native, run.layout, run.shape)
-        return run.layout.outside(y), self._outside(h, c, run.layout), tape
+        dropout = (self.seed, self.dropout) if train and self.dropout else None
+        y, state, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
+        return y, state, Tape(self, native)
 
     def stream(self, batch: int = 1) -> Stream[S]:
         """The network one time step a call, from a state of zeros; not for two directions.
@@ -237,20 +222,22 @@ class Recurrent(Module, Generic[S]):
             )
         return Stream(self, batch)
 
-    def _outside(self, h: Array, c: Array | None, layout: Layout) -> S:
-        """A state as the user sees it."""
-        if layout.unbatched:
-            h = h[:, 0]
-            c = None if c is None else c[:, 0]
-        return cast(S, h if c is None else (h, c))
+    # How often dropout has been drawn goes with the parameters.
 
+    @property
+    def _draws(self) -> int:
+        return self._native.draws
 
-def _checkpoint(value: Any, run: Run) -> int:
-    if isinstance(value, str):
-        if value != "auto":
-            raise ValueError(f'checkpoint: expected None, "auto" or an integer, got {value!r}')
-        return 0
-    return min(arguments.integer("checkpoint", value, at_least=1), max(run.shape[0], 1))
+    @_draws.setter
+    def _draws(self, draws: int) -> None:
+        self._native.draws = draws
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"draws": self._draws}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._draws = state["draws"]
 
 
 class LSTM(Recurrent[tuple[Array, Array]]):

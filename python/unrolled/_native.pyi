@@ -9,7 +9,6 @@ from typing_extensions import disjoint_base
 _Array: TypeAlias = npt.NDArray[Any]
 _SgdStep: TypeAlias = tuple[int, float, float, float, float, bool]
 _AdamStep: TypeAlias = tuple[int, float, float, float, float, float, bool]
-_Outputs: TypeAlias = tuple[_Array, _Array, _Array | None]
 
 __all__ = [
     "Dense",
@@ -46,6 +45,7 @@ class Network:
         bias: bool,
         bidirectional: bool,
         proj_size: int,
+        batch_first: bool,
         dtype: str,
     ) -> Self: ...
     @property
@@ -55,32 +55,25 @@ class Network:
     def parameter_shapes(self) -> list[tuple[str, list[int]]]: ...
     def parameters(self) -> list[_Array]: ...
     def load(self, arrays: list[_Array]) -> None: ...
-    def forward(
-        self,
-        x: _Array,
-        h: _Array | None,
-        c: _Array | None,
-        lengths: _Array | None,
-        resets: _Array | None,
-    ) -> _Outputs: ...
+    # A state is h or (h, c); what is Any is as the user gave it.
+    def forward(self, x: Any, state: Any, lengths: Any, resets: Any, /) -> tuple[_Array, Any]: ...
     def record(
         self,
-        x: _Array,
-        h: _Array | None,
-        c: _Array | None,
-        lengths: _Array | None,
-        resets: _Array | None,
-        checkpoint: int | None,
-        dropout: tuple[int, int, float] | None,
-    ) -> tuple[_Outputs, Tape]: ...
+        x: Any,
+        state: Any,
+        lengths: Any,
+        resets: Any,
+        checkpoint: Any,
+        dropout: tuple[int, float] | None,
+        /,
+    ) -> tuple[_Array, Any, Tape]: ...
     def backward(
-        self,
-        tape: Tape,
-        dy: _Array,
-        dh: _Array | None,
-        dc: _Array | None,
-        truncate: int | None,
-    ) -> tuple[_Array, _Array, _Array, _Array | None]: ...
+        self, tape: Tape, dy: Any, d_state: Any, truncate: Any, /
+    ) -> tuple[_Array, _Array, Any]: ...
+    @property
+    def draws(self) -> int: ...
+    @draws.setter
+    def draws(self, value: int, /) -> None: ...
     def trace(self, tape: Tape, cell: int, quantity: str) -> _Array: ...
     def sgd_step(self, step: _SgdStep, gradients: list[_Array], buffer: _Array) -> None: ...
     def adam_step(self, step: _AdamStep, gradients: list[_Array], m: _Array, v: _Array) -> None: ...
@@ -89,6 +82,10 @@ class Network:
 class Tape:
     @property
     def nbytes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def unbatched(self) -> bool: ...
 
 @disjoint_base
 class Stream:
@@ -97,8 +94,8 @@ class Stream:
     def batch(self) -> int: ...
     def step(self, x: Any) -> _Array: ...
     def reset(self) -> None: ...
-    def get_state(self) -> tuple[_Array, _Array | None]: ...
-    def set_state(self, h: _Array, c: _Array | None) -> None: ...
+    def get_state(self) -> Any: ...
+    def set_state(self, state: Any, unbatched: bool) -> None: ...
 
 @final
 class Dense:

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 
-from . import _arguments as arguments
 from . import _native
-from ._arguments import Layout
 
 if TYPE_CHECKING:
     from ._modules import Recurrent
@@ -48,21 +46,15 @@ class Stream(_native.Stream, Generic[S]):
         It can be set to what a call or another stream gave, without the B axis too if B is 1; None
         means zeros.
         """
-        h, c = self.get_state()
-        return cast(S, h if c is None else (h, c))
+        return cast(S, self.get_state())
 
     @state.setter
     def state(self, value: Any) -> None:
         if value is None:
             self.reset()
             return
-        sizes = self._net._sizes
         h = value[0] if isinstance(value, (tuple, list)) and len(value) else value
-        unbatched = self.batch == 1 and np.ndim(h) == 2
-        layout = Layout(batch_first=False, unbatched=unbatched)
-        new_h, new_c = arguments.state(sizes, "state", value, self.batch, layout)
-        assert new_h is not None
-        self.set_state(new_h, new_c)
+        self.set_state(value, unbatched=self.batch == 1 and np.ndim(h) == 2)
 
     def __repr__(self) -> str:
         return f"<Stream of {self.batch} rows through {self._net!r}>"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from . import _arguments as arguments
 from . import _native
-from ._arguments import Array, Layout
+from ._arguments import Array
+from ._gradients import ModuleGradients
 
 if TYPE_CHECKING:
     from ._modules import Recurrent
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Gradients(Generic[S]):
+class Gradients(ModuleGradients, Generic[S]):
     """The derivatives of a loss.
 
     Attributes
@@ -30,9 +28,25 @@ class Gradients(Generic[S]):
         For the initial state, with its shape.
     """
 
-    parameters: dict[str, Array]
-    input: Array
-    state: S
+    __slots__ = ("_state",)
+
+    def __init__(
+        self, flat: Array, shapes: dict[str, tuple[int, ...]], input: Array, state: S
+    ) -> None:
+        super().__init__(flat, shapes, input)
+        self._state = state
+
+    @property
+    def state(self) -> S:
+        """For the initial state, with its shape."""
+        return self._state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"state": self._state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._state = state["state"]
 
 
 class Tape(Generic[S]):
@@ -41,13 +55,9 @@ class Tape(Generic[S]):
     `backward` may be called repeatedly, until the network's parameters change.
     """
 
-    def __init__(
-        self, net: Recurrent[S], native: _native.Tape, layout: Layout, shape: tuple[int, int]
-    ) -> None:
+    def __init__(self, net: Recurrent[S], native: _native.Tape) -> None:
         self._net = net
         self._native = native
-        self._layout = layout
-        self._shape = shape
 
     def backward(self, dy: Any, dstate: Any = None, *, truncate: Any = None) -> Gradients[S]:
         """The derivatives of a loss, by back-propagation through time.
@@ -74,25 +84,9 @@ class Tape(Generic[S]):
         TypeError
             If a dtype does not fit.
         """
-        net, layout = self._net, self._layout
-        sizes = net._sizes
-        steps, batch = self._shape
-        columns = net.num_directions * sizes.states[0]
-        dy = arguments.array("dy", dy, sizes.dtype)
-        axes = f"({layout.axes}, directions*H)"
-        arguments.shaped("dy", dy, axes, layout.shape(steps, batch, columns))
-        dh, dc = arguments.state(sizes, "dstate", dstate, batch, layout)
-        if truncate is not None:
-            # Beyond the length of the sequence there is nothing left to cut off.
-            truncate = min(arguments.integer("truncate", truncate, at_least=0), steps)
-        flat, d_x, d_h, d_c = net._native.backward(
-            self._native, arguments.steps(layout.inside(dy)), dh, dc, truncate
-        )
-        return Gradients(
-            parameters=net.split(flat),
-            input=layout.outside(d_x),
-            state=net._outside(d_h, d_c, layout),
-        )
+        net = self._net
+        flat, d_x, d_state = net._native.backward(self._native, dy, dstate, truncate)
+        return Gradients(flat, net._shapes, d_x, d_state)
 
     @cached_property
     def hidden(self) -> Array | tuple[Array, ...]:
@@ -132,14 +126,14 @@ class Tape(Generic[S]):
             a = net._native.trace(self._native, cell, quantity)
             if quantity == "gates":
                 a = a.reshape(*a.shape[:2], a.shape[2] // net.hidden_size, net.hidden_size)
-            if self._layout.unbatched:
+            if self._native.unbatched:
                 a = a[:, 0]
             a.flags.writeable = False
             arrays.append(a)
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def __repr__(self) -> str:
-        steps, batch = self._shape
+        steps, batch = self._native.shape
         return f"<Tape of {steps} steps, {batch} rows of {self._net!r}>"
 
     def __reduce__(self) -> NoReturn:

@@ -23,6 +23,7 @@ from . import _arguments as arguments
 from . import _native
 from ._arguments import Array
 from ._clip import mappings
+from ._gradients import split
 from ._module import Module
 
 __all__ = ["SGD", "Adam", "AdamW"]
@@ -106,7 +107,7 @@ class Optimizer:
             "step": self._step,
             "lr": self.lr,
             "state": [
-                {kept: _copies(module.split(a)) for kept, a in state.items()}
+                {kept: _copies(split(a, module._shapes)) for kept, a in state.items()}
                 for module, state in zip(self.modules, self._state, strict=True)
             ],
         }

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 FLOAT_DTYPES = ("float32", "float64")
+_INT64 = np.dtype(np.int64)
 
 
 def integer(name: str, value: Any, *, at_least: int) -> int:
@@ -109,6 +110,8 @@ def _expected(dtype: npt.DTypeLike | None) -> str:
 def integers(name: str, value: Any) -> Array:
     """An array of any integer dtype, as int64 in order: no value changes."""
     found = array(name, value, None)
+    if found.dtype == _INT64 and found.flags.c_contiguous and found.flags.aligned:
+        return found
     if not np.issubdtype(found.dtype, np.integer):
         raise TypeError(f"{name}: expected integers, got dtype {found.dtype}")
     if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:

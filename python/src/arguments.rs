@@ -1,0 +1,286 @@
+//! What users pass, checked.
+//!
+//! The usual – arrays of the right type, no lengths, no resets – is checked here, in a fraction of a
+//! microsecond. What has to be understood first (tensors, buffers, lists of lengths) `unrolled._arguments` makes
+//! into arrays or refuses; a call in Python costs about as much as all of the rest.
+
+use crate::array::{Steps, Values, room, slice, to_numpy, truths};
+use crate::compute::exception;
+use crate::number::Number;
+use numpy::prelude::*;
+use numpy::{Element, PyArrayDyn, PyUntypedArray};
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+use unrolled::error::Error;
+use unrolled::gates::Config;
+use unrolled::network::{Input, View};
+
+/// The user's order of axes. Inside, everything is (T, B, …).
+#[derive(Clone, Copy)]
+pub struct Layout {
+    pub batch_first: bool,
+    pub unbatched: bool,
+}
+
+impl Layout {
+    pub fn axes(self) -> &'static str {
+        match self {
+            Layout { unbatched: true, .. } => "T",
+            Layout { batch_first: true, .. } => "B, T",
+            Layout { .. } => "T, B",
+        }
+    }
+
+    /// The strides of a contiguous array of so many steps and rows of `features` numbers.
+    pub fn in_time(self, steps: usize, batch: usize, features: usize) -> Strides {
+        if self.batch_first && !self.unbatched {
+            Strides { time: features, batch: steps * features }
+        } else {
+            Strides { time: batch * features, batch: features }
+        }
+    }
+
+    /// Puts what is (T, B, …) into the user's order.
+    pub fn order<T: Copy>(
+        self,
+        values: &mut Vec<T>,
+        steps: usize,
+        batch: usize,
+    ) -> Result<(), Error> {
+        if !self.batch_first || steps < 2 || batch < 2 || values.is_empty() {
+            return Ok(());
+        }
+        let features = values.len() / (steps * batch);
+        let mut ordered = room(values.len(), "output")?;
+        for b in 0..batch {
+            for row in values.chunks_exact(batch * features) {
+                ordered.extend_from_slice(&row[b * features..][..features]);
+            }
+        }
+        *values = ordered;
+        Ok(())
+    }
+
+    /// An array of `values`, which are in the user's order.
+    pub fn outside<'py, T: Element>(
+        self,
+        py: Python<'py>,
+        values: Vec<T>,
+        steps: usize,
+        batch: usize,
+        features: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Layout { unbatched: true, .. } => to_numpy(py, values, [steps, features]),
+            Layout { batch_first: true, .. } => to_numpy(py, values, [batch, steps, features]),
+            Layout { .. } => to_numpy(py, values, [steps, batch, features]),
+        }
+    }
+
+    /// The sizes of these axes.
+    fn shape(self, steps: usize, batch: usize) -> Vec<usize> {
+        match self {
+            Layout { unbatched: true, .. } => vec![steps],
+            Layout { batch_first: true, .. } => vec![batch, steps],
+            Layout { .. } => vec![steps, batch],
+        }
+    }
+}
+
+/// How far it is from a step to the next, and from a row to the next.
+#[derive(Clone, Copy)]
+pub struct Strides {
+    pub time: usize,
+    pub batch: usize,
+}
+
+impl Strides {
+    pub fn view<T>(self, data: &[T]) -> View<'_, T> {
+        View { data, time: self.time, batch: self.batch }
+    }
+}
+
+/// Has a function of `unrolled._arguments` do it.
+pub fn in_python<'py>(
+    py: Python<'py>,
+    function: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import(intern!(py, "unrolled._arguments"))?.getattr(function)?.call1(arguments)
+}
+
+/// `value` as an array of `T`.
+pub fn array<'py, T: Number>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
+    match value.cast::<PyArrayDyn<T>>() {
+        // Subclasses, such as masked arrays, are not the usual.
+        Ok(array) if value.is_exact_instance_of::<PyUntypedArray>() => Ok(array.clone()),
+        _ => Ok(in_python(value.py(), "array", (name, value, T::NAME))?.cast_into()?),
+    }
+}
+
+/// A shape, as Python writes it.
+fn written(shape: &[usize]) -> String {
+    match shape {
+        [one] => format!("({one},)"),
+        _ => {
+            let sizes: Vec<_> = shape.iter().map(ToString::to_string).collect();
+            format!("({})", sizes.join(", "))
+        }
+    }
+}
+
+/// Refuses another shape than `expected`; `axes` says what the axes mean.
+pub fn shaped(name: &str, got: &[usize], axes: &str, expected: &[usize]) -> PyResult<()> {
+    if got == expected {
+        return Ok(());
+    }
+    let (expected, got) = (written(expected), written(got));
+    let message = format!("{name}: expected shape {axes} = {expected}, got {got}");
+    Err(PyValueError::new_err(message))
+}
+
+/// What a network is called with.
+pub struct Run<'py, T: Number> {
+    pub layout: Layout,
+    x: Steps<'py, T>,
+    h: Option<Values<'py, T>>,
+    c: Option<Values<'py, T>>,
+    lengths: Option<Vec<usize>>,
+    resets: Option<Vec<bool>>,
+}
+
+impl<'py, T: Number> Run<'py, T> {
+    pub fn new(
+        config: &Config,
+        batch_first: bool,
+        x: &Bound<'py, PyAny>,
+        state: Option<&Bound<'py, PyAny>>,
+        lengths: Option<&Bound<'py, PyAny>>,
+        resets: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Self> {
+        let x = array::<T>("x", x)?;
+        let (ndim, features) = (x.ndim(), config.input_size);
+        if !matches!(ndim, 2 | 3) || x.shape().last() != Some(&features) {
+            let axes = Layout { batch_first, unbatched: false }.axes();
+            let got = written(x.shape());
+            return Err(PyValueError::new_err(format!(
+                "x: expected shape ({axes}, {features}) or (T, {features}), got {got}"
+            )));
+        }
+        let layout = Layout { batch_first, unbatched: ndim == 2 };
+        let x = Steps::new("x", &x, layout)?;
+        let (h, c) = states(config, STATE, state, x.batch, layout)?;
+        let lengths = lengths.map(|given| row_lengths(given, &x, layout)).transpose()?;
+        let resets = resets.map(|given| episodes(given, &x, layout)).transpose()?;
+        Ok(Run { layout, x, h, c, lengths, resets })
+    }
+
+    pub fn steps(&self) -> usize {
+        self.x.steps
+    }
+
+    pub fn input(&self) -> PyResult<Input<'_, T>> {
+        let (steps, batch) = (self.x.steps, self.x.batch);
+        let in_time = self.layout.in_time(steps, batch, 1);
+        Ok(Input {
+            x: self.x.view()?,
+            steps,
+            batch,
+            h: slice(&self.h)?,
+            c: slice(&self.c)?,
+            lengths: self.lengths.as_deref(),
+            resets: self.resets.as_deref().map(|data| in_time.view(data)),
+        })
+    }
+}
+
+fn row_lengths<T: Number>(
+    given: &Bound<'_, PyAny>,
+    x: &Steps<'_, T>,
+    layout: Layout,
+) -> PyResult<Vec<usize>> {
+    if layout.unbatched {
+        let message = "lengths: expected None for an x without a batch, got lengths";
+        return Err(PyValueError::new_err(message));
+    }
+    let checked = in_python(given.py(), "lengths", (given, x.steps, x.batch))?;
+    let values = Values::<i64>::new("lengths", &checked.cast_into()?)?;
+    let values = values.slice()?;
+    let mut lengths = room(values.len(), "lengths").map_err(exception)?;
+    // `lengths` has refused what is negative.
+    lengths.extend(values.iter().map(|&length| usize::try_from(length).unwrap_or_default()));
+    Ok(lengths)
+}
+
+fn episodes<T: Number>(
+    given: &Bound<'_, PyAny>,
+    x: &Steps<'_, T>,
+    layout: Layout,
+) -> PyResult<Vec<bool>> {
+    let py = given.py();
+    let shape = PyTuple::new(py, layout.shape(x.steps, x.batch))?;
+    truths("resets", &in_python(py, "resets", (given, layout.axes(), shape))?)
+}
+
+/// The names in messages of a state, its h and its c.
+pub const STATE: [&str; 3] = ["state", "state[0]", "state[1]"];
+pub const D_STATE: [&str; 3] = ["dstate", "dstate[0]", "dstate[1]"];
+
+type States<'py, T> = (Option<Values<'py, T>>, Option<Values<'py, T>>);
+
+/// h and c, each (layers · directions, B, columns), out of what a user calls a state.
+pub fn states<'py, T: Number>(
+    config: &Config,
+    [name, name_h, name_c]: [&str; 3],
+    given: Option<&Bound<'py, PyAny>>,
+    batch: usize,
+    layout: Layout,
+) -> PyResult<States<'py, T>> {
+    let Some(given) = given else { return Ok((None, None)) };
+    let part = |name: &str, given: &Bound<'py, PyAny>, columns| {
+        let part = array::<T>(name, given)?;
+        let cells = config.num_layers * config.num_directions();
+        if layout.unbatched {
+            shaped(name, part.shape(), "(layers*directions, H)", &[cells, columns])?;
+        } else {
+            shaped(name, part.shape(), "(layers*directions, B, H)", &[cells, batch, columns])?;
+        }
+        Values::new(name, &part).map(Some)
+    };
+    if !config.kind.has_cell_state() {
+        return Ok((part(name, given, config.state_size())?, None));
+    }
+    let parts = given.cast::<PyTuple>().map(|tuple| tuple.iter().collect());
+    let parts: Option<Vec<_>> =
+        parts.or_else(|_| given.cast::<PyList>().map(|list| list.iter().collect())).ok();
+    if let Some([h, c]) = parts.as_deref() {
+        let h = part(name_h, h, config.state_size())?;
+        return Ok((h, part(name_c, c, config.hidden_size)?));
+    }
+    let kind = in_python(given.py(), "kind", (given,))?;
+    let len = parts.map(|parts| format!(" of {}", parts.len())).unwrap_or_default();
+    Err(PyTypeError::new_err(format!(
+        "{name}: expected a tuple (h, c) of two arrays, got {kind}{len}"
+    )))
+}
+
+/// The derivative by y, checked against the tape it is for.
+pub fn d_y<'py, T: Number>(
+    config: &Config,
+    given: &Bound<'py, PyAny>,
+    (steps, batch): (usize, usize),
+    layout: Layout,
+) -> PyResult<Steps<'py, T>> {
+    let found = array::<T>("dy", given)?;
+    let mut expected = layout.shape(steps, batch);
+    expected.push(config.output_size());
+    let axes = format!("({}, directions*H)", layout.axes());
+    shaped("dy", found.shape(), &axes, &expected)?;
+    Steps::new("dy", &found, layout)
+}

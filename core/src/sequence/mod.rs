@@ -9,6 +9,10 @@
 //! state, which is thus the final one, and a row that the reverse direction has not
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
+mod truncate;
+
+pub use truncate::Truncation;
+
 use crate::cell::{self, Chunk, Projection, Step, WeightGradients, input};
 use crate::kernel::shape::{RunTime, Shape, Transposed, Weights};
 use crate::math::{Accurate, Math};
@@ -210,19 +214,6 @@ pub struct CarryBack<'a, T> {
     pub d_c: &'a mut [T],
 }
 
-/// Truncation at K lags: the derivative of each step's loss is carried apart from the others'.
-#[derive(Clone, Copy)]
-pub struct Truncation<'a, T> {
-    /// K.
-    pub lags: usize,
-    /// Rows of the batch.
-    pub batch: usize,
-    /// Derivative by the final h, all rows; it enters at each row's last step.
-    pub d_final_h: &'a [T],
-    /// By the final c.
-    pub d_final_c: &'a [T],
-}
-
 /// Scratch of a backward pass: rows for a chunk, or for a step.
 pub struct Scratch<'a, T> {
     /// Chunk: derivatives by the pre-activations.
@@ -334,64 +325,6 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         pass.cut(t, n, d_h, shape.state_stride);
         pass.cut(t, n, d_c, shape.stride);
     }
-
-    /// A step with the losses' derivatives apart: the loss of processing step p is carried in slot
-    /// p mod (K + 1), from which it is dropped after K more steps back. A step's derivatives by the
-    /// pre-activations are the sum over the slots.
-    #[inline(always)]
-    fn truncated_step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
-        let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else {
-            return;
-        };
-        let (pass, shape) = (self.pass, self.pass.shape);
-        let n = pass.rows.count(t);
-        let at = pass.rows.offsets[t] - first_row;
-        let row = shape.row();
-        let step = step_at(self.tape, shape, at);
-        let scratch = &mut self.scratch;
-        let p = if pass.reverse { pass.rows.steps() - 1 - t } else { t };
-        for lag in 0..=lags.min(pass.rows.steps() - 1 - p) {
-            let slot = (p + lag) % (lags + 1);
-            let d_h =
-                &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
-            let c_len = if self.carry.d_c.is_empty() { 0 } else { shape.stride };
-            let d_c = &mut self.carry.d_c[slot * batch * c_len..][..n * c_len];
-            if lag == 0 {
-                for b in 0..n {
-                    let last = pass.is_last(t, b);
-                    enter(d_h, d_final_h, b, shape.state_stride, last);
-                    enter(d_c, d_final_c, b, c_len, last);
-                }
-                add_d_y(d_h, shape, self.d_y, at, n);
-            }
-            let (lag_gates, lag_projected) = scratch.lag.split_at_mut(batch * row);
-            let projection = shape.projected.then(|| Projection {
-                d_projected: lag_projected,
-                m: &mut scratch.m[at * shape.stride..],
-            });
-            cell::backward::<T, S, M, RunTime>(
-                s,
-                self.math,
-                shape,
-                &self.weights,
-                n,
-                step,
-                d_h,
-                d_c,
-                lag_gates,
-                scratch.step,
-                projection,
-            );
-            sum(&mut scratch.d_gates[at * row..][..n * row], lag_gates, lag == 0);
-            if shape.projected {
-                let values = n * shape.state_stride;
-                let d_projected = &mut scratch.d_projected[at * shape.state_stride..][..values];
-                sum(d_projected, lag_projected, lag == 0);
-            }
-            pass.cut(t, n, d_h, shape.state_stride);
-            pass.cut(t, n, d_c, shape.stride);
-        }
-    }
 }
 
 #[inline(always)]
@@ -414,24 +347,6 @@ fn add_d_y<T: Real>(
         for (d, &y) in d_h[b * shape.state_stride..].iter_mut().zip(from) {
             *d += y;
         }
-    }
-}
-
-/// A new loss enters its slot: nothing but, at the row's last step, the derivative by the final state.
-#[inline(always)]
-fn enter<T: Real>(slot: &mut [T], d_final: &[T], b: usize, stride: usize, last: bool) {
-    let range = b * stride..(b + 1) * stride;
-    if last {
-        slot[range.clone()].copy_from_slice(&d_final[range]);
-    } else {
-        slot[range].fill(T::ZERO);
-    }
-}
-
-#[inline(always)]
-fn sum<T: Real>(to: &mut [T], from: &[T], first: bool) {
-    for (to, &from) in to.iter_mut().zip(from) {
-        *to = if first { from } else { *to + from };
     }
 }
 

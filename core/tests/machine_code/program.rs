@@ -82,11 +82,6 @@ impl Function {
             })
             .collect()
     }
-
-    /// The whole function, as if it were a loop.
-    pub fn whole(&self) -> Loop<'_> {
-        Loop { code: &self.code, framed: self.framed }
-    }
 }
 
 impl Loop<'_> {
@@ -110,18 +105,45 @@ impl Loop<'_> {
         registers.len()
     }
 
-    /// Vectors written to the stack and read from it.
-    pub fn stack_traffic(&self) -> (usize, usize) {
-        let on_stack = |i: &&Instruction| {
-            let base = i.memory_base();
-            let vectors = (0..i.op_count()).any(|k| i.op_register(k).is_vector_register());
-            vectors && (base == Register::RSP || self.framed && base == Register::RBP)
-        };
-        let all = self.code.iter().filter(on_stack).count();
-        let written =
-            self.code.iter().filter(on_stack).filter(|i| i.op0_kind() == OpKind::Memory).count();
-        (written, all - written)
+    /// Whether all it computes with vectors is sums of products: the loop over k of a tile, then, and no
+    /// activation.
+    pub fn is_product(&self) -> bool {
+        let fused = self.code.iter().any(is_fused);
+        let adds = self.code.iter().filter(|i| is_addition(i)).count();
+        let sums = if fused { adds == 0 } else { adds == self.multiply_adds() };
+        self.multiply_adds() > 0 && sums && !self.code.iter().any(|i| is_other_arithmetic(i, fused))
     }
+
+    /// What a loop over k has no need of.
+    pub fn waste(&self) -> Waste {
+        let vectors =
+            |i: &Instruction| (0..i.op_count()).any(|k| i.op_register(k).is_vector_register());
+        let on_stack = |i: &Instruction| {
+            let base = i.memory_base();
+            base == Register::RSP || self.framed && base == Register::RBP
+        };
+        let count = |what: &dyn Fn(&Instruction) -> bool| {
+            self.code.iter().filter(|i| vectors(i) && what(i)).count()
+        };
+        Waste {
+            stored: count(&|i| i.op0_kind() == OpKind::Memory),
+            read_back: count(&|i| i.op0_kind() != OpKind::Memory && on_stack(i)),
+            moved: count(&|i| {
+                is_move(i) && i.op0_kind() == OpKind::Register && i.op1_kind() == OpKind::Register
+            }),
+        }
+    }
+}
+
+/// Instructions that keep sums where they do not belong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waste {
+    /// Vectors written to memory, wherever that is.
+    pub stored: usize,
+    /// Vectors read from the stack.
+    pub read_back: usize,
+    /// Vectors moved from a register to another.
+    pub moved: usize,
 }
 
 fn is_fused(i: &Instruction) -> bool {
@@ -140,6 +162,23 @@ fn is_fused(i: &Instruction) -> bool {
             | Vfnmadd132pd
             | Vfnmadd213pd
             | Vfnmadd231pd
+    )
+}
+
+/// What makes a loop more than sums of products. Multiplications count where products are fused.
+fn is_other_arithmetic(i: &Instruction, fused: bool) -> bool {
+    let name = format!("{:?}", i.mnemonic()).to_lowercase();
+    let name = name.strip_prefix('v').unwrap_or(&name);
+    let packed = name.ends_with("ps") || name.ends_with("pd");
+    let kinds = ["sub", "div", "min", "max", "sqrt", "cmp", "and", "or", "blend"];
+    packed && (kinds.iter().any(|k| name.starts_with(k)) || fused && name.starts_with("mul"))
+}
+
+fn is_move(i: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(
+        i.mnemonic(),
+        Movaps | Movups | Movapd | Movupd | Vmovaps | Vmovups | Vmovapd | Vmovupd
     )
 }
 

@@ -10,6 +10,9 @@ use unrolled::{Activation, CellKind, Config, Gru, Lstm, Network, Rnn};
 /// Inputs and units of every cell here.
 pub const I: usize = 8;
 pub const H: usize = 32;
+/// Which of two states.
+const LOUD: usize = 0;
+const SILENT: usize = 1;
 /// Steps in which every state has come to rest.
 const DECAY: usize = 4000;
 
@@ -22,34 +25,31 @@ pub struct Outcome {
     pub silent: f64,
 }
 
-/// Median seconds of a call.
-fn time(mut call: impl FnMut()) -> f64 {
-    let mut seconds: Vec<f64> = (0..101)
-        .map(|_| {
-            let start = Instant::now();
-            for _ in 0..50 {
-                call();
-            }
-            start.elapsed().as_secs_f64() / 50.0
-        })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[50]
-}
-
-/// A step under noise and one in silence: seconds.
-fn noise_and_silence(mut step: impl FnMut(&[f32; I])) -> (f64, f64) {
+/// A step under noise and one in silence: median seconds, taken in turns. `step` is given which of two states to
+/// move on.
+fn noise_and_silence(mut step: impl FnMut(usize, &[f32; I])) -> (f64, f64) {
+    const ROUNDS: usize = 101;
+    const STEPS: usize = 64;
     let mut rng = Rng::new(3);
-    let noise = [(); 64].map(|()| [(); I].map(|()| rng.uniform() as f32 - 0.5));
-    let mut at = 0;
-    let loud = time(|| {
-        step(&noise[at]);
-        at = (at + 1) % noise.len();
-    });
+    let noise = [(); STEPS].map(|()| [(); I].map(|()| rng.uniform() as f32 - 0.5));
+    noise.iter().for_each(|x| step(SILENT, x));
     for _ in 0..DECAY {
-        step(&[0.0; I]);
+        step(SILENT, &[0.0; I]);
     }
-    (loud, time(|| step(black_box(&[0.0; I]))))
+    let mut seconds = [[0.0; ROUNDS]; 2];
+    for round in 0..ROUNDS {
+        for (which, x) in [(LOUD, noise), (SILENT, [[0.0; I]; STEPS])] {
+            let x = black_box(&x);
+            let begun = Instant::now();
+            x.iter().for_each(|x| step(which, x));
+            seconds[which][round] = begun.elapsed().as_secs_f64() / STEPS as f64;
+        }
+    }
+    let [loud, silent] = seconds.map(|mut s| {
+        s.sort_by(f64::total_cmp);
+        s[ROUNDS / 2]
+    });
+    (loud, silent)
 }
 
 fn denormal(values: &[f32]) -> usize {
@@ -88,21 +88,38 @@ fn fixed<V: Variant, const G: usize, const S: usize>(
     cell: &Fixed<f32, V, I, H, G, S>,
     kept: fn(&State<f32, H>) -> &[f32; H],
 ) -> Outcome {
-    let mut state = cell.zero_state();
-    let (loud, silent) = noise_and_silence(|x| {
-        black_box(cell.step(x, &mut state));
+    let mut states = [cell.zero_state(); 2];
+    let (loud, silent) = noise_and_silence(|which, x| {
+        black_box(cell.step(x, &mut states[which]));
     });
     let name = format!("{name}, sizes fixed, {}", Level::best().isa());
-    Outcome { name, denormal: denormal(kept(&state)), loud, silent }
+    Outcome { name, denormal: denormal(kept(&states[SILENT])), loud, silent }
 }
 
-/// The cells of fixed size, at the level that stands.
+/// Every level there is, lowest first; says which are missing.
+fn levels() -> Vec<Level> {
+    let have = |isa: Isa| {
+        let level = Level::get(isa);
+        if level.is_none() {
+            println!("{isa}: not run, this machine lacks it");
+        }
+        level
+    };
+    Isa::ALL.into_iter().filter_map(have).collect()
+}
+
+/// The cells of fixed size, at every level, which stands for the whole process: the last remains.
 pub fn fixed_cells() -> Vec<Outcome> {
-    vec![
-        fixed("LSTM", &Lstm::from_parameters(&lstm()), |s| &s.c),
-        fixed("GRU", &Gru::<_, I, H>::from_parameters(&gru()), |s| &s.h),
-        fixed("RNN", &Rnn::<_, I, H>::from_parameters(&rnn()), |s| &s.h),
-    ]
+    let mut outcomes = Vec::new();
+    for level in levels() {
+        Level::set_limit(level.isa());
+        outcomes.extend([
+            fixed("LSTM", &Lstm::from_parameters(&lstm()), |s| &s.c),
+            fixed("GRU", &Gru::<_, I, H>::from_parameters(&gru()), |s| &s.h),
+            fixed("RNN", &Rnn::<_, I, H>::from_parameters(&rnn()), |s| &s.h),
+        ]);
+    }
+    outcomes
 }
 
 /// The streams of run-time nets, at every level there is.
@@ -113,11 +130,7 @@ pub fn streams() -> Vec<Outcome> {
         ("RNN", CellKind::Rnn(Activation::Tanh), rnn().slices().concat()),
     ];
     let mut outcomes = Vec::new();
-    for isa in Isa::ALL {
-        let Some(level) = Level::get(isa) else {
-            println!("{isa}: not run, this machine lacks it");
-            continue;
-        };
+    for level in levels() {
         for (name, kind, parameters) in &nets {
             let mut net = Network::<f32>::new(Config::new(*kind, I, H), level).unwrap();
             net.update(|own| {
@@ -125,14 +138,15 @@ pub fn streams() -> Vec<Outcome> {
                 Ok::<(), unrolled::Error>(())
             })
             .unwrap();
-            let mut stream = net.stream(1).unwrap();
+            let mut streams = [net.stream(1).unwrap(), net.stream(1).unwrap()];
             let mut y = [0.0; H];
-            let (loud, silent) =
-                noise_and_silence(|x| net.step(&mut stream, x, black_box(&mut y)).unwrap());
-            let (h, c) = net.stream_state(&stream);
+            let (loud, silent) = noise_and_silence(|which, x| {
+                net.step(&mut streams[which], x, black_box(&mut y)).unwrap();
+            });
+            let (h, c) = net.stream_state(&streams[SILENT]);
             let denormal = denormal(if c.is_empty() { &h } else { &c });
             outcomes.push(Outcome {
-                name: format!("{name}, stream, {isa}"),
+                name: format!("{name}, stream, {}", level.isa()),
                 denormal,
                 loud,
                 silent,

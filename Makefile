@@ -61,6 +61,7 @@ lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stub
 
 lint-rust:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
 	for feature in $(FEATURES); do \

@@ -12,7 +12,7 @@ mod machine_code {
     pub mod program;
 }
 
-use machine_code::program::{Function, Waste, read};
+use machine_code::program::{Function, Program, Waste, read};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -108,6 +108,8 @@ fn use_everything() {
 struct Artefact {
     file: PathBuf,
     functions: BTreeMap<u64, Function>,
+    /// Whether the compiler is the one `KNOWN` is true of.
+    same_compiler: bool,
 }
 
 /// What is checked; nothing, with the reason printed, where the compiler was asked for other code.
@@ -120,9 +122,12 @@ fn artefacts() -> &'static [Artefact] {
         use_everything();
         let mut files = vec![std::env::current_exe().unwrap()];
         files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(PathBuf::from));
-        let read = |file: PathBuf| Artefact { functions: read(&file), file };
+        let read = |file: PathBuf| {
+            let Program { functions, compilers } = read(&file);
+            Artefact { file, functions, same_compiler: compilers.contains(COMPILER) }
+        };
         let all: Vec<Artefact> = files.into_iter().map(read).collect();
-        for Artefact { file, functions } in &all {
+        for Artefact { file, functions, .. } in &all {
             let named = functions.values().any(|f| f.name.contains("WholeTile<f32"));
             if !named && option_env!("RUSTFLAGS").is_some() {
                 println!("not checked: RUSTFLAGS displaces the flags of .cargo/config.toml");
@@ -173,7 +178,7 @@ fn left_to_call(functions: &BTreeMap<u64, Function>) -> BTreeSet<(String, String
 
 #[test]
 fn no_operation_on_vectors_is_left_to_call() {
-    for Artefact { file, functions } in artefacts() {
+    for Artefact { file, functions, .. } in artefacts() {
         let (planted, found): (Vec<_>, Vec<_>) = left_to_call(functions)
             .into_iter()
             .partition(|(caller, _)| caller.contains("NotInlined"));
@@ -229,7 +234,11 @@ fn is_chosen(gates: usize, chains: usize) -> bool {
     chains == 1 || (1..9).any(|tiles| chains_of::<f32>(tiles * 16, gates) == chains)
 }
 
-/// What is known not to be as it should: level, part of the kernel's name, and in how many loops.
+/// The compiler whose code is held to its last register. Of another's, some may be spilled: up to a vector for
+/// every four multiply-adds of a loop.
+const COMPILER: &str = "rustc version 1.95.0 ";
+
+/// What is known not to be as it should with it: level, part of the kernel's name, and in how many loops.
 const KNOWN: [(&str, &str, usize); 5] = [
     // Three tiles of four gates: the twelve sums of k's loop wander through the registers, one through memory.
     (
@@ -246,7 +255,7 @@ const KNOWN: [(&str, &str, usize); 5] = [
 
 #[test]
 fn tiles_keep_their_sums_in_registers() {
-    for Artefact { file, functions } in artefacts() {
+    for Artefact { file, functions, same_compiler } in artefacts() {
         println!("{}", file.display());
         let (mut breaches, mut lines) = (Vec::new(), BTreeSet::new());
         let mut known = BTreeSet::new();
@@ -280,7 +289,9 @@ fn tiles_keep_their_sums_in_registers() {
             if level == "Portable" || !chosen {
                 continue;
             }
-            let spilling = wasteful.iter().filter(|(_, w)| w.stored + w.read_back > 0).count();
+            let permitted = |n: usize| if *same_compiler { 0 } else { n / 4 };
+            let spills = |(n, w): &&(usize, Waste)| w.stored.max(w.read_back) > permitted(*n);
+            let spilling = wasteful.iter().filter(spills).count();
             match KNOWN.iter().find(|(l, k, _)| level == *l && kernel.contains(k)) {
                 _ if whole && spilling == 0 => {}
                 Some(k) if whole && spilling <= k.2 => drop(known.insert(k)),
@@ -292,8 +303,11 @@ fn tiles_keep_their_sums_in_registers() {
         );
         lines.iter().for_each(|l| println!("  {l}"));
         assert!(breaches.is_empty(), "{}: {breaches:#?}", file.display());
-        let own = functions.values().any(is_mistake);
-        assert!(!own || known.len() == KNOWN.len(), "no longer so: only {known:?} of {KNOWN:?}");
+        let all_known = functions.values().any(is_mistake) && *same_compiler;
+        assert!(
+            !all_known || known.len() == KNOWN.len(),
+            "no longer so: only {known:?} of {KNOWN:?}"
+        );
         // The largest tile that fits is there: 6 × 4 in 32 registers, 3 × 4 in 16.
         assert!(most["Avx512"] >= 24 && most["Avx2"] >= 12, "the largest tiles: {most:?}");
     }

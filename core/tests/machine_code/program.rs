@@ -21,8 +21,16 @@ pub struct Loop<'f> {
     framed: bool,
 }
 
-/// Every function of the program in `file`, by address.
-pub fn read(file: &Path) -> BTreeMap<u64, Function> {
+/// A program, read from its file.
+pub struct Program {
+    /// By address.
+    pub functions: BTreeMap<u64, Function>,
+    /// What the compilers, rustc and those of the libraries linked, say of themselves.
+    pub compilers: String,
+}
+
+/// The program in `file`.
+pub fn read(file: &Path) -> Program {
     let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let program =
         object::File::parse(&*bytes).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -35,7 +43,9 @@ pub fn read(file: &Path) -> BTreeMap<u64, Function> {
         let name = format!("{:#}", rustc_demangle::demangle(name));
         functions.insert(start, Function::decode(name, start, code));
     }
-    functions
+    let comment = program.section_by_name(".comment").and_then(|s| s.data().ok());
+    let compilers = String::from_utf8_lossy(comment.unwrap_or_default()).into_owned();
+    Program { functions, compilers }
 }
 
 impl Function {

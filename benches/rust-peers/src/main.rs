@@ -250,7 +250,7 @@ mod burn_ {
     }
 
     fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-        tensor.into_data().to_vec::<f32>().expect("values of f32")
+        tensor.into_data().try_to_vec::<f32>().expect("values of f32")
     }
 
     /// burn keeps each gate's weights apart, transposed.

@@ -16,10 +16,14 @@ SOURCES := pyproject.toml Cargo.toml Cargo.lock core/Cargo.toml python/Cargo.tom
 	$(shell find core/src python/src -name '*.rs') \
 	$(shell find python/unrolled -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
+# Where there is taskset, a bench of one thread stays on one core.
+ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
+
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon
 
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench bench-rust math-exhaustive clean
+.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench bench-rust bench-rust-peers \
+	math-exhaustive clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +43,13 @@ demo: $(VENV)/installed-demo  ## check the kernels, tell nine speakers apart, fo
 test: test-rust test-python  ## every test, Rust's and Python's
 	@echo "make test: all tests passed"
 
+# On Linux the extension is built first, for the test that reads its machine code.
+ifeq ($(shell uname -s),Linux)
+test-rust: export UNROLLED_ARTEFACT := $(abspath $(or $(CARGO_TARGET_DIR),target)/release/lib_native.so)
+endif
+
 test-rust:
+	$(if $(UNROLLED_ARTEFACT),PYO3_PYTHON='$(PYTHON)' $(CARGO) build --release -p unrolled-python)
 	$(CARGO) test --release --workspace --exclude unrolled-python
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 
@@ -51,6 +61,7 @@ lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stub
 
 lint-rust:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
 	for feature in $(FEATURES); do \
@@ -67,8 +78,11 @@ lint-python: $(VENV)/installed-test
 bench: $(VENV)/installed-bench  ## everything beside PyTorch, ONNX Runtime, OpenVINO and JAX
 	$(BIN)/unrolled bench $(ARGS)
 
-bench-rust:  ## the kernels alone, from Rust
-	$(CARGO) bench -p unrolled --bench '*' $(ARGS)
+bench-rust:  ## streaming steps, tiles and passes at every level; what silence costs
+	$(CARGO) bench -p unrolled --bench step --bench tile --bench silence --bench speed
+
+bench-rust-peers:  ## beside candle and burn, one thread (their crates take minutes to build)
+	cd benches/rust-peers && RAYON_NUM_THREADS=1 $(ONE_CORE) $(CARGO) run --release -- $(ARGS)
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled

@@ -11,6 +11,7 @@ A record is JSON::
     options     as given
     failures    by number of threads: processes that ended before they were through
     works       a list of entries: work, mode, threads, flops, peak (GFLOP/s), goal (or null),
+                against (whose time the goal is a ratio to, "" for the best peer's),
                 contenders: by name, status ("timed", "wrong", "unsupported" or "failed") with
                 either median, q1, q3 (seconds a call), repeats (samples), inner (calls a sample),
                 or the reason
@@ -53,9 +54,11 @@ def cpus() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def goal(work: str, mode: str) -> float | None:
-    """That of the table of works."""
-    return next((w.goals.get(mode) for w in WORKS if w.name == work), None)
+def goal(work: str, mode: str) -> dict[str, Any]:
+    """That of the table of works, and whose time it is a ratio to."""
+    found = next((w for w in WORKS if w.name == work), None)
+    value = found.goals.get(mode) if found else None
+    return {"goal": value, "against": found.against if found and value is not None else ""}
 
 
 def assemble(
@@ -81,6 +84,6 @@ def assemble(
         "missing": missing,
         "options": dict(options),
         "failures": {str(threads): why for threads, why in failures.items()},
-        "works": [{**e, "goal": goal(e["work"], e["mode"])} for e in entries],
+        "works": [{**e, **goal(e["work"], e["mode"])} for e in entries],
         "sweeps": [entry for part in parts.values() for entry in part["sweeps"]],
     }

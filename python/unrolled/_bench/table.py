@@ -29,13 +29,20 @@ class Row:
     best: str | None
     ratio: float | None
     goal: float | None
+    # The ratio the goal is for: `ratio`, or that to the one peer it names.
+    judged: float | None
 
     @property
     def reached(self) -> bool | None:
         """Whether the ratio is as it should be; None where either is not known."""
-        if self.ratio is None or self.goal is None:
+        if self.judged is None or self.goal is None:
             return None
-        return self.ratio >= self.goal
+        return self.judged >= self.goal
+
+    @property
+    def at_peak(self) -> float | None:
+        """What `judged` would be if ours did nothing but multiply-adds, at the peak."""
+        return None if self.judged is None else self.judged / self.share
 
 
 def rows(record: Mapping[str, Any], threads: int) -> list[Row]:
@@ -52,6 +59,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         if name in PEERS and outcome["status"] == "timed"
     }
     best = min(peers, key=lambda name: peers[name], default=None)
+    judge = entry.get("against") or best
     rate = entry["flops"] / seconds / 1e9
     return Row(
         entry["work"],
@@ -64,6 +72,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         best,
         peers[best] / seconds if best else None,
         entry["goal"],
+        peers[judge] / seconds if judge in peers else None,
     )
 
 
@@ -102,7 +111,9 @@ def _cell(row: Row, name: str, record: Mapping[str, Any]) -> str:
 def _goal(row: Row) -> str:
     if row.reached is None:
         return factor(row.goal)
-    return f"{row.goal:g} {'yes' if row.reached else 'NO'}"
+    named = row.entry.get("against")
+    said = f"{row.goal:g} {'yes' if row.reached else 'NO'}"
+    return f"{said} ({factor(row.judged)} to {named})" if named else said
 
 
 def _cells(record: Mapping[str, Any], row: Row, others: Iterable[str]) -> list[str]:
@@ -115,13 +126,25 @@ def _cells(record: Mapping[str, Any], row: Row, others: Iterable[str]) -> list[s
         f"{row.rate:.1f}",
         f"{row.share:.0%}",
         factor(row.ratio),
+        factor(row.at_peak),
         _goal(row),
     ]
 
 
 def _grid(record: Mapping[str, Any], count: int) -> list[list[str]]:
     others = [name for name in _took_part(record) if name != OURS]
-    head = ["T,B,I,H", "", OURS, "spread", *others, "GFLOP/s", "of peak", "ratio", "goal"]
+    head = [
+        "T,B,I,H",
+        "",
+        OURS,
+        "spread",
+        *others,
+        "GFLOP/s",
+        "of peak",
+        "ratio",
+        "at peak",
+        "goal",
+    ]
     return [head, *(_cells(record, row, others) for row in rows(record, count))]
 
 
@@ -153,7 +176,7 @@ LEGEND = (
     "Medians of one Python call, taken in turns; spread: between the quartiles of ours. "
     "+ backward: forward and all gradients. GFLOP/s: the products' operations of ours, backward "
     "counted as two forwards. Ratio: the best peer's time over ours (NumPy is our reference, no "
-    "peer)."
+    "peer). At peak: what the ratio with a goal would be if ours did nothing but multiply-adds."
 )
 
 

@@ -225,6 +225,7 @@ impl<T: Element> Kernel<T> for Rows<'_, T> {
             extent: Extent { segments: 1, steps: self.steps },
             chains: 1,
             start: self.start,
+            turn: false,
             out: self.out,
             strides: Strides { row: self.units, tile: S::LANES, gate: 0 },
         });

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
+use crate::kernel::shape::Weights;
 use crate::math::Accurate;
 use crate::network::Network;
 use crate::real::Real;
@@ -19,6 +20,8 @@ pub struct Stream<T: Real> {
     m: Buffer<T>,
     /// h of the layer below, unpadded rows.
     below: Buffer<T>,
+    /// Which way the next step walks the weights.
+    turn: bool,
 }
 
 impl<T: Real> Stream<T> {
@@ -64,6 +67,7 @@ impl<T: Passes> Network<T> {
             gates: rows(batch, shape.row(), "scratch")?,
             m: rows(batch, shape.stride, "scratch")?,
             below: rows(batch, config.output_size(), "scratch")?,
+            turn: false,
         })
     }
 
@@ -80,12 +84,13 @@ impl<T: Passes> Network<T> {
                 return Err(Error::Length { argument, expected, got });
             }
         }
-        let Stream { batch, states, gates, m, below } = stream;
+        let Stream { batch, states, gates, m, below, turn } = stream;
+        *turn = !*turn;
         for (layer, (state, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
             let shape = &self.shape(layer);
             let x = if layer == 0 { x } else { &below[..] };
             let carry = Carry { h: &mut state.h, c: &mut state.c, m };
-            let weights = packed.weights();
+            let weights = Weights { turn: *turn, ..packed.weights() };
             T::step(
                 self.level(),
                 OneStep { shape, weights, math: Accurate, rows: *batch, x, carry, gates },

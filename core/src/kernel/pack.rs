@@ -139,6 +139,7 @@ impl<T: Real> Packed<T> {
             new: self.new.view(),
             projection: self.projection.view(),
             bias: &self.bias,
+            turn: false,
         }
     }
 
@@ -150,6 +151,7 @@ impl<T: Real> Packed<T> {
             state: self.state_t.view(),
             new: self.new_t.view(),
             projection: self.projection_t.view(),
+            turn: false,
         }
     }
 }

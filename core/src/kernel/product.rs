@@ -1,6 +1,6 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
-use super::shape::{INPUT, Plan, RunTime};
+use super::shape::{INPUT, Plan, RunTime, SINGLE};
 use crate::gates::CellKind;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
@@ -49,6 +49,9 @@ pub struct Product<'a, T, const GATES: usize, const PACKED: bool> {
     pub chains: usize,
     /// What the sums start from.
     pub start: Start<'a, T>,
+    /// Whether to walk the tiles from the last to the first: where the right operand is larger than a cache,
+    /// going to and fro finds there what was read last. The results are the same.
+    pub turn: bool,
     /// The results.
     pub out: &'a mut [T],
     /// Where they go.
@@ -83,6 +86,35 @@ const fn most_tiles<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
     }
 }
 
+/// What a core's first cache holds at the least.
+const FIRST_CACHE: usize = 32 << 10;
+
+/// How many of `whole` tiles of one row go together, at most `most`: in groups as even as can be, for a small
+/// group has few sums to keep the units busy; and in two at the least where the right operand takes more `bytes`
+/// than the first cache holds, so that there are two ends to walk between.
+#[inline(always)]
+const fn together(most: usize, whole: usize, bytes: usize) -> usize {
+    let groups = whole.div_ceil(most);
+    if groups <= 1 && bytes <= FIRST_CACHE {
+        return most;
+    }
+    match groups {
+        0 | 1 | 2 => whole.div_ceil(2),
+        _ => whole.div_ceil(groups),
+    }
+}
+
+/// [`together`], where sizes are fixed.
+const fn fixed_together<T: Real, S: Simd<T>>(
+    units: usize,
+    which: u8,
+    gates: usize,
+    chains: usize,
+) -> usize {
+    let bytes = if which == INPUT { 0 } else { units * units * gates * size_of::<T>() };
+    together(most_tiles::<T, S>(gates, chains), units / S::LANES, bytes)
+}
+
 /// [`chains`], where sizes are fixed.
 const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> usize {
     match fixed {
@@ -94,15 +126,16 @@ const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gate
 /// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
 const fn may_take<T: Real, S: Simd<T>>(
     fixed: Option<(CellKind, usize)>,
+    which: u8,
     gates: usize,
     chains: usize,
     tiles: usize,
 ) -> bool {
-    let most = most_tiles::<T, S>(gates, chains);
     match (fixed, tiles) {
-        (None, _) => tiles <= most,
+        (None, _) => tiles <= most_tiles::<T, S>(gates, chains),
         (Some((_, units)), 0) => units % S::LANES != 0,
         (Some((_, units)), _) => {
+            let most = fixed_together::<T, S>(units, which, gates, chains);
             let whole = units / S::LANES;
             tiles <= most && (tiles == most && whole >= most || tiles == whole % most)
         }
@@ -127,8 +160,8 @@ impl<'a, T: Real> Product<'a, T, 0, false> {
     /// The same for so many gates, packed or not.
     #[inline(always)]
     pub fn with<const GATES: usize, const PACKED: bool>(self) -> Product<'a, T, GATES, PACKED> {
-        let Self { rows, units, lhs, rhs, extent, chains, start, out, strides } = self;
-        Product { rows, units, lhs, rhs, extent, chains, start, out, strides }
+        let Self { rows, units, lhs, rhs, extent, chains, start, turn, out, strides } = self;
+        Product { rows, units, lhs, rhs, extent, chains, start, turn, out, strides }
     }
 }
 
@@ -137,23 +170,32 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     #[inline(always)]
     pub fn run_one_row<S: Simd<T>, P: Plan, const WHICH: u8>(mut self, s: S) {
         match const { fixed_chains::<T>(P::FIXED, WHICH, GATES) } {
-            1 => self.one_row::<S, P, 1>(s),
-            2 => self.one_row::<S, P, 2>(s),
-            _ => self.one_row::<S, P, 4>(s),
+            1 => self.one_row::<S, P, WHICH, 1>(s),
+            2 => self.one_row::<S, P, WHICH, 2>(s),
+            _ => self.one_row::<S, P, WHICH, 4>(s),
         }
     }
 
     #[inline(always)]
-    fn one_row<S: Simd<T>, P: Plan, const CHAINS: usize>(&mut self, s: S) {
+    fn one_row<S: Simd<T>, P: Plan, const WHICH: u8, const CHAINS: usize>(&mut self, s: S) {
         let whole = self.units / S::LANES;
-        let at_once = most_tiles::<T, S>(GATES, CHAINS);
-        let mut tile = 0;
+        let at_once = match P::FIXED {
+            Some((_, units)) => fixed_together::<T, S>(units, WHICH, GATES, CHAINS),
+            None if whole <= 1 => 1,
+            None => {
+                let vectors = self.extent.segments * self.extent.steps * whole * GATES;
+                let bytes = vectors * S::LANES * size_of::<T>();
+                together(most_tiles::<T, S>(GATES, CHAINS), whole, bytes)
+            }
+        };
+        let mut done = 0;
         macro_rules! tiles {
             ($n:literal) => {
-                if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, $n) } {
-                    while at_once >= $n && whole - tile >= $n {
+                if const { may_take::<T, S>(P::FIXED, WHICH, GATES, CHAINS, $n) } {
+                    while at_once >= $n && whole - done >= $n {
+                        let tile = if self.turn { whole - done - $n } else { done };
                         self.tile::<S, 1, $n, CHAINS>(s, 0, tile);
-                        tile += $n;
+                        done += $n;
                     }
                 }
             };
@@ -162,7 +204,8 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         tiles!(3);
         tiles!(2);
         tiles!(1);
-        if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, 0) }
+        // Packed units are padded to whole tiles.
+        if const { !PACKED && may_take::<T, S>(P::FIXED, WHICH, GATES, CHAINS, 0) }
             && !self.units.is_multiple_of(S::LANES)
         {
             self.tile_body::<S, 1, 1, CHAINS, true>(s, 0, whole);
@@ -178,18 +221,19 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         let most = most_rows::<T, S>(CHAINS * GATES * at_once).clamp(1, 8);
         let blocks = self.rows.div_ceil(most);
         let (rows, longer) = (self.rows / blocks, self.rows % blocks);
-        let mut tile = 0;
-        while tile < tiles_in_all {
-            let tiles = at_once.min(tiles_in_all - tile);
+        let mut done = 0;
+        while done < tiles_in_all {
+            let tiles = at_once.min(tiles_in_all - done);
+            let tile = if self.turn { tiles_in_all - done - tiles } else { done };
             let mut row = 0;
             for block in 0..blocks {
                 let rows = rows + usize::from(block < longer);
                 self.block::<S, CHAINS>(s, row, rows, tile, tiles);
                 row += rows;
             }
-            tile += tiles;
+            done += tiles;
         }
-        if !self.units.is_multiple_of(S::LANES) {
+        if const { !PACKED } && !self.units.is_multiple_of(S::LANES) {
             for row in 0..self.rows {
                 self.tile_body::<S, 1, 1, CHAINS, true>(s, row, tiles_in_all);
             }
@@ -359,15 +403,16 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Kernel<T> for Product<'_, 
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
+        // Four runs are for three gates at the most: see `chains`.
         match (self.rows, self.chains) {
             (0, _) => {}
-            (1, 1) => self.one_row::<S, RunTime, 1>(s),
+            (1, 1) => self.one_row::<S, RunTime, SINGLE, 1>(s),
             (_, 1) => self.many_rows::<S, 1>(s),
-            (1, 2) if PACKED => self.one_row::<S, RunTime, 2>(s),
-            (1, _) if PACKED => self.one_row::<S, RunTime, 4>(s),
-            (_, 2) if PACKED => self.many_rows::<S, 2>(s),
-            (_, _) if PACKED => self.many_rows::<S, 4>(s),
-            _ => unreachable!("only packed products are summed in runs"),
+            (1, 2) if const { PACKED } => self.one_row::<S, RunTime, SINGLE, 2>(s),
+            (_, 2) if const { PACKED } => self.many_rows::<S, 2>(s),
+            (1, 4) if const { PACKED && GATES < 4 } => self.one_row::<S, RunTime, SINGLE, 4>(s),
+            (_, 4) if const { PACKED && GATES < 4 } => self.many_rows::<S, 4>(s),
+            _ => unreachable!("only packed products of few gates are summed in runs"),
         }
     }
 }

@@ -200,6 +200,8 @@ pub struct Weights<'a, T> {
     pub projection: Rhs<'a, T>,
     /// A row of the gate buffer to start from.
     pub bias: &'a [T],
+    /// Which way to walk: see [`Product::turn`](super::product::Product::turn).
+    pub turn: bool,
 }
 
 /// The transposed weights a backward step reads: lanes = what the forward steps were.
@@ -213,4 +215,6 @@ pub struct Transposed<'a, T> {
     pub new: Rhs<'a, T>,
     /// W_hrᵀ: steps = values of h, lanes = hidden units.
     pub projection: Rhs<'a, T>,
+    /// Which way to walk, as [`Weights::turn`].
+    pub turn: bool,
 }

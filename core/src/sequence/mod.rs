@@ -166,6 +166,7 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             keep(s, tape.h, carry.h, at, n, shape.state_stride);
             keep(s, tape.c, carry.c, at, n, shape.stride);
             let gates = &mut tape.gates[at * row..][..n * row];
+            let weights = Weights { turn: t % 2 == 1, ..weights };
             cell::forward::<T, S, M, RunTime>(
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
@@ -309,11 +310,12 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
             m: &mut scratch.m[at * shape.stride..],
         });
         let step = step_at(self.tape, shape, at);
+        let weights = Transposed { turn: t % 2 == 1, ..self.weights };
         cell::backward::<T, S, M, RunTime>(
             s,
             self.math,
             shape,
-            &self.weights,
+            &weights,
             n,
             step,
             d_h,

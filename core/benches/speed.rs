@@ -10,10 +10,11 @@ use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::math::{Accurate, Fast, Math};
 use unrolled::network::{Input, Losses, Network, Recording, View};
+use unrolled::peak::multiply_adds;
 use unrolled::real::Real;
 use unrolled::rng::Rng;
 use unrolled::sequence::Passes;
-use unrolled::simd::{Element, Isa, Kernel, Level, Simd};
+use unrolled::simd::{Element, Isa, Level};
 use unrolled::{Gru, Lstm, Rnn};
 
 /// Median seconds of a call, over calls that last about 0.3 s together.
@@ -37,33 +38,12 @@ fn time(mut call: impl FnMut()) -> f64 {
     seconds[rounds / 2]
 }
 
-/// 12 independent chains of multiply-adds: GFLOP/s.
+/// Independent multiply-adds: GFLOP/s.
 fn peak<T: Element>(level: Level) -> f64 {
-    const CHAINS: usize = 12;
     const ROUNDS: usize = 20_000;
-    struct Chains;
-    impl<T: Real> Kernel<T> for Chains {
-        type Output = T;
-        #[inline(always)]
-        fn run<S: Simd<T>>(self, s: S) -> T {
-            let (a, b) = (s.splat(T::from_f64(0.999)), s.splat(T::from_f64(0.001)));
-            let mut sums = [b; CHAINS];
-            for _ in 0..ROUNDS {
-                for sum in &mut sums {
-                    *sum = s.mul_add(*sum, a, b);
-                }
-            }
-            let all = sums.into_iter().fold(b, |x, y| s.add(x, y));
-            let mut out = [T::ZERO; 16];
-            s.store(&mut out, all);
-            out[0]
-        }
-    }
-    let lanes = level.lanes::<T>();
-    let seconds = time(|| {
-        black_box(T::dispatch(level, Chains));
-    });
-    (2 * CHAINS * ROUNDS * lanes) as f64 / seconds / 1e9
+    let mut operations = 0;
+    let seconds = time(|| operations = multiply_adds::<T>(level, ROUNDS));
+    operations as f64 / seconds / 1e9
 }
 
 fn parameters<T: Real, const I: usize, const H: usize, const G: usize>() -> Parameters<T, I, H, G> {

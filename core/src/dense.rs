@@ -217,7 +217,7 @@ impl<T: Element> Kernel<T> for Rows<'_, T> {
             RightHand::Panel(rhs) => rhs,
             RightHand::Rows(data, step) => Rhs { data, step, tile: S::LANES, gate: 0 },
         };
-        s.run(Product::<T, 1> {
+        s.run(Product::<T, 1, false> {
             rows: self.rows,
             units: self.units,
             lhs: self.lhs,

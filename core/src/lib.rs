@@ -59,6 +59,7 @@
 //! * [`sequence`]: a layer over a window of time, there and back; what ends, what is reset.
 //! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
+//! * [`peak`]: what the machine can do at most, for the benchmarks.
 //! * [`reference`](mod@reference): all of it once more in plain scalar loops, the judge of the rest, which finite
 //!   differences judge.
 //!
@@ -87,6 +88,7 @@ pub mod kernel;
 pub mod math;
 #[cfg(feature = "alloc")]
 pub mod network;
+pub mod peak;
 pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;

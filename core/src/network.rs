@@ -8,6 +8,7 @@ use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::sequence::Passes;
+use crate::shard::ShardGradients;
 use crate::simd::Level;
 use crate::tape::{Shard, ShardTrace, State, Tape};
 use alloc::vec::Vec;
@@ -228,6 +229,7 @@ impl<T: Passes> Network<T> {
             stride: c.hidden_size.next_multiple_of(T::PAD),
             state_stride: c.state_size().next_multiple_of(T::PAD),
             input_stride: input.next_multiple_of(T::PAD),
+            line: T::PAD,
         }
     }
 
@@ -337,9 +339,18 @@ impl<T: Passes> Network<T> {
             .map(|(shard, layers)| ShardTrace { shard, layers })
             .collect();
         let last = self.config.num_layers - 1;
-        let pieces: Vec<_> =
-            traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
-        let y = unpack(&pieces, steps, batch, out, "output")?;
+        let y = match &mut traces[..] {
+            // The packed rows of a whole batch whose rows run all steps are the output already.
+            [one] if input.lengths.is_none() => {
+                let y = &mut one.layers[last].y;
+                if recording.is_some() { y.to_vec() } else { core::mem::take(y).into_vec() }
+            }
+            _ => {
+                let pieces: Vec<_> =
+                    traces.iter().map(|s| (&s.shard, &s.layers[last].y[..], out)).collect();
+                unpack(&pieces, steps, batch, out, "output")?
+            }
+        };
         if recording.is_none() {
             traces.clear();
         }
@@ -371,14 +382,9 @@ impl<T: Passes> Network<T> {
         let run =
             |i: usize| self.backward_shard(tape, &tape.shards[i], losses, truncate, interrupt);
         let work = self.work(steps, batch).saturating_mul(2);
-        let done = batch::run(tape.shards.len(), work, run)?;
+        let mut done = batch::run(tape.shards.len(), work, run)?;
 
-        let mut parameters = zeros(size(&[self.parameters.len()], "gradients")?, "gradients")?;
-        for (i, shard) in done.iter().enumerate() {
-            for (sum, &g) in parameters.iter_mut().zip(&shard.parameters) {
-                *sum = if i == 0 { g } else { *sum + g };
-            }
-        }
+        let parameters = self.sum_gradients(&mut done)?;
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
         let (h, c) = self.gather_states(states, batch)?;
         let input = self.config.input_size;
@@ -387,6 +393,24 @@ impl<T: Passes> Network<T> {
             tape.shards.iter().zip(&done).map(|(t, g)| (&t.shard, &g.x[..], stride)).collect();
         let x = unpack(&pieces, steps, batch, input, "gradients")?;
         Ok(Gradients { parameters, x, h, c })
+    }
+
+    /// The parameters' gradients out of the shards' sums, added in the shards' order.
+    fn sum_gradients(&self, shards: &mut [ShardGradients<T>]) -> Result<Vec<T>, Error> {
+        let mut parameters = zeros(self.parameters.len(), "gradients")?;
+        let mut rest = &mut parameters[..];
+        let Some((first, others)) = shards.split_first_mut() else { return Ok(parameters) };
+        for (cell, sums) in first.sums.iter_mut().enumerate() {
+            let (layer, direction) =
+                (cell / self.config.num_directions(), cell % self.config.num_directions());
+            let others: Vec<_> = others.iter().map(|shard| &shard.sums[cell]).collect();
+            sums.add(&others);
+            let own = self.config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum();
+            let to;
+            (to, rest) = rest.split_at_mut(own);
+            sums.unpack(&self.config, layer, &self.shape(layer), to);
+        }
+        Ok(parameters)
     }
 
     /// (layers · directions, B, …) arrays of h and c (or of derivatives by them) out of the shards' rows.

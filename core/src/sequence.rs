@@ -52,10 +52,19 @@ pub struct Pass<'a, T> {
     pub reverse: bool,
     /// For each packed row, whether an episode begins there: the state is zero before it.
     pub resets: Option<&'a [bool]>,
-    /// The input's packed rows, `x_row` apart.
-    pub x: &'a [T],
-    /// From one row of x to the next.
-    pub x_row: usize,
+    /// The input.
+    pub x: Source<'a, T>,
+}
+
+/// Where a layer's input lies.
+#[derive(Clone, Copy)]
+pub struct Source<'a, T> {
+    /// The values.
+    pub data: &'a [T],
+    /// From one row to the next.
+    pub row: usize,
+    /// From one step to the next, where all rows run all steps; `None` for packed rows.
+    pub time: Option<usize>,
 }
 
 impl<T: Real> Pass<'_, T> {
@@ -79,6 +88,7 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Zeroes the rows of a state that are cut before step t.
+    #[inline(always)]
     fn cut(&self, t: usize, n: usize, state: &mut [T], stride: usize) {
         if self.resets.is_some() && !state.is_empty() {
             for b in (0..n).filter(|&b| self.is_cut(t, b)) {
@@ -149,8 +159,23 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             return;
         }
         let (first_row, row) = (rows.start, shape.row());
-        let x = &pass.x[(rows.start * pass.x_row).min(pass.x.len())..];
-        input::<T, S, RunTime>(s, shape, &weights, rows.len(), x, pass.x_row, tape.gates);
+        // As many rows in one product as stand evenly apart.
+        let Source { data: x, row: x_row, time } = pass.x;
+        let n = pass.rows.count(window.start);
+        let gates = &mut *tape.gates;
+        match time {
+            Some(time) if n > 1 && time != n * x_row => {
+                for (i, t) in window.clone().enumerate() {
+                    let (x, gates) = (&x[t * time..], &mut gates[i * n * row..]);
+                    input::<T, S, RunTime>(s, shape, &weights, n, x, x_row, gates);
+                }
+            }
+            _ => {
+                let x_row = time.map_or(x_row, |time| if n == 1 { time } else { x_row });
+                let x = &x[(rows.start * x_row).min(x.len())..];
+                input::<T, S, RunTime>(s, shape, &weights, rows.len(), x, x_row, gates);
+            }
+        }
         for t in pass.steps(&window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
@@ -159,25 +184,46 @@ impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
             let at = pass.rows.offsets[t] - first_row;
             pass.cut(t, n, carry.h, shape.state_stride);
             pass.cut(t, n, carry.c, shape.stride);
-            keep(tape.h, carry.h, at, n, shape.state_stride);
-            keep(tape.c, carry.c, at, n, shape.stride);
+            keep(s, tape.h, carry.h, at, n, shape.state_stride);
+            keep(s, tape.c, carry.c, at, n, shape.stride);
             let gates = &mut tape.gates[at * row..][..n * row];
             cell::forward::<T, S, M, RunTime>(
                 s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
                 let to = (pass.rows.offsets[t] + b) * y_row + y_first;
-                y[to..to + shape.state]
-                    .copy_from_slice(&carry.h[b * shape.state_stride..][..shape.state]);
+                let h = &carry.h[b * shape.state_stride..][..shape.state];
+                copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
         }
     }
 }
 
 #[inline(always)]
-fn keep<T: Copy>(tape: &mut [T], state: &[T], at: usize, n: usize, stride: usize) {
+fn keep<T: Real, S: Simd<T>>(
+    s: S,
+    tape: &mut [T],
+    state: &[T],
+    at: usize,
+    n: usize,
+    stride: usize,
+) {
     if !tape.is_empty() && !state.is_empty() {
-        tape[at * stride..][..n * stride].copy_from_slice(&state[..n * stride]);
+        copy::<T, S>(s, &state[..n * stride], &mut tape[at * stride..][..n * stride]);
+    }
+}
+
+/// `copy_from_slice` without a call: rows are short.
+#[inline(always)]
+fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
+    let (from, to) = (&from[..to.len()], to);
+    let mut at = 0;
+    while at + S::LANES <= from.len() {
+        s.store(&mut to[at..], s.load(&from[at..]));
+        at += S::LANES;
+    }
+    if at < from.len() {
+        s.store_partial(&mut to[at..], s.load_partial(&from[at..]));
     }
 }
 
@@ -218,7 +264,7 @@ pub struct Scratch<'a, T> {
 
 /// Runs the steps of a chunk back: the mirror of [`Forward`].
 pub struct Backward<'a, T, M> {
-    /// The layer, the sequence.
+    /// The layer, the sequence; its input in packed rows.
     pub pass: Pass<'a, T>,
     /// Packed transposed weights.
     pub weights: Transposed<'a, T>,
@@ -273,7 +319,7 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
         let chunk = Chunk {
             shape,
             rows: rows.len(),
-            x: (&pass.x[(rows.start * pass.x_row).min(pass.x.len())..], pass.x_row),
+            x: (&pass.x.data[(rows.start * pass.x.row).min(pass.x.data.len())..], pass.x.row),
             h: self.tape.h,
             gates: self.tape.gates,
             d_gates: scratch.d_gates,

@@ -2,22 +2,24 @@
 
 use crate::batch::Interrupt;
 use crate::error::Error;
-use crate::kernel::buffer::{Buffer, zeros};
+use crate::kernel::buffer::{Buffer, size};
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
-use crate::network::{Input, Losses, Network, Recording};
+use crate::network::{Input, Losses, Network, Recording, View};
 use crate::real::Real;
 use crate::rng;
-use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
+use crate::sequence::{
+    Backward, Carry, CarryBack, Forward, Pass, Passes, Source, TapeMut, Truncation,
+};
 use crate::tape::{LayerTrace, Shard, ShardTrace, State, Tape, Trace, dirty_rows, rows, windows};
-use crate::work::Work;
+use crate::work::{Sums, Work};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What one shard gives going back.
 pub(crate) struct ShardGradients<T: Real> {
-    /// By the parameters, flat.
-    pub parameters: Vec<T>,
+    /// By the parameters of every layer and direction.
+    pub sums: Vec<Sums<T>>,
     /// By x, packed padded rows.
     pub x: Buffer<T>,
     /// By the initial states of every layer and direction.
@@ -45,9 +47,13 @@ impl<T: Passes> Network<T> {
         let mut finals = Vec::new();
         for layer in 0..self.config().num_layers {
             let shape = self.shape(layer);
-            let y = dirty_rows(shard.len(), self.config().output_size(), "outputs")?;
+            let y = size(&[shard.len(), self.config().output_size()], "outputs")?;
+            let y = Buffer::to_hand_out(y, "outputs")?;
             let mut trace = LayerTrace { x: Buffer::default(), y, directions: Vec::new() };
-            if layer == 0 {
+            let in_place = layer == 0 && recording.is_none() && input.lengths.is_none();
+            if in_place {
+                // Read where it lies: nothing is kept.
+            } else if layer == 0 {
                 trace.x = dirty_rows(shard.len(), shape.input, "inputs")?;
                 for (row, t, b) in shard.packed() {
                     let to = &mut trace.x[row * shape.input..][..shape.input];
@@ -63,7 +69,12 @@ impl<T: Passes> Network<T> {
                 let cell = layer * self.config().num_directions() + direction;
                 let LayerTrace { x, y, directions } = &mut trace;
                 let x = if layer > 0 && dropout.is_none() { &layers[layer - 1].y } else { &*x };
-                let pass = pass(&shape, shard, direction, x);
+                let mut pass = pass(&shape, shard, direction, x);
+                if in_place && let Some(&first) = shard.rows.first() {
+                    let View { data, time, batch: row } = input.x;
+                    let data = &data[(first * row).min(data.len())..];
+                    pass.x = Source { data, row, time: Some(time) };
+                }
                 let mut state =
                     self.states(cell, &shape, shard, (input.h, input.c), input.batch)?;
                 let kept =
@@ -177,8 +188,7 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<ShardGradients<T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
-        let mut gradients = zeros(self.parameters().len(), "gradients")?;
-        let mut rest = &mut gradients[..];
+        let mut sums = Vec::new();
         let mut states = Vec::new();
 
         let out = config.output_size();
@@ -211,12 +221,7 @@ impl<T: Passes> Network<T> {
                     lags,
                 };
                 states.push(self.backward_pass(back, shard, tape, d_final, interrupt)?);
-                let own =
-                    config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum::<usize>();
-                let at = rest.len() - own;
-                let (before, to) = rest.split_at_mut(at);
-                work.unpack(config, layer, &shape, to);
-                rest = before;
+                sums.push(work.sums);
             }
             if let Some(dropout) = tape.dropout.filter(|_| layer > 0) {
                 let sizes = (tape.steps, tape.batch, shape.input);
@@ -225,7 +230,8 @@ impl<T: Passes> Network<T> {
             (d_y, d_y_row) = (d_x, shape.input_stride);
         }
         states.reverse();
-        Ok(ShardGradients { parameters: gradients, x: d_y, states })
+        sums.reverse();
+        Ok(ShardGradients { sums, x: d_y, states })
     }
 
     /// The mirror of `forward_pass`: gives the derivative by the initial state.
@@ -343,8 +349,7 @@ fn pass<'a, T>(shape: &'a Shape, shard: &'a Shard, direction: usize, x: &'a [T])
         rows: shard.packing(),
         reverse: direction == 1,
         resets: shard.resets.as_deref(),
-        x,
-        x_row: shape.input,
+        x: Source { data: x, row: shape.input, time: None },
     }
 }
 

@@ -56,15 +56,21 @@ impl Shard {
                     None => rows.extend(&order[i * batch / count..(i + 1) * batch / count]),
                 }
                 let mut offsets = room(steps.saturating_add(1), "time steps")?;
-                offsets.push(0);
-                let (mut n, mut at) = (rows.len(), 0_usize);
-                for t in 0..steps {
-                    while n > 0 && length(rows[n - 1]) <= t {
-                        n -= 1;
+                let (mut n, mut at) = (rows.len(), 0);
+                size(&[n, steps], "time steps")?;
+                if lengths.is_none() {
+                    offsets.extend((0..=steps).map(|t| t * n));
+                } else {
+                    offsets.push(0);
+                    for t in 0..steps {
+                        while n > 0 && length(rows[n - 1]) <= t {
+                            n -= 1;
+                        }
+                        at += n;
+                        offsets.push(at);
                     }
-                    at = at.checked_add(n).ok_or(Error::TooLarge { what: "time steps" })?;
-                    offsets.push(at);
                 }
+                let at = offsets[steps];
                 let mut shard = Shard { rows, offsets, resets: None };
                 if let Some(reset) = reset {
                     let mut flags = room(at, "resets")?;

@@ -1,5 +1,6 @@
 //! What a pass back through one layer works in.
 
+use crate::batch;
 use crate::cell::WeightGradients;
 use crate::error::Error;
 use crate::gates::{Config, Role};
@@ -9,13 +10,18 @@ use crate::real::Real;
 use crate::sequence::Scratch;
 use crate::tape::{Shard, dirty_rows, rows};
 
-/// Scratch and sums of gradients of one layer in one direction.
+/// Scratch of one layer in one direction, and its sums of gradients.
 pub(crate) struct Work<T: Real> {
     d_gates: Buffer<T>,
     d_projected: Buffer<T>,
     m: Buffer<T>,
     step: Buffer<T>,
     lag: Buffer<T>,
+    pub sums: Sums<T>,
+}
+
+/// Sums of gradients as the kernels make them: see [`WeightGradients`].
+pub(crate) struct Sums<T: Real> {
     input: Buffer<T>,
     state: Buffer<T>,
     new: Buffer<T>,
@@ -29,7 +35,6 @@ impl<T: Real> Work<T> {
         let chunk = shard.chunk_steps().min(shard.offsets.len() - 1) * n;
         let if_projected = |rows: usize| if shape.projected { rows } else { 0 };
         let lag = if lags.is_some() { shape.row() + shape.state_stride } else { 0 };
-        let new = if shape.resets_before() { shape.hidden } else { 0 };
         let what = "gradients";
         Ok(Work {
             d_gates: dirty_rows(chunk, shape.row(), what)?,
@@ -37,11 +42,7 @@ impl<T: Real> Work<T> {
             m: dirty_rows(if_projected(chunk), shape.stride, what)?,
             step: dirty_rows(n, shape.stride, what)?,
             lag: dirty_rows(n, lag, what)?,
-            input: rows(shape.input, shape.from_input().count * shape.stride, what)?,
-            state: rows(shape.state, shape.from_state().count * shape.stride, what)?,
-            new: rows(new, shape.stride, what)?,
-            projection: rows(if_projected(shape.hidden), shape.state_stride, what)?,
-            bias: rows(1, shape.row(), what)?,
+            sums: Sums::new(shape)?,
         })
     }
 
@@ -54,13 +55,45 @@ impl<T: Real> Work<T> {
             lag: &mut self.lag,
         };
         let gradients = WeightGradients {
-            input: &mut self.input,
-            state: &mut self.state,
-            new: &mut self.new,
-            projection: &mut self.projection,
-            bias: &mut self.bias,
+            input: &mut self.sums.input,
+            state: &mut self.sums.state,
+            new: &mut self.sums.new,
+            projection: &mut self.sums.projection,
+            bias: &mut self.sums.bias,
         };
         (scratch, gradients)
+    }
+}
+
+impl<T: Real> Sums<T> {
+    fn new(shape: &Shape) -> Result<Self, Error> {
+        let gates = |count: usize| shape.apart(count * shape.stride);
+        let new = if shape.resets_before() { shape.hidden } else { 0 };
+        let projected = if shape.projected { shape.hidden } else { 0 };
+        let what = "gradients";
+        Ok(Sums {
+            input: rows(shape.input, gates(shape.from_input().count), what)?,
+            state: rows(shape.state, gates(shape.from_state().count), what)?,
+            new: rows(new, gates(1), what)?,
+            projection: rows(projected, shape.apart(shape.state_stride), what)?,
+            bias: rows(1, shape.row(), what)?,
+        })
+    }
+
+    /// Adds `others`, one after another.
+    pub fn add(&mut self, others: &[&Self]) {
+        macro_rules! add {
+            ($($part:ident)*) => {$(
+                batch::fill(&mut self.$part, PIECE, |i, sum| {
+                    for other in others {
+                        for (sum, &g) in sum.iter_mut().zip(&other.$part[i * PIECE..]) {
+                            *sum += g;
+                        }
+                    }
+                });
+            )*};
+        }
+        add!(input state new projection bias);
     }
 
     /// The sums in PyTorch's layout: `to` holds the layer's parameters in one direction.
@@ -79,7 +112,7 @@ impl<T: Real> Work<T> {
                         columns,
                         parameter.rows,
                         &self.projection,
-                        shape.state_stride,
+                        shape.apart(shape.state_stride),
                         0,
                     );
                     continue;
@@ -95,16 +128,24 @@ impl<T: Real> Work<T> {
             for (gate, own) in own.chunks_mut(hidden * columns).enumerate() {
                 match order.iter().position(|&g| g == gate) {
                     Some(slot) => {
-                        let row = order.len() * shape.stride;
+                        let row = shape.apart(order.len() * shape.stride);
                         transpose(own, columns, hidden, sums, row, slot * shape.stride);
                     }
                     // The original GRU's W_hn, summed apart.
-                    None => transpose(own, columns, hidden, &self.new, shape.stride, 0),
+                    None => {
+                        let row = shape.apart(shape.stride);
+                        transpose(own, columns, hidden, &self.new, row, 0);
+                    }
                 }
             }
         }
     }
 }
+
+/// Values added up by one thread at a time.
+const PIECE: usize = 4096;
+/// Rows and columns transposed at a time.
+const SQUARE: usize = 16;
 
 /// to\[r, c\] = from\[c * row + first + r\], for `rows` × `columns`.
 fn transpose<T: Copy>(
@@ -115,9 +156,14 @@ fn transpose<T: Copy>(
     row: usize,
     first: usize,
 ) {
-    for r in 0..rows {
-        for c in 0..columns {
-            to[r * columns + c] = from[c * row + first + r];
+    // In squares of a line's width: each line is read once and written once.
+    for (first_row, first_column) in
+        (0..rows).step_by(SQUARE).flat_map(|r| (0..columns).step_by(SQUARE).map(move |c| (r, c)))
+    {
+        for r in first_row..rows.min(first_row + SQUARE) {
+            for c in first_column..columns.min(first_column + SQUARE) {
+                to[r * columns + c] = from[c * row + first + r];
+            }
         }
     }
 }

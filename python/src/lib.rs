@@ -23,7 +23,9 @@ mod _native {
     #[pymodule_export]
     use crate::dense::Dense;
     #[pymodule_export]
-    use crate::machine::{available_isas, get_num_threads, isa, set_max_isa, set_num_threads};
+    use crate::machine::{
+        available_isas, get_num_threads, isa, multiply_adds, set_max_isa, set_num_threads,
+    };
     #[pymodule_export]
     use crate::network::Network;
     #[pymodule_export]

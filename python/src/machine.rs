@@ -1,9 +1,10 @@
 //! Threads and instruction sets.
 
+use crate::number::is_double;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use unrolled::batch;
 use unrolled::simd::{Isa, Level};
+use unrolled::{batch, peak};
 
 /// How many threads work on a batch.
 #[pyfunction]
@@ -40,6 +41,19 @@ fn named(name: &str) -> PyResult<Isa> {
         let names: Vec<_> = Isa::ALL.iter().map(|isa| format!("'{isa}'")).collect();
         PyValueError::new_err(format!("name: expected one of {}, got '{name}'", names.join(", ")))
     })
+}
+
+/// That many rounds of multiply-adds at the best level, and how many operations they were.
+#[pyfunction]
+pub fn multiply_adds(py: Python<'_>, dtype: &str, rounds: usize) -> PyResult<usize> {
+    let (double, level) = (is_double(dtype)?, Level::best());
+    Ok(py.detach(|| {
+        if double {
+            peak::multiply_adds::<f64>(level, rounds)
+        } else {
+            peak::multiply_adds::<f32>(level, rounds)
+        }
+    }))
 }
 
 /// The level of that name.

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("info", help="version, instruction sets, threads")
     # The others say themselves what they take, once they are wanted.
     commands.add_parser("check", help="kernels against the NumPy reference", add_help=False)
-    commands.add_parser("bench", help="speed beside NumPy's and PyTorch's", add_help=False)
+    commands.add_parser("bench", help="speed beside other libraries'", add_help=False)
     commands.add_parser("demo", help="what it is good for", add_help=False)
     given, rest = parser.parse_known_args(argv)
     if given.command == "info":

@@ -4,7 +4,7 @@ use super::lstm;
 use super::step::{Step, product};
 use crate::gates::CellKind;
 use crate::kernel::product::{Product, Start, Strides};
-use crate::kernel::shape::{RunTime, SINGLE, Shape, Slots, gru_slots};
+use crate::kernel::shape::{OUTER, RunTime, Shape, Slots, gru_slots};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
@@ -73,25 +73,33 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
         let (stride, row) = (shape.stride, shape.row());
         let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
         let Slots { first, count } = shape.from_input();
-        outer(s, (x, x_row, shape.input), (from_slot(first), row, count, stride), rows, g.input);
+        outer(
+            s,
+            shape,
+            (x, x_row, shape.input),
+            (from_slot(first), row, count, stride),
+            rows,
+            g.input,
+        );
         let Slots { first, count } = shape.from_state();
         let h = (h, shape.state_stride, shape.state);
-        outer(s, h, (from_slot(first), row, count, stride), rows, g.state);
+        outer(s, shape, h, (from_slot(first), row, count, stride), rows, g.state);
         if shape.resets_before() {
             let reset_h = (gates, row, shape.hidden);
-            outer(s, reset_h, (from_slot(gru_slots::NEW), row, 1, stride), rows, g.new);
+            outer(s, shape, reset_h, (from_slot(gru_slots::NEW), row, 1, stride), rows, g.new);
         }
         if let Some((d_projected, m)) = projected {
             let m = (m, stride, shape.hidden);
             outer(
                 s,
+                shape,
                 m,
                 (d_projected, shape.state_stride, 1, shape.state_stride),
                 rows,
                 g.projection,
             );
         }
-        outer(s, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
+        outer(s, shape, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
     }
 }
 
@@ -100,6 +108,7 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
 #[allow(clippy::too_many_arguments)]
 fn outer<T: Real, S: Simd<T>>(
     s: S,
+    shape: &Shape,
     (left, left_row, values): (&[T], usize, usize),
     (right, right_row, slots, stride): (&[T], usize, usize, usize),
     rows: usize,
@@ -110,7 +119,7 @@ fn outer<T: Real, S: Simd<T>>(
     }
     // A constant as left operand (the biases) does not move from value to value.
     let row = usize::from(left_row > 0);
-    product::<T, S, RunTime, SINGLE>(
+    product::<T, S, RunTime, OUTER>(
         s,
         slots,
         Product {
@@ -122,7 +131,7 @@ fn outer<T: Real, S: Simd<T>>(
             chains: 1,
             start: Start::Added,
             out,
-            strides: Strides { row: slots * stride, tile: S::LANES, gate: stride },
+            strides: Strides { row: shape.apart(slots * stride), tile: S::LANES, gate: stride },
         },
     );
 }
@@ -139,7 +148,7 @@ fn d_input<T: Real, S: Simd<T>>(
     add: bool,
 ) {
     let Slots { first, count } = shape.from_input();
-    product::<T, S, RunTime, SINGLE>(
+    product::<T, S, RunTime, OUTER>(
         s,
         1,
         Product {

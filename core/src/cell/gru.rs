@@ -23,9 +23,10 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math>(
     units!(S, n, |u, PART| {
         let hidden = Lanes::<T, S>::read::<PART>(s, &gates[HIDDEN * stride..][..n], u);
         let r = M::sigmoid(Lanes::read::<PART>(s, &gates[RESET * stride..][..n], u));
-        let z = M::sigmoid(Lanes::read::<PART>(s, &gates[UPDATE * stride..][..n], u));
         let from_x = Lanes::read::<PART>(s, &gates[NEW * stride..][..n], u);
         let new = M::tanh(r.mul_add(hidden, from_x));
+        // z last: it is done while the new value waits for r.
+        let z = M::sigmoid(Lanes::read::<PART>(s, &gates[UPDATE * stride..][..n], u));
         let before = Lanes::read::<PART>(s, &h[..n], u);
         r.write::<PART>(&mut gates[RESET * stride..][..n], u);
         z.write::<PART>(&mut gates[UPDATE * stride..][..n], u);

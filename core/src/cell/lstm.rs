@@ -26,7 +26,6 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
     units!(S, n, |u, PART| {
         let i = M::sigmoid(Lanes::<T, S>::read::<PART>(s, &gates[i_at..i_at + n], u));
         let g = M::tanh(Lanes::read::<PART>(s, &gates[g_at..g_at + n], u));
-        let o = M::sigmoid(Lanes::read::<PART>(s, &gates[o_at..o_at + n], u));
         let c_before = Lanes::read::<PART>(s, c, u);
         let c_new = if FORGET {
             let f_at = at(Gate::Forget);
@@ -36,11 +35,14 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
         } else {
             i.mul_add(g, c_before)
         };
+        // o last: c need not wait for it, and it is done while tanh(c) waits for c.
+        let tanh_c = M::tanh(c_new);
+        let o = M::sigmoid(Lanes::read::<PART>(s, &gates[o_at..o_at + n], u));
         i.write::<PART>(&mut gates[i_at..i_at + n], u);
         g.write::<PART>(&mut gates[g_at..g_at + n], u);
         o.write::<PART>(&mut gates[o_at..o_at + n], u);
         c_new.write::<PART>(c, u);
-        (o * M::tanh(c_new)).write::<PART>(h, u);
+        (o * tanh_c).write::<PART>(h, u);
     });
 }
 

@@ -4,38 +4,30 @@ use super::{gru, lstm, rnn};
 use crate::gates::CellKind;
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::kernel::shape::{
-    GRU, GRU_2014, INPUT, LSTM, LSTM_1997, Plan, RNN, RunTime, SINGLE, STATE, Shape, Slots,
+    GRU, GRU_2014, INPUT, LSTM, LSTM_1997, OUTER, Plan, RNN, RunTime, SINGLE, STATE, Shape, Slots,
     Transposed, Weights, gru_slots, may_be, may_have,
 };
 use crate::math::Math;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Simd};
 
-/// `Product`, with the number of gates and, for fixed sizes, everything else made constant.
+/// `Product`, with the number of gates and, for fixed sizes, everything else made constant. Weights of fixed
+/// sizes are not packed, nor are the rows of an [`OUTER`] product.
 #[inline(always)]
 pub(super) fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     s: S,
     gates: usize,
-    p: Product<'_, T, 0>,
+    p: Product<'_, T, 0, false>,
 ) {
     macro_rules! with {
         ($n:literal) => {
             if const { may_have(P::FIXED, WHICH, $n) } && gates == $n {
-                let p = Product::<T, $n> {
-                    rows: p.rows,
-                    units: p.units,
-                    lhs: p.lhs,
-                    rhs: p.rhs,
-                    extent: p.extent,
-                    chains: p.chains,
-                    start: p.start,
-                    out: p.out,
-                    strides: p.strides,
-                };
                 if const { P::FIXED.is_some() } {
-                    p.run_one_row::<S, P, WHICH>(s);
+                    p.with::<$n, false>().run_one_row::<S, P, WHICH>(s);
+                } else if const { WHICH == OUTER } {
+                    s.run(p.with::<$n, false>());
                 } else {
-                    s.run(p);
+                    s.run(p.with::<$n, true>());
                 }
                 return;
             }

@@ -44,6 +44,27 @@ impl<T: Real> Buffer<T> {
         Ok(Buffer { start: ((line - past) % line) / size_of::<T>(), values, len })
     }
 
+    /// As `dirty`, but [`into_vec`](Self::into_vec) costs nothing: it need not start on a cache line.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory.
+    pub fn to_hand_out(len: usize, what: &'static str) -> Result<Self, Error> {
+        let mut buffer = Self::dirty(len, what)?;
+        buffer.start = 0;
+        Ok(buffer)
+    }
+
+    /// The numbers as a plain vector.
+    #[must_use]
+    pub fn into_vec(mut self) -> Vec<T> {
+        if self.start > 0 {
+            return self.to_vec();
+        }
+        let mut values = core::mem::take(&mut self.values);
+        values.truncate(self.len);
+        values
+    }
+
     /// Makes it `len` long; what it holds afterwards is unspecified. Memory is only asked for when it grows.
     ///
     /// # Errors
@@ -111,7 +132,7 @@ mod spare {
     /// Bytes kept at the most. What is given back beyond, goes back to the system.
     const MOST_BYTES: usize = 128 << 20;
     /// Smaller pieces are left to the allocator, which keeps them itself.
-    const LEAST_BYTES: usize = 64 << 10;
+    const LEAST_BYTES: usize = 4 << 10;
 
     struct Spare {
         bytes: usize,

@@ -30,7 +30,10 @@ pub struct Strides {
 }
 
 /// out(r, unit, gate) = start + Σ_k lhs(r, k) · rhs(k, unit, gate), for `GATES` gates at a time.
-pub struct Product<'a, T, const GATES: usize> {
+///
+/// Where `PACKED`, `rhs` is a panel as [`pack`](super::pack) makes them: the gates' vectors of a step adjoin,
+/// and so do steps. The compiler then knows the strides, and a short product is done in half the instructions.
+pub struct Product<'a, T, const GATES: usize, const PACKED: bool> {
     /// Rows of `lhs` and of the output.
     pub rows: usize,
     /// Units. Where they are no multiple of the lanes (run-time buffers are padded, fixed sizes are
@@ -120,7 +123,16 @@ const fn chosen<T: Real, S: Simd<T>>(
     }
 }
 
-impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
+impl<'a, T: Real> Product<'a, T, 0, false> {
+    /// The same for so many gates, packed or not.
+    #[inline(always)]
+    pub fn with<const GATES: usize, const PACKED: bool>(self) -> Product<'a, T, GATES, PACKED> {
+        let Self { rows, units, lhs, rhs, extent, chains, start, out, strides } = self;
+        Product { rows, units, lhs, rhs, extent, chains, start, out, strides }
+    }
+}
+
+impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACKED> {
     /// The product of a single row, inlined: for sizes fixed when compiled.
     #[inline(always)]
     pub fn run_one_row<S: Simd<T>, P: Plan, const WHICH: u8>(mut self, s: S) {
@@ -140,7 +152,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
             ($n:literal) => {
                 if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, $n) } {
                     while at_once >= $n && whole - tile >= $n {
-                        self.tile::<S, P, 1, $n, CHAINS>(s, 0, tile);
+                        self.tile::<S, 1, $n, CHAINS>(s, 0, tile);
                         tile += $n;
                     }
                 }
@@ -196,7 +208,7 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         macro_rules! choose {
             ($(($r:literal, $t:literal)),*) => {
                 match (rows, tiles) {
-                    $(($r, $t) => self.tile::<S, RunTime, $r, $t, CHAINS>(s, row, tile),)*
+                    $(($r, $t) => self.tile::<S, $r, $t, CHAINS>(s, row, tile),)*
                     _ => unreachable!("blocks have at most 8 rows and 4 tiles"),
                 }
             };
@@ -234,9 +246,10 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         );
     }
 
-    /// A whole tile, as a function of its own unless sizes are fixed.
+    /// A whole tile: a function of its own where many follow one another, inlined for a single row, whose
+    /// work is too short to be called.
     #[inline(always)]
-    fn tile<S: Simd<T>, P: Plan, const ROWS: usize, const TILES: usize, const CHAINS: usize>(
+    fn tile<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize>(
         &mut self,
         s: S,
         row: usize,
@@ -246,10 +259,10 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
         if const { !chosen::<T, S>(ROWS, TILES, GATES, CHAINS) } {
             unreachable!("{ROWS} rows and {TILES} tiles do not fit the registers");
         }
-        if const { P::FIXED.is_some() } {
+        if const { ROWS == 1 } {
             self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
         } else {
-            s.run(WholeTile::<T, ROWS, TILES, GATES, CHAINS> { product: self, row, tile });
+            s.run(WholeTile::<T, ROWS, TILES, GATES, CHAINS, PACKED> { product: self, row, tile });
         }
     }
 
@@ -273,7 +286,16 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
 
         let mut acc: Tile<S::V, ROWS, TILES, GATES> = [[[s.zero(); GATES]; TILES]; ROWS];
         match self.start {
-            Start::Zero | Start::Added => {}
+            Start::Zero => {}
+            Start::Added => {
+                for r in 0..ROWS {
+                    for t in 0..TILES {
+                        for g in 0..GATES {
+                            s.prefetch(&self.out[at(r, t, g)..]);
+                        }
+                    }
+                }
+            }
             Start::Row(values) => {
                 for t in 0..TILES {
                     for g in 0..GATES {
@@ -296,7 +318,10 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
             }
         }
         let lhs = Lhs { data: &self.lhs.data[row * self.lhs.row..], ..self.lhs };
-        let rhs = Rhs { data: &self.rhs.data[tile * self.rhs.tile..], ..self.rhs };
+        let mut rhs = Rhs { data: &self.rhs.data[tile * self.rhs.tile..], ..self.rhs };
+        if PACKED {
+            (rhs.step, rhs.gate) = (GATES * S::LANES, S::LANES);
+        }
         let mut acc = accumulate::<T, S, ROWS, TILES, GATES, CHAINS, PART>(
             s,
             acc,
@@ -330,18 +355,19 @@ impl<T: Real, const GATES: usize> Product<'_, T, GATES> {
     }
 }
 
-impl<T: Real, const GATES: usize> Kernel<T> for Product<'_, T, GATES> {
+impl<T: Real, const GATES: usize, const PACKED: bool> Kernel<T> for Product<'_, T, GATES, PACKED> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {
         match (self.rows, self.chains) {
             (0, _) => {}
             (1, 1) => self.one_row::<S, RunTime, 1>(s),
-            (1, 2) => self.one_row::<S, RunTime, 2>(s),
-            (1, _) => self.one_row::<S, RunTime, 4>(s),
             (_, 1) => self.many_rows::<S, 1>(s),
-            (_, 2) => self.many_rows::<S, 2>(s),
-            (_, _) => self.many_rows::<S, 4>(s),
+            (1, 2) if PACKED => self.one_row::<S, RunTime, 2>(s),
+            (1, _) if PACKED => self.one_row::<S, RunTime, 4>(s),
+            (_, 2) if PACKED => self.many_rows::<S, 2>(s),
+            (_, _) if PACKED => self.many_rows::<S, 4>(s),
+            _ => unreachable!("only packed products are summed in runs"),
         }
     }
 }
@@ -360,14 +386,21 @@ struct WholeTile<
     const TILES: usize,
     const GATES: usize,
     const CHAINS: usize,
+    const PACKED: bool,
 > {
-    product: &'p mut Product<'a, T, GATES>,
+    product: &'p mut Product<'a, T, GATES, PACKED>,
     row: usize,
     tile: usize,
 }
 
-impl<T: Real, const ROWS: usize, const TILES: usize, const GATES: usize, const CHAINS: usize>
-    Kernel<T> for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS>
+impl<
+    T: Real,
+    const ROWS: usize,
+    const TILES: usize,
+    const GATES: usize,
+    const CHAINS: usize,
+    const PACKED: bool,
+> Kernel<T> for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS, PACKED>
 {
     type Output = ();
     #[inline(always)]

@@ -53,6 +53,8 @@ pub(crate) const INPUT: u8 = 0;
 pub(crate) const STATE: u8 = 1;
 /// Any other, which has one gate.
 pub(crate) const SINGLE: u8 = 2;
+/// A product over rows of gates, of as many gates as there are.
+pub(crate) const OUTER: u8 = 3;
 
 /// Whether a product may be of so many gates.
 pub(crate) const fn may_have(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> bool {
@@ -83,6 +85,9 @@ pub struct Shape {
     pub state_stride: usize,
     /// From one row of the derivative by x to the next.
     pub input_stride: usize,
+    /// Values in a cache line, where rows may stand apart from one another: see [`apart`](Self::apart); 0
+    /// where they must adjoin.
+    pub line: usize,
 }
 
 /// A run of slots that one product fills.
@@ -109,7 +114,16 @@ impl Shape {
     #[inline(always)]
     #[must_use]
     pub const fn row(&self) -> usize {
-        self.slots() * self.stride
+        self.apart(self.slots() * self.stride)
+    }
+
+    /// How far apart rows of `len` values stand: a line more where they would otherwise begin at the same few
+    /// places of every page. Values of one column would share a few sets of the caches, and drive one another out.
+    #[inline(always)]
+    #[must_use]
+    pub const fn apart(&self, len: usize) -> usize {
+        let every = 16 * self.line;
+        if every > 0 && len.is_multiple_of(every) { len + self.line } else { len }
     }
 
     /// The slots that x feeds.

@@ -103,6 +103,11 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     /// 2ⁿ for an integral n from −126 to 127 (f32), −1022 to 1023 (f64).
     fn pow2(self, n: Self::V) -> Self::V;
 
+    /// A hint that the cache line of `at`'s first value is about to be read and written.
+    #[inline(always)]
+    fn prefetch(self, at: &[T]) {
+        let _ = at;
+    }
     /// Zero in every lane.
     #[inline(always)]
     fn zero(self) -> Self::V {

@@ -60,14 +60,14 @@ pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
     [[[V; GATES]; TILES]; ROWS];
 
 /// The index after the last element that strides of `(stride, count)` reach with `width`
-/// elements there, or `None` where that overflows.
+/// elements there. Wide enough for any strides and counts there are, and so without a branch.
 #[inline(always)]
-fn end(strides: &[(usize, usize)], width: usize) -> Option<usize> {
-    let mut end = width;
-    for &(stride, count) in strides {
-        end = end.checked_add(stride.checked_mul(count.checked_sub(1)?)?)?;
+fn end(strides: [(usize, usize); 3], width: usize) -> u128 {
+    let mut end = width as u128;
+    for (stride, count) in strides {
+        end += stride as u128 * (count - 1) as u128;
     }
-    Some(end)
+    end
 }
 
 #[cold]
@@ -100,13 +100,11 @@ pub fn accumulate<
         return acc;
     }
     let width = if PART { width.min(S::LANES) } else { S::LANES };
-    let left = end(&[(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
-    let right = segments
-        .checked_mul(steps)
-        .and_then(|k| end(&[(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width));
-    match (left, right) {
-        (Some(l), Some(r)) if l <= lhs.data.len() && r <= rhs.data.len() => {}
-        _ => out_of_bounds(),
+    let Some(k) = segments.checked_mul(steps) else { out_of_bounds() };
+    let left = end([(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
+    let right = end([(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width);
+    if left > lhs.data.len() as u128 || right > rhs.data.len() as u128 {
+        out_of_bounds();
     }
 
     let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];

@@ -166,6 +166,7 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
             stride: H,
             state_stride: H,
             input_stride: I,
+            line: 0,
         }
     };
 

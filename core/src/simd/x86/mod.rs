@@ -42,6 +42,11 @@ macro_rules! simd_impl {
                 unsafe { inner(self, kernel) }
             }
             #[inline(always)]
+            fn prefetch(self, at: &[$t]) {
+                // SAFETY: the token; a prefetch of any address has no effect that shows.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.as_ptr().cast()) }
+            }
+            #[inline(always)]
             fn splat(self, x: $t) -> $v {
                 // SAFETY: the token.
                 unsafe { $set1(x) }

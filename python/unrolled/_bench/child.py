@@ -1,0 +1,36 @@
+"""The program of a child process: `python -m unrolled._bench.child OPTIONS RESULT`.
+
+Libraries read once, when they are loaded, how many threads they may have. So each number of
+threads has its own process, which `command` starts with the CPUs and the environment it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from .session import session
+
+
+def main(arguments: list[str]) -> int:
+    """The arguments are JSON, and where to leave the part of the record, which is JSON too."""
+    given, result = json.loads(arguments[0]), Path(arguments[1])
+    # Of libraries' own dealings with each other; what matters here is whether results are right.
+    warnings.simplefilter("ignore")
+
+    def keep(part: dict[str, Any]) -> None:
+        # In one move, so that it is whole even if this process is ended.
+        beside = result.with_suffix(".part")
+        beside.write_text(json.dumps(part), encoding="utf-8")
+        os.replace(beside, result)
+
+    keep(session(given["options"], given["threads"], sweeping=given["sweeping"], keep=keep))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

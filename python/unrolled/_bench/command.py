@@ -1,0 +1,193 @@
+"""`unrolled bench`: the arguments, the processes, and what is written."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import table
+from .contenders import ALL, OURS
+from .record import assemble, cpus
+from .session import chosen
+
+CPUS = "UNROLLED_BENCH_CPUS"
+# By short names, to be typed.
+SHORT = {name.lower().replace(" ", "-"): name for name in ALL}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, print the table, write record, tables and plots."""
+    parser = _parser()
+    options = parser.parse_args(argv)
+    settings = _settings(parser, options)
+    usable = options.cpus or cpus()
+    parts: dict[int, dict[str, Any]] = {}
+    failures: dict[int, str] = {}
+    sweeping = not options.quick if options.sweeps is None else options.sweeps
+    for count in options.threads:
+        if count > len(usable):
+            failures[count] = f"not run, for this process may use {len(usable)} CPUs"
+            continue
+        # The last ones: the first has most of the system's interrupts.
+        own = usable[:count] if options.cpus else usable[-count:]
+        part, failure = _child(settings, count, own, sweeping)
+        sweeping = False
+        if part is not None:
+            parts[count] = part
+        if failure is not None:
+            failures[count] = failure
+    record = assemble(settings, parts, failures)
+    print(table.text(record), end="")
+    for line in _write(record, options.output):
+        print(line)
+    return 0 if parts and all(count > len(usable) for count in failures) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unrolled bench",
+        description="The same works by unrolled, its NumPy reference and whatever of PyTorch, ONNX "
+        "Runtime, OpenVINO and JAX is installed (pip install 'unrolled[bench]'): compared, then "
+        "timed in turns. Takes some minutes.",
+    )
+    parser.add_argument("--quick", action="store_true", help="few works, few samples, no sweeps")
+    parser.add_argument("--works", default="", metavar="REGEX", help="those whose names match")
+    parser.add_argument(
+        "--contenders",
+        nargs="+",
+        choices=SHORT,
+        metavar="NAME",
+        default=list(SHORT),
+        help=f"beside unrolled: some of {', '.join(list(SHORT)[1:])} (all)",
+    )
+    parser.add_argument(
+        "--threads",
+        nargs="+",
+        type=_positive,
+        default=[1, 2],
+        help="each in a process of its own, on so many CPUs (1 2)",
+    )
+    parser.add_argument(
+        "--repeats", type=_positive, help="samples of each (5 to 31, as they take long or not)"
+    )
+    parser.add_argument(
+        "--sweeps",
+        action=argparse.BooleanOptionalAction,
+        help="also measure against T, B and H, for the plots (unless --quick)",
+    )
+    parser.add_argument(
+        "--cpus",
+        type=_numbers,
+        default=os.environ.get(CPUS),
+        help=f"the CPUs to take, in this order (the last ones; ${CPUS})",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("bench-output"), help="directory (bench-output)"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {value}")
+    return value
+
+
+def _numbers(text: str) -> list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise argparse.ArgumentTypeError(f"expected CPUs such as 3,2, got {text!r}")
+    return [int(number) for number in text.split(",")]
+
+
+def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> dict[str, Any]:
+    """What the children and the record are told."""
+    settings = {
+        "quick": options.quick,
+        "works": options.works,
+        "contenders": sorted({OURS, *(SHORT[short] for short in options.contenders)}),
+        "threads": options.threads,
+        "repeats": options.repeats,
+        "sweeps": options.sweeps,
+    }
+    try:
+        works = chosen(settings)
+    except re.error as error:
+        parser.error(f"--works: expected a regular expression, got {options.works!r}: {error}")
+    if not works:
+        parser.error(f"--works: {options.works!r} matches no work")
+    forbidden = set(options.cpus or ()) - set(cpus())
+    if forbidden:
+        parser.error(f"--cpus: expected some of {cpus()}, got {sorted(forbidden)} too")
+    return settings
+
+
+def environment(count: int) -> dict[str, str]:
+    """What each library reads when it is loaded, so that none takes more threads than that."""
+    own = dict(os.environ)
+    names = ("OMP", "MKL", "OPENBLAS", "UNROLLED")
+    own |= {f"{name}_NUM_THREADS": str(count) for name in names}
+    # JAX's pool: as many as this says, in case it does not look at the CPUs it may use.
+    own |= {"NPROC": str(count), "JAX_PLATFORMS": "cpu"}
+    if count == 1:
+        flags = f"{own.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+        own["XLA_FLAGS"] = flags.strip()
+    return own
+
+
+@contextmanager
+def bound_to(own: Sequence[int]) -> Iterator[None]:
+    """This thread, and the processes it starts meanwhile, on those CPUs, where that can be said."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, own)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _child(
+    settings: Mapping[str, Any], count: int, own: Sequence[int], sweeping: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    """What a process measured on so many threads, and what went wrong with it."""
+    told = json.dumps({"options": settings, "threads": count, "sweeping": sweeping})
+    with tempfile.TemporaryDirectory() as directory:
+        result = Path(directory) / "part.json"
+        command = [sys.executable, "-m", f"{__package__}.child", told, str(result)]
+        with bound_to(own):
+            done = subprocess.run(command, env=environment(count), check=False)
+        failure = None
+        if done.returncode:
+            failure = f"the process ended early, with code {done.returncode}"
+        part = json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
+    return part, failure
+
+
+def _write(record: Mapping[str, Any], directory: Path) -> list[str]:
+    """All files; a line for each, to be printed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    files = {
+        "record.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
+        "table.txt": table.text(record),
+        "table.md": table.markdown(record),
+    }
+    for name, content in files.items():
+        (directory / name).write_text(content, encoding="utf-8")
+    lines = [f"written: {directory / name}" for name in files]
+    try:
+        from . import plots
+    except ImportError as error:
+        return [*lines, f"plots: skipped ({error}); pip install 'unrolled[bench]'"]
+    return lines + [f"written: {path}" for path in plots.draw(record, directory)]

@@ -1,0 +1,103 @@
+"""Write the figures into the README from the record of a run of `unrolled bench`.
+
+    python tools/readme_figures.py [benches/record.json] [--readme README.md] [--check]
+
+What stands between the two marks is replaced; with --check nothing is written, and the exit code
+is 1 if it would change. Needs `unrolled` installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from unrolled._bench import table
+from unrolled._bench.works import FORWARD, STEP, TRAINING
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN = "<!-- figures: by tools/readme_figures.py from benches/record.json -->"
+END = "<!-- end of figures -->"
+
+
+def peer(row: table.Row | None) -> str:
+    """The ratio, and to whom."""
+    return "–" if row is None or row.ratio is None else f"{table.factor(row.ratio)} ({row.best})"
+
+
+def sequences(rows: list[table.Row]) -> list[str]:
+    """The works on whole sequences: forward beside forward and backward."""
+    by_name: dict[str, dict[str, table.Row]] = {}
+    for row in rows:
+        by_name.setdefault(row.work, {})[row.mode] = row
+    grid = [["T, B, I, H", *2 * ["time", "of peak", "times as fast as the best peer"]]]
+    for name, modes in by_name.items():
+        if STEP in modes:
+            continue
+        cells = [name]
+        for mode in (FORWARD, TRAINING):
+            row = modes.get(mode)
+            if row is None:
+                cells += ["–"] * 3
+            else:
+                cells += [table.duration(row.seconds), f"{row.share:.0%}", peer(row)]
+        grid.append(cells)
+    return table.markdown_grid(grid, left=1) if len(grid) > 1 else []
+
+
+def steps(rows: list[table.Row]) -> list[str]:
+    """The streams."""
+    grid = [["One step, I, H", "time", "times as fast as the best peer"]]
+    for row in rows:
+        if row.mode == STEP:
+            grid.append([row.work, table.duration(row.seconds), peer(row)])
+    return table.markdown_grid(grid, left=1) if len(grid) > 1 else []
+
+
+def figures(record: Mapping[str, Any]) -> str:
+    """What belongs between the marks."""
+    blocks = [
+        f"{table.heading(record)}.",
+        "Times are medians of one call from Python, first of the forward pass, then of forward and "
+        "backward with every gradient. The products' operations are counted (backward as two "
+        "forwards) and given as shares of what as many cores do in nothing but independent "
+        "multiply-adds. The best peer is the fastest whose results equal ours.",
+    ]
+    for count in table.threads(record):
+        rows = table.rows(record, count)
+        blocks.append(f"{table.caption(record, count)}.")
+        blocks += ["\n".join(part) for part in (sequences(rows), steps(rows)) if part]
+    return "\n\n".join(blocks)
+
+
+def replaced(readme: str, record: Mapping[str, Any]) -> str:
+    """The README with those figures; ValueError if the marks are not there once, in order."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in after or END in before:
+        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} once each, in this order")
+    return f"{before}{BEGIN}\n\n{figures(record)}\n\n{END}{after}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("record", nargs="?", type=Path, default=ROOT / "benches" / "record.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--check", action="store_true", help="write nothing, say if it would")
+    options = parser.parse_args()
+    record = json.loads(options.record.read_text(encoding="utf-8"))
+    now = options.readme.read_text(encoding="utf-8")
+    then = replaced(now, record)
+    if options.check:
+        if now != then:
+            print(f"{options.readme}: the figures are not those of {options.record}")
+        return int(now != then)
+    options.readme.write_text(then, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

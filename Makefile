@@ -78,8 +78,8 @@ lint-python: $(VENV)/installed-test
 bench: $(VENV)/installed-bench  ## everything beside PyTorch, ONNX Runtime, OpenVINO and JAX
 	$(BIN)/unrolled bench $(ARGS)
 
-bench-rust:  ## streaming steps, tiles and passes at every level; what silence costs
-	$(CARGO) bench -p unrolled --bench step --bench tile --bench silence --bench speed
+bench-rust:  ## the kernels alone, from Rust: steps, tiles, passes, what silence costs
+	$(CARGO) bench -p unrolled --bench '*' $(ARGS)
 
 bench-rust-peers:  ## beside candle and burn, one thread (their crates take minutes to build)
 	cd benches/rust-peers && RAYON_NUM_THREADS=1 $(ONE_CORE) $(CARGO) run --release -- $(ARGS)

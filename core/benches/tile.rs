@@ -25,67 +25,73 @@ fn levels() -> impl Iterator<Item = Isa> {
     Level::available().map(Level::isa)
 }
 
-/// out(r, unit, gate) = Σ_k left(r, k) · right(k, unit, gate), all of it contiguous: what a layer's products are
-/// once its weights are packed.
-struct Plain<'a, const GATES: usize> {
+/// out(r, unit, gate) = Σ_k left(r, k) · right(k, unit, gate). Where `PACKED`, the right operand is packed weights;
+/// else it is rows as they come, and rows are what is summed over (δ xᵀ).
+struct Plain<'a, const GATES: usize, const PACKED: bool> {
     rows: usize,
     units: usize,
     k: usize,
     chains: usize,
-    /// Whether rows are what is summed over (δ xᵀ), so that the left operand's row runs fastest.
-    over_rows: bool,
     left: &'a [f32],
     right: &'a [f32],
     out: &'a mut [f32],
 }
 
-impl<const GATES: usize> Kernel<f32> for Plain<'_, GATES> {
+impl<const GATES: usize, const PACKED: bool> Kernel<f32> for Plain<'_, GATES, PACKED> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<f32>>(self, s: S) {
-        let Self { rows, units, k, chains, over_rows, left, right, out } = self;
-        let (row, step) = if over_rows { (1, rows) } else { (k, 1) };
+        let Self { rows, units, k, chains, left, right, out } = self;
         let width = GATES * units;
-        Product::<f32, GATES> {
+        let (lhs, rhs, start) = if PACKED {
+            let (step, gate) = (GATES * S::LANES, S::LANES);
+            let lhs = Lhs { data: left, row: k, step: 1, segment: 0 };
+            (lhs, Rhs { data: right, step, tile: k * step, gate }, Start::Zero)
+        } else {
+            let lhs = Lhs { data: left, row: 1, step: rows, segment: 0 };
+            (lhs, Rhs { data: right, step: width, tile: S::LANES, gate: units }, Start::Added)
+        };
+        let extent = Extent { segments: 1, steps: k };
+        let strides = Strides { row: width, tile: S::LANES, gate: units };
+        Product::<f32, GATES, PACKED> {
             rows,
             units,
-            lhs: Lhs { data: left, row, step, segment: 0 },
-            rhs: Rhs { data: right, step: width, tile: S::LANES, gate: units },
-            extent: Extent { segments: 1, steps: k },
+            lhs,
+            rhs,
+            extent,
             chains,
-            start: if over_rows { Start::Added } else { Start::Zero },
+            start,
             out,
-            strides: Strides { row: width, tile: S::LANES, gate: units },
+            strides,
         }
         .run(s);
     }
 }
 
-fn product<const GATES: usize>(
+fn product<const GATES: usize, const PACKED: bool>(
     bencher: Bencher<'_, '_>,
     isa: Isa,
     [rows, k, units]: [usize; 3],
-    over_rows: bool,
 ) {
     let level = Level::get(isa).unwrap();
     let left = vec![0.5; rows * k];
     let right = vec![0.25; k * units * GATES];
     let mut out = vec![0.0; rows * units * GATES];
-    let chains = if over_rows { 1 } else { chains::<f32>(units, GATES) };
+    let chains = if PACKED { chains::<f32>(units, GATES) } else { 1 };
     bencher.counter(ItemsCount::new(2 * rows * k * units * GATES)).bench_local(|| {
         let (left, right, out) = (black_box(&*left), black_box(&*right), &mut *out);
-        let kernel = Plain::<GATES> { rows, units, k, chains, over_rows, left, right, out };
+        let kernel = Plain::<GATES, PACKED> { rows, units, k, chains, left, right, out };
         f32::dispatch(level, kernel);
     });
 }
 
 macro_rules! products {
-    ($($(#[$doc:meta])* $name:ident $gates:literal, $sizes:expr, $over_rows:literal);* $(;)?) => {
+    ($($(#[$doc:meta])* $name:ident $gates:literal, $sizes:expr, $packed:literal);* $(;)?) => {
         $(
             $(#[$doc])*
             #[divan::bench(args = super::levels())]
             fn $name(bencher: Bencher<'_, '_>, isa: Isa) {
-                super::product::<$gates>(bencher, isa, $sizes, $over_rows);
+                super::product::<$gates, $packed>(bencher, isa, $sizes);
             }
         )*
     };
@@ -95,12 +101,12 @@ macro_rules! products {
 mod weights_by_x {
     use super::*;
     products!(
-        lstm_1_row_16_16 4, [1, 16, 16], false;
-        lstm_1_row_128_128 4, [1, 128, 128], false;
-        lstm_32_rows_32_32 4, [32, 32, 32], false;
-        lstm_64_rows_128_128 4, [64, 128, 128], false;
-        gru_64_rows_128_128 3, [64, 128, 128], false;
-        rnn_64_rows_128_128 1, [64, 128, 128], false;
+        lstm_1_row_16_16 4, [1, 16, 16], true;
+        lstm_1_row_128_128 4, [1, 128, 128], true;
+        lstm_32_rows_32_32 4, [32, 32, 32], true;
+        lstm_64_rows_128_128 4, [64, 128, 128], true;
+        gru_64_rows_128_128 3, [64, 128, 128], true;
+        rnn_64_rows_128_128 1, [64, 128, 128], true;
     );
 }
 
@@ -108,9 +114,9 @@ mod weights_by_x {
 mod transposed_by_delta {
     use super::*;
     products!(
-        rows_1_128_to_32 1, [1, 128, 32], false;
-        rows_32_128_to_32 1, [32, 128, 32], false;
-        rows_64_512_to_128 1, [64, 512, 128], false;
+        rows_1_128_to_32 1, [1, 128, 32], true;
+        rows_32_128_to_32 1, [32, 128, 32], true;
+        rows_64_512_to_128 1, [64, 512, 128], true;
     );
 }
 
@@ -118,10 +124,10 @@ mod transposed_by_delta {
 mod delta_by_x {
     use super::*;
     products!(
-        lstm_16_rows_256_32 4, [16, 256, 32], true;
-        lstm_128_rows_256_128 4, [128, 256, 128], true;
-        gru_128_rows_256_128 3, [128, 256, 128], true;
-        rnn_128_rows_256_128 1, [128, 256, 128], true;
+        lstm_16_rows_256_32 4, [16, 256, 32], false;
+        lstm_128_rows_256_128 4, [128, 256, 128], false;
+        gru_128_rows_256_128 3, [128, 256, 128], false;
+        rnn_128_rows_256_128 1, [128, 256, 128], false;
     );
 }
 

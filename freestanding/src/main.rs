@@ -123,7 +123,7 @@ fn train() -> Result<(f32, f32), Error> {
         (first, last) = (if update == 1 { loss } else { first }, loss);
     }
     // The symbols above stay only where they are used.
-    let mut state = State::new([0.0; UNITS], [0.0; UNITS]);
+    let mut state = State { h: [0.0; UNITS], c: [0.0; UNITS] };
     lstm_step(&Cell::from_parameters(&weights), &[1.0], &mut state);
     let cell = Lstm::new([[[0.1; 3]; 20]; 4], [[[0.1; 20]; 20]; 4], [[0.0; 20]; 4], [[0.0; 20]; 4]);
     lstm_step_fast(&cell, &[1.0; 3], &mut cell.zero_state());

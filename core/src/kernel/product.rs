@@ -1,6 +1,6 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
-use super::shape::{INPUT, Plan, RunTime, SINGLE};
+use super::shape::{INPUT, Plan, RunTime};
 use crate::gates::CellKind;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
@@ -99,20 +99,15 @@ const fn together(most: usize, whole: usize, bytes: usize) -> usize {
         return most;
     }
     match groups {
-        0 | 1 | 2 => whole.div_ceil(2),
+        0..=2 => whole.div_ceil(2),
         _ => whole.div_ceil(groups),
     }
 }
 
-/// [`together`], where sizes are fixed.
-const fn fixed_together<T: Real, S: Simd<T>>(
-    units: usize,
-    which: u8,
-    gates: usize,
-    chains: usize,
-) -> usize {
-    let bytes = if which == INPUT { 0 } else { units * units * gates * size_of::<T>() };
-    together(most_tiles::<T, S>(gates, chains), units / S::LANES, bytes)
+/// [`together`], where sizes are fixed. Their weights lie in rows of all units; half the columns of such rows share
+/// half the sets of a cache, so that walking to and fro would find nothing there.
+const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains: usize) -> usize {
+    together(most_tiles::<T, S>(gates, chains), units / S::LANES, 0)
 }
 
 /// [`chains`], where sizes are fixed.
@@ -126,7 +121,6 @@ const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gate
 /// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
 const fn may_take<T: Real, S: Simd<T>>(
     fixed: Option<(CellKind, usize)>,
-    which: u8,
     gates: usize,
     chains: usize,
     tiles: usize,
@@ -135,7 +129,7 @@ const fn may_take<T: Real, S: Simd<T>>(
         (None, _) => tiles <= most_tiles::<T, S>(gates, chains),
         (Some((_, units)), 0) => units % S::LANES != 0,
         (Some((_, units)), _) => {
-            let most = fixed_together::<T, S>(units, which, gates, chains);
+            let most = fixed_together::<T, S>(units, gates, chains);
             let whole = units / S::LANES;
             tiles <= most && (tiles == most && whole >= most || tiles == whole % most)
         }
@@ -170,17 +164,17 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     #[inline(always)]
     pub fn run_one_row<S: Simd<T>, P: Plan, const WHICH: u8>(mut self, s: S) {
         match const { fixed_chains::<T>(P::FIXED, WHICH, GATES) } {
-            1 => self.one_row::<S, P, WHICH, 1>(s),
-            2 => self.one_row::<S, P, WHICH, 2>(s),
-            _ => self.one_row::<S, P, WHICH, 4>(s),
+            1 => self.one_row::<S, P, 1>(s),
+            2 => self.one_row::<S, P, 2>(s),
+            _ => self.one_row::<S, P, 4>(s),
         }
     }
 
     #[inline(always)]
-    fn one_row<S: Simd<T>, P: Plan, const WHICH: u8, const CHAINS: usize>(&mut self, s: S) {
+    fn one_row<S: Simd<T>, P: Plan, const CHAINS: usize>(&mut self, s: S) {
         let whole = self.units / S::LANES;
         let at_once = match P::FIXED {
-            Some((_, units)) => fixed_together::<T, S>(units, WHICH, GATES, CHAINS),
+            Some((_, units)) => fixed_together::<T, S>(units, GATES, CHAINS),
             None if whole <= 1 => 1,
             None => {
                 let vectors = self.extent.segments * self.extent.steps * whole * GATES;
@@ -191,7 +185,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         let mut done = 0;
         macro_rules! tiles {
             ($n:literal) => {
-                if const { may_take::<T, S>(P::FIXED, WHICH, GATES, CHAINS, $n) } {
+                if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, $n) } {
                     while at_once >= $n && whole - done >= $n {
                         let tile = if self.turn { whole - done - $n } else { done };
                         self.tile::<S, 1, $n, CHAINS>(s, 0, tile);
@@ -205,7 +199,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         tiles!(2);
         tiles!(1);
         // Packed units are padded to whole tiles.
-        if const { !PACKED && may_take::<T, S>(P::FIXED, WHICH, GATES, CHAINS, 0) }
+        if const { !PACKED && may_take::<T, S>(P::FIXED, GATES, CHAINS, 0) }
             && !self.units.is_multiple_of(S::LANES)
         {
             self.tile_body::<S, 1, 1, CHAINS, true>(s, 0, whole);
@@ -406,11 +400,11 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Kernel<T> for Product<'_, 
         // Four runs are for three gates at the most: see `chains`.
         match (self.rows, self.chains) {
             (0, _) => {}
-            (1, 1) => self.one_row::<S, RunTime, SINGLE, 1>(s),
+            (1, 1) => self.one_row::<S, RunTime, 1>(s),
             (_, 1) => self.many_rows::<S, 1>(s),
-            (1, 2) if const { PACKED } => self.one_row::<S, RunTime, SINGLE, 2>(s),
+            (1, 2) if const { PACKED } => self.one_row::<S, RunTime, 2>(s),
             (_, 2) if const { PACKED } => self.many_rows::<S, 2>(s),
-            (1, 4) if const { PACKED && GATES < 4 } => self.one_row::<S, RunTime, SINGLE, 4>(s),
+            (1, 4) if const { PACKED && GATES < 4 } => self.one_row::<S, RunTime, 4>(s),
             (_, 4) if const { PACKED && GATES < 4 } => self.many_rows::<S, 4>(s),
             _ => unreachable!("only packed products of few gates are summed in runs"),
         }

@@ -57,28 +57,13 @@ pub struct Fixed<T, V, const I: usize, const H: usize, const G: usize, const S: 
 }
 
 /// The state between two steps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(64))]
 pub struct State<T, const H: usize> {
     /// h, which is also the output.
     pub h: [T; H],
     /// c; zeros unless an LSTM.
     pub c: [T; H],
-    /// Which way the next step walks the weights; no part of the value.
-    turn: bool,
-}
-
-impl<T: PartialEq, const H: usize> PartialEq for State<T, H> {
-    fn eq(&self, other: &Self) -> bool {
-        self.h == other.h && self.c == other.c
-    }
-}
-
-impl<T, const H: usize> State<T, H> {
-    /// Out of h and c.
-    pub const fn new(h: [T; H], c: [T; H]) -> Self {
-        State { h, c, turn: false }
-    }
 }
 
 /// Parameters, or gradients by them, in PyTorch's layout: gate, unit, input.
@@ -229,7 +214,7 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
     /// A state of zeros.
     #[must_use]
     pub const fn zero_state(&self) -> State<T, H> {
-        State::new([T::ZERO; H], [T::ZERO; H])
+        State { h: [T::ZERO; H], c: [T::ZERO; H] }
     }
 
     /// A tape for `N` steps.
@@ -381,10 +366,8 @@ impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usiz
             state: tiled(s, w.state),
             new: tiled(s, w.new),
             bias: bias.as_flattened(),
-            turn: state.turn,
             ..w
         };
-        state.turn = !state.turn;
         let gates = gates.as_flattened_mut();
         let mut m = [T::ZERO; H];
         input::<T, Isa, Static<V, H>>(s, &shape, &w, 1, x, I, gates);
@@ -450,13 +433,12 @@ impl<
         };
         let mut scratch = [T::ZERO; H];
         for t in steps.rev() {
-            let w = Transposed { turn: t % 2 == 1, ..w };
             for (d, &y) in d_state.h.iter_mut().zip(&d_y[t]) {
                 *d += y;
             }
             let step = Step { gates: tape.gates[t].as_flattened(), h: &tape.h[t], c: &tape.c[t] };
             let d_gates = tape.d_gates[t].as_flattened_mut();
-            let State { h: d_h, c: d_c, .. } = &mut *d_state;
+            let State { h: d_h, c: d_c } = &mut *d_state;
             backward::<T, Isa, Accurate, Static<V, H>>(
                 s,
                 Accurate,

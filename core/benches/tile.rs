@@ -61,6 +61,7 @@ impl<const GATES: usize, const PACKED: bool> Kernel<f32> for Plain<'_, GATES, PA
             extent,
             chains,
             start,
+            turn: false,
             out,
             strides,
         }

@@ -31,10 +31,10 @@ SAMPLE = 2e-3
 PREPARATION = 120
 # Rounds, where a number is not asked for: as many as the seconds allow, within these.
 FEWEST, MOST = 5, 31
-# With more than one thread: pools of some libraries spin on when their work is done, and would do
-# so on the next one's CPUs. Before each sample the process is let come to rest: looked at for LOOK
-# seconds until it takes less than a tenth of a CPU, or LONGEST have passed.
-LOOK, LONGEST = 5e-3, 0.5
+# Seconds between samples with more than one thread: pools of some libraries spin for a while when
+# their work is done, and would do it on the next one's CPUs. Some go on for longer than this: see
+# the spread before believing a figure of more than one thread.
+SETTLE = 5e-3
 # Of the chains of `multiply_adds`; some milliseconds.
 PEAK_ROUNDS = 500_000
 
@@ -156,23 +156,13 @@ def samples(
         start = turn % len(names)
         for name in names[start:] + names[:start]:
             if threads > 1:
-                _rest()
+                time.sleep(SETTLE)
             taken[name].append(_sample(runners[name], inner[name]) / inner[name])
     timings = {
         name: {"status": "timed", **_summary(each), "inner": inner[name]}
         for name, each in taken.items()
     }
     return timings, max(peaks)
-
-
-def _rest() -> None:
-    """Returns when no thread of this process works any more, or after LONGEST."""
-    end = time.perf_counter() + LONGEST
-    while time.perf_counter() < end:
-        clock, work = time.perf_counter(), time.process_time()
-        time.sleep(LOOK)
-        if time.process_time() - work < 0.1 * (time.perf_counter() - clock):
-            return
 
 
 def _summary(seconds: list[float]) -> dict[str, Any]:

@@ -13,21 +13,11 @@ import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from .._style import STYLE
 from . import table
 from .contenders import OURS
 from .works import FORWARD, STEP, TRAINING
 
-STYLE: Any = {
-    "figure.dpi": 120,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-}
 COLOURS = {
     OURS: "#1f5fa8",
     "PyTorch": "#d95f02",

@@ -11,21 +11,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from .._style import STYLE
 from .data import Monthly
 from .speakers import Curve
 from .sunspots import FIRST_TEST_YEAR, HORIZONS, Result
 
-STYLE: Any = {
-    "figure.dpi": 120,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-}
 BLUE, ORANGE, GREEN, GREY = "#1f5fa8", "#d95f02", "#3a8f5c", "#9a9a9a"
 SHOWN_AHEAD = 12
 

@@ -444,7 +444,7 @@ struct BackwardPass<'a, T: Real> {
 }
 
 /// What enters a layer: x, or what came out of dropout, or out of the layer below.
-fn input_of<'a, T: Real>(
+pub(crate) fn input_of<'a, T: Real>(
     x: &'a [T],
     own: &'a Buffer<T>,
     layers: &'a [LayerTrace<T>],

@@ -78,17 +78,13 @@ impl<T: Real> Front<T> {
     }
 
     /// The values of a cotangent.
-    pub fn get(&mut self, shape: &Shape, row: usize, v: &mut [T]) {
+    pub fn get<U: Real>(&mut self, shape: &Shape, row: usize, v: &mut [U]) {
         let (d_h, d_c, exponent) = self.row(shape, row);
         let (h, c) = v.split_at_mut(shape.state);
-        h.copy_from_slice(&d_h[..h.len()]);
-        if !c.is_empty() {
-            c.copy_from_slice(&d_c[..c.len()]);
-        }
-        if *exponent != 0 && *exponent != NOTHING {
-            // Not `shift`: here even what is far below 1 is to be seen.
-            let factor = libm::ldexp(1.0, *exponent);
-            v.iter_mut().for_each(|x| *x = T::from_f64(x.to_f64() * factor));
+        // Not `power`: here even what is far below 1 is to be seen.
+        let factor = if *exponent == NOTHING { 0.0 } else { libm::ldexp(1.0, *exponent) };
+        for (to, from) in [(h, d_h), (c, d_c)] {
+            to.iter_mut().zip(from).for_each(|(to, d)| *to = U::from_f64(d.to_f64() * factor));
         }
     }
 
@@ -109,8 +105,9 @@ impl<T: Real> Front<T> {
         }
         let (h, c) = (largest(d_h), largest(d_c));
         match excess(if h > c { h } else { c }) {
-            None => *exponent = NOTHING,
-            Some(0) => {}
+            // NaN is larger than nothing, and smaller.
+            None if d_h.iter().chain(&*d_c).all(|x| *x == T::ZERO) => *exponent = NOTHING,
+            None | Some(0) => {}
             Some(n) => {
                 shift(d_h, -n);
                 shift(d_c, -n);

@@ -6,9 +6,11 @@ use crate::batch::{self, Interrupt};
 use crate::error::Error;
 use crate::kernel::buffer::{size, zeros};
 use crate::network::Network;
+use crate::real::Real;
 use crate::sequence::Passes;
 use crate::tape::{ShardTrace, Tape, room};
 use alloc::vec::Vec;
+use core::ops::Range;
 
 impl<T: Passes> Network<T> {
     /// The Jacobian of every step of one layer in one direction (`cell` = layer · directions + direction):
@@ -34,11 +36,10 @@ impl<T: Passes> Network<T> {
         let work = self.work(tape.steps, tape.batch).saturating_mul(s);
         batch::run(out.chunks_mut(step).enumerate().collect(), work, |(t, out)| {
             batch::poll(interrupt)?;
+            let mut jacobians = Jacobians::new(&layer, s)?;
             for shard in &tape.shards {
                 let pass = layer.pass(&shard.shard);
-                let rows = (0..pass.rows.count(t)).filter(|&b| !pass.is_cut(t, b));
-                let mut jacobians = Jacobians::new(&layer, s)?;
-                for b in rows {
+                for b in (0..pass.rows.count(t)).filter(|&b| !pass.is_cut(t, b)) {
                     let at = shard.shard.rows[b] * s * s;
                     jacobians.of(&layer, shard, t, b, &mut out[at..at + s * s]);
                 }
@@ -65,49 +66,89 @@ impl<T: Passes> Network<T> {
     ) -> Result<Vec<T>, Error> {
         let layer = Recorded::new(self, tape, cell)?;
         layer.check_pair(t, k)?;
-        let (batch, s, shape) = (tape.batch, layer.state(), &layer.shape);
+        let (batch, s) = (tape.batch, layer.state());
         let m = count(v, batch, s)?;
-        // As many cotangents of all a shard's rows at a time as make a block.
-        let mut items: Vec<(&ShardTrace<T>, core::ops::Range<usize>)> = Vec::new();
-        for shard in &tape.shards {
-            let at_once = (BLOCK / shard.shard.rows.len().max(1)).max(1);
-            items.extend((0..m).step_by(at_once).map(|i| (shard, i..m.min(i + at_once))));
-        }
-        let work = self.work(t.abs_diff(k), batch).saturating_mul(m);
-        let done = batch::run(items, work, |(shard, own)| {
-            let pass = layer.pass(&shard.shard);
-            // Rows that run at both steps.
-            let n = pass.rows.count(t.max(k));
-            let mut front = Front::new(shape, own.len() * n)?;
-            let mut places = room(own.len() * n, "cotangents")?;
-            let mut work = Work::new(shape, own.len() * n)?;
-            for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
-                let row = (i - own.start) * n + b;
-                front.set(shape, row, &v[(i * batch + shard.shard.rows[b]) * s..][..s]);
-                places.push(Place { cotangent: row, tape: 0, cut: false });
-            }
-            if n > 0 {
-                for step in steps_between(t, k) {
-                    batch::poll(interrupt)?;
-                    for (row, place) in places.iter_mut().enumerate() {
-                        place.tape = pass.rows.offsets[step] + row % n;
-                        place.cut = pass.is_cut(step, row % n);
-                    }
-                    work.pull(&layer, layer.trace(shard), &mut front, &places);
-                    front.settle(shape, &places);
-                }
-            }
-            Ok((shard, own, n, front))
-        })?;
+        let seed = |front: &mut Front<T>, row, i: usize, b: usize| {
+            front.set(&layer.shape, row, &v[(i * batch + b) * s..][..s]);
+        };
         let mut out = zeros(v.len(), "cotangents")?;
-        for (shard, own, n, mut front) in done {
-            for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
-                let to = &mut out[(i * batch + shard.shard.rows[b]) * s..][..s];
-                front.get(shape, (i - own.start) * n + b, to);
-            }
-        }
+        carry(&layer, (t, k), m, seed, interrupt, |i, b| (i * batch + b) * s, &mut out)?;
         Ok(out)
     }
+
+    /// The product of the steps' Jacobians, ∂s_t/∂s_k = J_t … J_{k+1}, with the layer's inputs held fixed: (B, S, S).
+    /// Carried in `T`, times powers of two: it neither vanishes nor overflows before `f64` does.
+    ///
+    /// # Errors
+    /// As [`pull_back`](Self::pull_back).
+    pub fn transition(
+        &self,
+        tape: &Tape<T>,
+        cell: usize,
+        (t, k): (usize, usize),
+        interrupt: Interrupt<'_>,
+    ) -> Result<Vec<f64>, Error> {
+        let layer = Recorded::new(self, tape, cell)?;
+        layer.check_pair(t, k)?;
+        let s = layer.state();
+        let seed = |front: &mut Front<T>, row, i, _| front.set_unit(&layer.shape, row, i);
+        let mut out = zeros(size(&[tape.batch, s, s], "Jacobians")?, "Jacobians")?;
+        carry(&layer, (t, k), s, seed, interrupt, |i, b| (b * s + i) * s, &mut out)?;
+        Ok(out)
+    }
+}
+
+/// Carries `m` cotangents for each row of the batch from s_t to s_k: `seed` sets them, `at` says where in `out` they
+/// go to.
+fn carry<T: Passes, U: Real>(
+    layer: &Recorded<'_, T>,
+    (t, k): (usize, usize),
+    m: usize,
+    seed: impl Fn(&mut Front<T>, usize, usize, usize) + Sync,
+    interrupt: Interrupt<'_>,
+    at: impl Fn(usize, usize) -> usize,
+    out: &mut [U],
+) -> Result<(), Error> {
+    let (tape, shape, s) = (layer.tape, &layer.shape, layer.state());
+    // As many cotangents of all a shard's rows at a time as make a block.
+    let mut items: Vec<(&ShardTrace<T>, Range<usize>)> = Vec::new();
+    for shard in &tape.shards {
+        let at_once = (BLOCK / shard.shard.rows.len().max(1)).max(1);
+        items.extend((0..m).step_by(at_once).map(|i| (shard, i..m.min(i + at_once))));
+    }
+    let work = layer.net.work(t.abs_diff(k), tape.batch).saturating_mul(m);
+    let done = batch::run(items, work, |(shard, own)| {
+        let pass = layer.pass(&shard.shard);
+        // Rows that run at both steps.
+        let n = pass.rows.count(t.max(k));
+        let mut front = Front::new(shape, own.len() * n)?;
+        let mut places = room(own.len() * n, "cotangents")?;
+        let mut work = Work::new(shape, own.len() * n)?;
+        for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
+            let row = (i - own.start) * n + b;
+            seed(&mut front, row, i, shard.shard.rows[b]);
+            places.push(Place { cotangent: row, tape: 0, cut: false });
+        }
+        if n > 0 {
+            for step in steps_between(t, k) {
+                batch::poll(interrupt)?;
+                for (row, place) in places.iter_mut().enumerate() {
+                    place.tape = pass.rows.offsets[step] + row % n;
+                    place.cut = pass.is_cut(step, row % n);
+                }
+                work.pull(layer, layer.trace(shard), &mut front, &places);
+                front.settle(shape, &places);
+            }
+        }
+        Ok((shard, own, n, front))
+    })?;
+    for (shard, own, n, mut front) in done {
+        for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
+            let to = &mut out[at(i, shard.shard.rows[b])..][..s];
+            front.get(shape, (i - own.start) * n + b, to);
+        }
+    }
+    Ok(())
 }
 
 /// How many vectors of S values for each of `batch` rows.

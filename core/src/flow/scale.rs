@@ -48,7 +48,7 @@ pub fn excess<T: Real>(most: T) -> Option<i32> {
 pub fn shift<T: Real>(values: &mut [T], n: i32) {
     let factor = power::<T>(n);
     for x in values {
-        *x = *x * factor;
+        *x *= factor;
     }
 }
 

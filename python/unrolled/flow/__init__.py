@@ -16,18 +16,10 @@ Example
 True
 """
 
-from ..reference._flow import (
-    LagGradients,
-    gradient_by_lag,
-    jvp,
-    layer_jacobian,
-    lyapunov_exponents,
-    step_jacobians,
-    transition,
-    vjp,
-)
+from ..reference._flow import LagGradients, gradient_by_lag, layer_jacobian
 from ._cell_path import CellPath, cell_path
 from ._classify import Classification, classify
+from ._kernels import jvp, lyapunov_exponents, step_jacobians, transition, vjp
 from ._spectra import Bounds, bounds, singular_values_by_lag
 from ._theory import PowerCurve, matrix_power_curve
 

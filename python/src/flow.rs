@@ -2,6 +2,7 @@
 //!
 //! Arrays have all their axes here, (…, B, …), with a batch or without; `cell` counts layers · directions.
 
+use crate::arguments::{Layout, d_y};
 use crate::array::{Values, copied, to_numpy};
 use crate::compute::interruptible;
 use crate::network::{Network, typed_tape};
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 use std::sync::RwLock;
 use unrolled::batch::Interrupt;
 use unrolled::error::Error;
+use unrolled::flow::Terms;
 use unrolled::network::Network as Net;
 use unrolled::tape::Tape as CoreTape;
 
@@ -19,7 +21,6 @@ fn state(net: &Network) -> usize {
     let c = &net.config;
     c.state_size() + if c.kind.has_cell_state() { c.hidden_size } else { 0 }
 }
-
 
 /// The Jacobian of every step: (T, B, S, S).
 #[pyfunction]
@@ -70,14 +71,8 @@ pub fn transition<'py>(
     each!(&net.net, own => run(py, (net, own), tape, cell, (t, k)))
 }
 
-type Carry<T> = fn(
-    &Net<T>,
-    &CoreTape<T>,
-    usize,
-    (usize, usize),
-    &[T],
-    Interrupt<'_>,
-) -> Result<Vec<T>, Error>;
+type Carry<T> =
+    fn(&Net<T>, &CoreTape<T>, usize, (usize, usize), &[T], Interrupt<'_>) -> Result<Vec<T>, Error>;
 
 /// (m, B, S) to (m, B, S).
 fn carry<'py, T: Number>(
@@ -155,4 +150,50 @@ pub fn lyapunov<'py>(
         Ok((to_numpy(py, logs, [steps, batch, n])?, to_numpy(py, q, [batch, n, s])?))
     }
     each!(&net.net, own => run(py, (net, own), tape, cell, q))
+}
+
+type Arrays<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+/// Norms (T, T), by lag (T), and the terms asked for, flat. `every`: all T · T of them, else those of
+/// `pairs`. `parameter` counts as `parameter_shapes` does.
+#[pyfunction]
+pub fn gradient_by_lag<'py>(
+    py: Python<'py>,
+    net: &Network,
+    tape: &Tape,
+    dy: &Bound<'py, PyAny>,
+    parameter: usize,
+    every: bool,
+    pairs: Vec<(usize, usize)>,
+) -> PyResult<Arrays<'py>> {
+    fn run<'py, T: Number>(
+        py: Python<'py>,
+        (network, net): (&Network, &RwLock<Net<T>>),
+        tape: &Tape,
+        dy: &Bound<'py, PyAny>,
+        parameter: usize,
+        terms: Terms<'_>,
+    ) -> PyResult<Arrays<'py>> {
+        let layout = Layout { batch_first: network.batch_first, unbatched: tape.unbatched };
+        let tape = typed_tape::<T>(tape)?;
+        let (steps, batch) = (tape.steps(), tape.batch());
+        let dy = d_y::<T>(&network.config, dy, (steps, batch), layout)?;
+        let d_y = dy.view()?;
+        let work = network.work(steps, batch).saturating_mul(steps);
+        let g = interruptible(py, net, work, |net, interrupt| {
+            net.gradient_by_lag(tape, d_y, parameter, terms, interrupt)
+        })?;
+        let found = g.terms.len();
+        Ok((
+            to_numpy(py, g.norms, [steps, steps])?,
+            to_numpy(py, g.by_lag, [steps])?,
+            to_numpy(py, g.terms, [found])?,
+        ))
+    }
+    let terms = match (every, &pairs[..]) {
+        (true, _) => Terms::All,
+        (_, []) => Terms::None,
+        (_, pairs) => Terms::Pairs(pairs),
+    };
+    each!(&net.net, own => run(py, (net, own), tape, dy, parameter, terms))
 }

@@ -26,7 +26,9 @@ mod _native {
     #[pymodule_export]
     use crate::dense::Dense;
     #[pymodule_export]
-    use crate::flow::{lyapunov, pull_back, push_forward, step_jacobians, transition};
+    use crate::flow::{
+        gradient_by_lag, lyapunov, pull_back, push_forward, step_jacobians, transition,
+    };
     #[pymodule_export]
     use crate::machine::{
         available_isas, get_num_threads, isa, multiply_adds, set_max_isa, set_num_threads,

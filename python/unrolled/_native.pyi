@@ -23,6 +23,7 @@ __all__ = [
     "cross_entropy",
     "get_num_threads",
     "global_norm",
+    "gradient_by_lag",
     "isa",
     "lyapunov",
     "mse",
@@ -139,3 +140,11 @@ def transition(net: Network, tape: Tape, cell: int, t: int, k: int) -> _Array: .
 def pull_back(net: Network, tape: Tape, cell: int, t: int, k: int, v: _Array) -> _Array: ...
 def push_forward(net: Network, tape: Tape, cell: int, t: int, k: int, u: _Array) -> _Array: ...
 def lyapunov(net: Network, tape: Tape, cell: int, q: _Array) -> tuple[_Array, _Array]: ...
+def gradient_by_lag(
+    net: Network,
+    tape: Tape,
+    dy: Any,
+    parameter: int,
+    every: bool,
+    pairs: list[tuple[int, int]],
+) -> tuple[_Array, _Array, _Array]: ...

@@ -1,7 +1,7 @@
 //! Rows of cotangents on their way back.
 
 use super::Recorded;
-use super::scale::{NOTHING, excess, largest, shift};
+use super::scale::{self, NOTHING, excess, largest, shift};
 use crate::cell::{Projection, Step};
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
@@ -86,6 +86,20 @@ impl<T: Real> Front<T> {
         for (to, from) in [(h, d_h), (c, d_c)] {
             to.iter_mut().zip(from).for_each(|(to, d)| *to = U::from_f64(d.to_f64() * factor));
         }
+    }
+
+    /// Adds a derivative by the layer's outputs, both directions' side by side, times a power of two.
+    pub fn add(&mut self, layer: &Recorded<'_, T>, row: usize, d_y: &[T], other: i32)
+    where
+        T: Passes,
+    {
+        let shape = &layer.shape;
+        let (d_h, d_c, exponent) = self.row(shape, row);
+        if other > *exponent {
+            shift(d_c, exponent.saturating_sub(other));
+        }
+        let d_y = &d_y[layer.direction * shape.state..][..shape.state];
+        scale::add(d_h, exponent, d_y, other);
     }
 
     /// After a step: what is cut becomes zero, and rows that leave the range of numbers go on times another power.

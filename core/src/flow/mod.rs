@@ -32,12 +32,22 @@
 mod front;
 #[cfg(feature = "alloc")]
 mod jacobian;
+#[cfg(feature = "alloc")]
+mod lags;
 mod layer;
 #[cfg(feature = "alloc")]
 mod scale;
 #[cfg(feature = "alloc")]
 mod tangent;
+#[cfg(feature = "alloc")]
+mod term;
+#[cfg(feature = "alloc")]
+mod uses;
+#[cfg(feature = "alloc")]
+mod wave;
 
+#[cfg(feature = "alloc")]
+pub use lags::{LagGradients, Terms};
 pub use layer::layer_jacobian;
 
 #[cfg(feature = "alloc")]

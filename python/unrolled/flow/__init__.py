@@ -16,10 +16,18 @@ Example
 True
 """
 
-from ..reference._flow import LagGradients, gradient_by_lag, layer_jacobian
+from ..reference._flow import layer_jacobian
 from ._cell_path import CellPath, cell_path
 from ._classify import Classification, classify
-from ._kernels import jvp, lyapunov_exponents, step_jacobians, transition, vjp
+from ._kernels import (
+    LagGradients,
+    gradient_by_lag,
+    jvp,
+    lyapunov_exponents,
+    step_jacobians,
+    transition,
+    vjp,
+)
 from ._spectra import Bounds, bounds, singular_values_by_lag
 from ._theory import PowerCurve, matrix_power_curve
 

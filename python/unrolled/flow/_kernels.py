@@ -13,12 +13,16 @@ import numpy as np
 from .. import _arguments as arguments
 from .. import _native
 from .._arguments import Array
+from ..reference._flow import LagGradients
+from ..reference._flow import _wanted as wanted
 
 if TYPE_CHECKING:
     from .._modules import Recurrent
     from .._tape import Tape
 
 __all__ = [
+    "LagGradients",
+    "gradient_by_lag",
     "jvp",
     "lyapunov_exponents",
     "step_jacobians",
@@ -139,6 +143,64 @@ def jvp(tape: Tape[Any], t: int, k: int, u: Any, layer: int = 0, reverse: bool =
     array, as u
     """
     return _carry(_native.push_forward, "u", tape, t, k, u, layer, reverse)
+
+
+def gradient_by_lag(
+    tape: Tape[Any], dy: Any, parameter: str = "weight_hh_l0", terms: Any = None
+) -> LagGradients:
+    """The gradient of a parameter, by when the loss is taken and when the parameter is used.
+
+    ∂L/∂W = Σ_t Σ_k (∂L_t/∂s_t) (∂s_t/∂s_k) (∂⁺s_k/∂W), ∂⁺ with s_{k-1} held fixed. All terms add
+    up to the gradient that `Tape.backward` gives. For the parameter of a lower layer a term holds
+    every path through the layers above (and through the masks of dropout); if these have two
+    directions, the use of the parameter may come after the loss, k > t.
+
+    All losses go back through time together, one lag after another, as the rows of one large
+    batch. The cost is about that of T/2 backward passes (of 2 T for the lower layers of a network
+    of two directions), the memory about twice the tape's (there, T times the parameter's too).
+    A norm far below the range of the network's float type is a number still, not zero.
+
+    Parameters
+    ----------
+    tape : Tape
+        As for `step_jacobians`.
+    dy : array, as y
+        Derivative of the loss with respect to y, whose part at t is ∂L_t/∂y_t.
+    parameter : str
+        A name of `state_dict`.
+    terms : None, "all" or sequence of pairs (t, k)
+        Which terms to return themselves; "all" takes T² times the parameter's memory.
+
+    Returns
+    -------
+    LagGradients
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> net = ur.LSTM(3, 4, dtype="float64", seed=0)
+    >>> y, _, tape = net.record(np.ones((50, 3)))
+    >>> dy = np.zeros_like(y)
+    >>> dy[-1] = 1.0
+    >>> f = ur.flow.gradient_by_lag(tape, dy, terms="all")
+    >>> whole = tape.backward(dy).parameters["weight_hh_l0"]
+    >>> bool(np.allclose(f.terms.sum(axis=(0, 1)), whole, rtol=1e-12))
+    True
+    """
+    net = _net(tape)
+    shapes = net._shapes
+    arguments.choice("parameter", parameter, tuple(shapes))
+    pairs = wanted(terms, tape._native.shape[0])
+    norms, by_lag, flat = _native.gradient_by_lag(
+        net._native, tape._native, dy, list(shapes).index(parameter), pairs is None, pairs or []
+    )
+    found: Array | list[Array] | None = None
+    if pairs is None:
+        found = flat.reshape(*norms.shape, *shapes[parameter])
+    elif terms is not None:
+        found = list(flat.reshape(len(pairs), *shapes[parameter]))
+    return LagGradients(parameter, norms, by_lag, found)
 
 
 def lyapunov_exponents(

@@ -1,4 +1,4 @@
-"""Jacobians, their products, the gradient lag by lag, Lyapunov exponents: by the kernels that train.
+"""Jacobians, their products, the gradient by lag, Lyapunov exponents: by the kernels that train.
 
 Arguments are checked here; what is computed is the compiled part's. The plain versions, with the
 formulas, are in `unrolled.reference.flow`.

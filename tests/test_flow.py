@@ -547,6 +547,23 @@ def test_spectra_by_lag_are_those_of_transition(variant: Variant, reverse: bool)
             assert b.per_step is None and b.uniform is None and b.gamma is None
 
 
+def test_eigenvalues_say_nothing_of_products() -> None:
+    up, down = np.eye(2, k=1), np.eye(2, k=-1)
+    assert flow.matrix_power_curve(up, 2).spectral_radius == 0
+    assert flow.matrix_power_curve(down, 2).spectral_radius == 0
+    assert flow.matrix_power_curve(up @ down, 2).spectral_radius == 1
+
+
+def test_nothing_is_bounded_across_a_reset_but_by_zero() -> None:
+    resets = np.zeros(6, dtype=bool)
+    resets[3] = True
+    _, _, tape = rnn(0.9 * np.eye(2)).record(np.zeros((6, 1)), np.full((1, 2), 0.5), resets=resets)
+    b = flow.bounds(tape)
+    for a in (b.measured, b.jacobians, b.per_step):
+        # s_5 hears of s_4 and s_3, and of nothing before the cut.
+        assert (a[:3] > 0).all() and not a[3:].any()
+
+
 def test_a_norm_above_one_does_not_make_gradients_explode() -> None:
     """γ‖W‖₂ > 1 is necessary for that, not sufficient."""
     net = rnn(np.array([[0.0, 3.0], [0.1, 0.0]]))
@@ -691,6 +708,9 @@ def test_a_forget_gate_near_one_remembers_and_one_near_zero_cuts() -> None:
         net = ur.LSTM(3, 5, forget_bias=bias, dtype="float64", seed=0)
         _, _, tape = net.record(normal(60, 3))
         memory.append(flow.cell_path(tape).memory)
+    # Where a row begins there is nothing further back: short rows have not forgotten.
+    _, _, tape = net.record(normal(60, 2, 3), lengths=[60, 4])
+    assert np.isinf(flow.cell_path(tape).memory).all()
     assert (memory[0] == 1).all() and (memory[1] < 10).all() and np.isinf(memory[2]).all()
 
 

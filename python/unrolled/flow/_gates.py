@@ -1,0 +1,137 @@
+"""How open the gates are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _arguments as arguments
+from .._arguments import Array
+from .._modules import GRU, LSTM
+from .._tape import Tape
+
+# A logistic gate beyond these has a derivative f (1 - f) under 0.09, against 0.25 in the middle:
+# a third of its sensitivity is left.
+LOW, HIGH = 0.1, 0.9
+
+LABELS = {
+    "i": "input gate i",
+    "f": "forget gate f",
+    "o": "output gate o",
+    "r": "reset gate r",
+    "z": "update gate z",
+    "h": "state h",
+}
+
+
+@dataclass(frozen=True)
+class GateSaturation:
+    """How many units' gates are nearly shut or nearly open at each step.
+
+    Attributes
+    ----------
+    names : tuple of str
+        i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN.
+    low, high, mean : array (T, gates)
+        Share of units and rows below 0.1, above 0.9, and the mean. NaN at a step where no row runs.
+        Of an RNN the size |h|; with relu, low is the share of exact zeros (no gradient passes).
+    labels, low_label, high_label, mean_label : tuple of str
+        What to write beside them.
+    """
+
+    names: tuple[str, ...]
+    low: Array
+    high: Array
+    mean: Array
+    labels: tuple[str, ...]
+    low_label: tuple[str, ...]
+    high_label: tuple[str, ...]
+    mean_label: tuple[str, ...]
+
+    def overall(self, gate: str) -> tuple[float, float, float]:
+        """low, high and mean of a gate over all steps that ran."""
+        index = self.names.index(gate)
+        columns = (a[:, index] for a in (self.low, self.high, self.mean))
+        low, high, mean = (float(np.mean(c[np.isfinite(c)])) for c in columns)
+        return low, high, mean
+
+
+def gate_saturation(
+    tape: Tape[Any], layer: int = 0, reverse: bool = False, *, lengths: Any = None
+) -> GateSaturation:
+    """Count the gates that are nearly shut or open: a saturated gate passes little gradient.
+
+    Parameters
+    ----------
+    tape : Tape
+        Not one with checkpoints.
+    layer : int
+    reverse : bool
+        Which of the two directions.
+    lengths : integers (B,), optional
+        Those of the recording, so that what lies past a row's end does not count.
+
+    Returns
+    -------
+    GateSaturation
+
+    Raises
+    ------
+    ValueError
+        If the network has no such layer or direction, or the tape does not hold every step.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> net = ur.LSTM(3, 8, forget_bias=4.0, seed=0)
+    >>> _, _, tape = net.record(np.ones((20, 4, 3), dtype=np.float32))
+    >>> ur.flow.gate_saturation(tape).overall("f")[1] > 0.9
+    True
+    """
+    net = tape._net
+    layer = arguments.integer("layer", layer, at_least=0)
+    if layer >= net.num_layers or (reverse and not net.bidirectional):
+        raise ValueError(f"layer, reverse: expected one of {net!r}, got {layer}, {reverse}")
+    cells = tape.gates if isinstance(tape.gates, tuple) else (tape.gates,)
+    gates = np.asarray(cells[layer * net.num_directions + int(reverse)], np.float64)
+    if gates.ndim == 3:
+        gates = gates[:, None]
+    steps, batch = gates.shape[:2]
+    runs = np.ones((steps, batch), np.bool_)
+    if lengths is not None:
+        found = arguments.lengths(lengths, steps, batch)
+        runs = np.arange(steps)[:, None] < np.asarray(found)
+    low_label, high_label, mean_label = (f"share < {LOW}", f"share > {HIGH}", "mean")
+    if isinstance(net, LSTM):
+        order = "ifgo" if net.forget_gate else "igo"
+        names = tuple(name for name in order if name != "g")
+    elif isinstance(net, GRU):
+        order, names = "rzn", ("r", "z")
+    else:
+        order, names = "h", ("h",)
+        gates = np.abs(gates)
+        low_label, high_label, mean_label = f"|h| < {LOW}", f"|h| > {HIGH}", "mean |h|"
+    values = gates[:, :, [order.index(name) for name in names]]
+    low = values < LOW
+    if names == ("h",) and getattr(net, "nonlinearity", "") == "relu":
+        low, low_label = values == 0, "h = 0"
+    count = runs.sum(1)[:, None] * values.shape[-1]
+
+    def share(a: Array) -> Array:
+        total = np.where(runs[:, :, None, None], a, 0).sum((1, 3), dtype=np.float64)
+        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+    many = len(names)
+    return GateSaturation(
+        names,
+        share(low),
+        share(values > HIGH),
+        share(values),
+        tuple(LABELS[name] for name in names),
+        (low_label,) * many,
+        (high_label,) * many,
+        (mean_label,) * many,
+    )

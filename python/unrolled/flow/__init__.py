@@ -1,0 +1,39 @@
+"""How gradients flow through time: what vanishes, what explodes, and on which path.
+
+docs/gradient_flow.md says what is computed and why. The plain version of it is
+``unrolled.reference.flow``.
+
+Example
+-------
+>>> import numpy as np
+>>> import unrolled as ur
+>>> net = ur.RNN(3, 8, dtype="float64", seed=0)
+>>> y, _, tape = net.record(np.ones((20, 4, 3)))
+>>> dy = np.zeros_like(y)
+>>> dy[-1] = 1.0
+>>> by_lag = ur.flow.gradient_by_lag(tape, dy).by_lag
+>>> bool(by_lag[10] < by_lag[0])
+True
+"""
+
+from ..reference._flow import (
+    LagGradients,
+    gradient_by_lag,
+    jvp,
+    layer_jacobian,
+    lyapunov_exponents,
+    step_jacobians,
+    transition,
+    vjp,
+)
+
+__all__ = [
+    "LagGradients",
+    "gradient_by_lag",
+    "jvp",
+    "layer_jacobian",
+    "lyapunov_exponents",
+    "step_jacobians",
+    "transition",
+    "vjp",
+]

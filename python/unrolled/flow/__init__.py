@@ -26,13 +26,26 @@ from ..reference._flow import (
     transition,
     vjp,
 )
+from ._cell_path import CellPath, cell_path
+from ._classify import Classification, classify
+from ._spectra import Bounds, bounds, singular_values_by_lag
+from ._theory import PowerCurve, matrix_power_curve
 
 __all__ = [
+    "Bounds",
+    "CellPath",
+    "Classification",
     "LagGradients",
+    "PowerCurve",
+    "bounds",
+    "cell_path",
+    "classify",
     "gradient_by_lag",
     "jvp",
     "layer_jacobian",
     "lyapunov_exponents",
+    "matrix_power_curve",
+    "singular_values_by_lag",
     "step_jacobians",
     "transition",
     "vjp",

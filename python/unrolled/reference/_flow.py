@@ -392,8 +392,9 @@ def lyapunov_exponents(
     q = np.broadcast_to(np.linalg.qr(start)[0], (walk.batch, walk.size, n))
     total = np.zeros((walk.batch, n))
     running = np.zeros((steps - discard, walk.batch, n))
-    for step, j in enumerate(walk.schedule.reorder(_jacobians(walk))):
-        q, r = np.linalg.qr(j @ q)
+    for step in range(steps):
+        moment = walk.moment.at(steps - 1 - step if reverse else step)
+        q, r = np.linalg.qr(jacobian(walk.cell, moment) @ q)
         if step >= discard:
             with np.errstate(divide="ignore"):
                 total = total + np.log(np.abs(np.diagonal(r, axis1=-2, axis2=-1)))

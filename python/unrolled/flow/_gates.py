@@ -12,8 +12,7 @@ from .._arguments import Array
 from .._modules import GRU, LSTM
 from .._tape import Tape
 
-# A logistic gate beyond these has a derivative f (1 - f) under 0.09, against 0.25 in the middle:
-# a third of its sensitivity is left.
+# A logistic gate beyond these has a slope f (1 - f) under 0.09, against 0.25 in the middle.
 LOW, HIGH = 0.1, 0.9
 
 LABELS = {
@@ -35,8 +34,9 @@ class GateSaturation:
     names : tuple of str
         i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN.
     low, high, mean : array (T, gates)
-        In order of time. Share of units and rows below 0.1, above 0.9, and the mean. NaN at a step where no row runs.
-        Of an RNN the size |h|; with relu, low is the share of exact zeros (no gradient passes).
+        In order of time: share of units and rows below 0.1, above 0.9, and the mean. NaN at a step
+        where no row runs. Of an RNN the size |h|; with relu, low is the share of exact zeros, which
+        pass no gradient.
     labels, low_label, high_label, mean_label : tuple of str
         What to write beside them.
     """
@@ -51,10 +51,12 @@ class GateSaturation:
     mean_label: tuple[str, ...]
 
     def overall(self, gate: str) -> tuple[float, float, float]:
-        """low, high and mean of a gate over all steps that ran."""
+        """low, high and mean of a gate over all steps that ran; NaN if none did."""
         index = self.names.index(gate)
-        columns = (a[:, index] for a in (self.low, self.high, self.mean))
-        low, high, mean = (float(np.mean(c[np.isfinite(c)])) for c in columns)
+        there = np.isfinite(self.mean[:, index])
+        if not there.any():
+            return (np.nan,) * 3
+        low, high, mean = (float(a[there, index].mean()) for a in (self.low, self.high, self.mean))
         return low, high, mean
 
 
@@ -100,7 +102,8 @@ def gate_saturation(tape: Tape[Any], layer: int = 0, reverse: bool = False) -> G
 
     def share(a: Array) -> Array:
         total = np.where(runs[:, :, None, None], a, 0).sum((1, 3), dtype=np.float64)
-        return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        nowhere = np.full(total.shape, np.nan)
+        return np.asarray(np.divide(total, count, out=nowhere, where=count > 0))
 
     many = len(names)
     return GateSaturation(

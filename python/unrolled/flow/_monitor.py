@@ -408,11 +408,11 @@ class Monitor:
                 writer.add_scalar(f"flow/{name}", value, sample.call)
             for name, norms in sample.jacobian_norms.items():
                 if np.isfinite(norms).all():
-                    writer.add_histogram(f"flow/jacobian_norm/{name}", norms, sample.call)
+                    writer.add_histogram(f"flow/jacobian_norm/{name}/steps", norms, sample.call)
             for name, counts in sample.gate_counts.items():
                 middle = (limits[1:] + limits[:-1]) / 2
                 writer.add_histogram_raw(
-                    f"flow/gate/{name}",
+                    f"flow/gate/{name}/values",
                     min=0.0,
                     max=1.0,
                     num=int(counts.sum()),

@@ -6,14 +6,16 @@ apart for every common kind of colour vision, and no line is told from another b
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
 from .._arguments import Array, kind
 from .._style import STYLE
+from ._words import tenth_power
 
 if TYPE_CHECKING:
     from ._gates import GateSaturation
@@ -36,6 +38,27 @@ def matplotlib(name: str = "matplotlib") -> Any:
         ) from error
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _on_axes(plot: F) -> F:
+    """Gives `plot` axes of a figure of their own, in our style, where the caller gave none."""
+
+    @functools.wraps(plot)
+    def drawn(result: Any, ax: Any = None, **more: Any) -> Any:
+        if ax is None:
+            pyplot = matplotlib("matplotlib.pyplot")
+            with pyplot.rc_context(STYLE):
+                ax = pyplot.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
+                return plot(result, ax, **more)
+        if not hasattr(ax, "pcolormesh"):
+            raise TypeError(f"ax: expected matplotlib Axes, got {kind(ax)}")
+        return plot(result, ax, **more)
+
+    return cast(F, drawn)
+
+
+@_on_axes
 def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     """Draw ||M^n||_2 against n on a log axis, with rho^n (rho the spectral radius) beside it.
 
@@ -66,7 +89,6 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     >>> ur.flow.plot_power_curve(curve).get_yscale()
     'log'
     """
-    ax = _axes(ax)
     curves = curve if isinstance(curve, Mapping) else {"": curve}
     taken = sum(line.get_gid() == "norms" for line in ax.get_lines())
     for place, (name, each) in enumerate(curves.items(), taken):
@@ -87,6 +109,7 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     return ax
 
 
+@_on_axes
 def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> Any:
     """Draw the gradient's terms: loss at t upwards, use of the parameter at k to the right.
 
@@ -103,7 +126,6 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     norms = np.asarray(gradients.norms, np.float64)
     steps = np.flatnonzero(np.any(norms > 0, axis=1))
     if not steps.size:
@@ -120,7 +142,8 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
             cmap="viridis",
             rasterized=True,
         )
-        ax.figure.colorbar(mesh, ax=ax, label="norm of the term", extend="min", pad=0.02)
+        bar = ax.figure.colorbar(mesh, ax=ax, label="norm of the term", extend="min", pad=0.02)
+        _label_decades(bar.ax.yaxis)
         if steps.size <= 6:
             ax.set_yticks(steps)
     ax.grid(visible=False)
@@ -132,6 +155,7 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
     return ax
 
 
+@_on_axes
 def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     """Draw the share of each lag in the gradient, and how fast theory lets it fall.
 
@@ -148,7 +172,6 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     shares = lag_shares(gradients)
     if not np.any(shares > 0):
         _nothing(ax, "every term is zero")
@@ -171,6 +194,7 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     return ax
 
 
+@_on_axes
 def plot_bounds(bounds: Any, ax: Any = None) -> Any:
     """Draw ||ds_t/ds_{t-lag}||_2 as measured, and the bounds it keeps to.
 
@@ -184,7 +208,6 @@ def plot_bounds(bounds: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     measured = _over_rows(bounds.measured)
     lines = [measured]
     ax.plot(np.arange(len(measured)), _positive(measured), color=BLUE, lw=1.8, gid="measured",
@@ -204,6 +227,7 @@ def plot_bounds(bounds: Any, ax: Any = None) -> Any:
     return ax
 
 
+@_on_axes
 def plot_singular_values(values: Any, ax: Any = None) -> Any:
     """Draw the singular values of ds_t/ds_{t-lag} by lag: how many directions are kept.
 
@@ -217,7 +241,6 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     values = np.asarray(values, np.float64)
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise ValueError(f"values: expected shape (L+1, B, S) or (L+1, S), got {values.shape}")
@@ -225,8 +248,8 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     lags, size = np.arange(len(spectra)), spectra.shape[1]
     # Rounding leaves a value somewhat below the largest of its own lag, not a true one.
     seen = np.where(spectra > FLOOR * spectra[:, :1], spectra, np.nan)
-    for index in np.unique(np.linspace(0, size - 1, min(size, 24)).round().astype(int)):
-        ax.plot(lags, seen[:, index], color=SKY, lw=0.6, alpha=0.7, gid="value")
+    for each in np.unique(np.linspace(0, size - 1, min(size, 24)).round().astype(int)):
+        ax.plot(lags, seen[:, each], color=SKY, lw=0.6, alpha=0.7, gid="value")
     bold = {"largest": (0, "-"), "median": (size // 2, (0, (4, 2))), "smallest": (size - 1, ":")}
     for name, (index, style) in bold.items():
         ax.plot(lags, seen[:, index], color=BLUE, lw=1.6, ls=style, gid=name, label=name)
@@ -241,6 +264,7 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     return ax
 
 
+@_on_axes
 def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     """Draw the Lyapunov exponents: above zero perturbations and gradients grow, below they decay.
 
@@ -256,7 +280,6 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     if isinstance(exponents, tuple):
         found, running = (np.asarray(a, np.float64) for a in exponents)
         running = running[:, None] if running.ndim == 2 else running
@@ -281,10 +304,10 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
         ax.legend(ncols=2)
     else:
         found = np.atleast_2d(np.asarray(exponents, np.float64))
-        index = np.arange(1, found.shape[1] + 1)
+        places = np.arange(1, found.shape[1] + 1)
         for row in found:
-            ax.plot(index, row, ls="", marker="o", ms=3, mfc="none", color=SKY, gid="row")
-        ax.plot(index, found.mean(0), color=BLUE, lw=1.4, gid="mean")
+            ax.plot(places, row, ls="", marker="o", ms=3, mfc="none", color=SKY, gid="row")
+        ax.plot(places, found.mean(0), color=BLUE, lw=1.4, gid="mean")
         ax.set(xlabel="exponent i")
         ax.xaxis.set_major_locator(matplotlib("matplotlib.ticker").MaxNLocator(integer=True))
     ax.axhline(0, color=GREY, lw=0.8, gid="zero")
@@ -292,6 +315,7 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     return ax
 
 
+@_on_axes
 def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None = None) -> Any:
     """Draw one gate over time: its mean, and the share of units nearly shut and nearly open.
 
@@ -313,7 +337,6 @@ def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None =
         gate = next(name for name in ("f", "z", "o", "h") if name in names)
     if gate not in names:
         raise ValueError(f"gate: expected one of {', '.join(names)}, got {gate!r}")
-    ax = _axes(ax)
     index = names.index(gate)
     steps = np.arange(len(saturation.mean))
     low, high, mean = (a[:, index] for a in (saturation.low, saturation.high, saturation.mean))
@@ -331,6 +354,7 @@ def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None =
     return ax
 
 
+@_on_axes
 def plot_cell_path(path: Any, ax: Any = None) -> Any:
     """Draw an LSTM's direct path through the cell against the full derivative, and their ratio.
 
@@ -346,7 +370,6 @@ def plot_cell_path(path: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    ax = _axes(ax)
     direct = np.asarray(path.direct, np.float64)
     lags = np.arange(len(direct))
     full = np.abs(np.diagonal(np.asarray(path.full, np.float64), axis1=-2, axis2=-1))
@@ -364,11 +387,8 @@ def plot_cell_path(path: Any, ax: Any = None) -> Any:
         extent.append(middle)
     memory = float(np.median(np.asarray(path.memory, np.float64)))
     if np.isfinite(memory):
-        ax.axvline(memory, color=GREY, lw=1, ls="--", gid="memory")
-        ax.annotate(
-            "direct < 1/e", (memory, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
-            textcoords="offset points", fontsize="small", color=GREY,
-        )  # fmt: skip
+        ax.axvline(memory, color=GREY, lw=1, ls="--", gid="memory",
+                   label=f"direct < 1/e at {memory:g}")  # fmt: skip
     _log(ax, np.concatenate(extent))
     ax.set(title="Along the cell", xlabel="lag (steps)", ylabel="∂c(t)/∂c(t − lag), a unit")
     ax.legend()
@@ -380,16 +400,6 @@ def lag_shares(gradients: Any) -> Array:
     by_lag = np.asarray(gradients.by_lag, np.float64)
     total = by_lag.sum()
     return by_lag / total if total else np.zeros_like(by_lag)
-
-
-def _axes(ax: Any) -> Any:
-    if ax is not None:
-        if not hasattr(ax, "pcolormesh"):
-            raise TypeError(f"ax: expected matplotlib Axes, got {kind(ax)}")
-        return ax
-    pyplot = matplotlib("matplotlib.pyplot")
-    with pyplot.rc_context(STYLE):
-        return pyplot.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
 
 
 def _bounds(bounds: Any) -> Sequence[tuple[str, Array, str, Any]]:
@@ -437,6 +447,7 @@ def _drawn(line: Any) -> Array:
 def _log(ax: Any, values: Array, *, high: float = 2.0) -> None:
     """A log axis around the values that matter: not the hundreds of decades to underflow."""
     ax.set_yscale("log")
+    _label_decades(ax.yaxis)
     values = values[np.isfinite(values) & (values > 0)]
     if values.size:
         top = float(values.max())
@@ -444,6 +455,18 @@ def _log(ax: Any, values: Array, *, high: float = 2.0) -> None:
         # At least one whole decade, or the axis has no label.
         bottom = min(bottom, top / 10)
         ax.set_ylim(bottom / 2, min(top * high, 1e300))
+
+
+def _label_decades(axis: Any) -> None:
+    """10⁻³ as plain text: matplotlib's own formulas take most of the time of a picture."""
+    ticker = matplotlib("matplotlib.ticker")
+
+    def said(value: float, _: Any) -> str:
+        exponent = round(float(np.log10(value))) if value > 0 else 0
+        return "1" if exponent == 0 else tenth_power(exponent)
+
+    axis.set_major_formatter(ticker.FuncFormatter(said))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _edges(steps: Array) -> Array:

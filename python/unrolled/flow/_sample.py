@@ -62,7 +62,8 @@ class Sequences:
         top = int(self.lengths.max(initial=0))
         full = np.flatnonzero(self.lengths == top)
         if len(full) >= count:
-            return full[np.linspace(0, len(full) - 1, count).round().astype(int)]
+            spread = np.linspace(0, len(full) - 1, count).round().astype(int)
+            return np.asarray(full[spread])
         order = np.argsort(-self.lengths, kind="stable")[:count]
         # A row of half the length would leave the far half of every picture empty.
         return np.sort(order[2 * self.lengths[order] > top])

@@ -13,9 +13,9 @@ from ..._modules import Recurrent
 from ..._write import replace
 from .. import _plots as plots
 from .._sample import Sequences, inside
-from .figures import figures
+from .figures import pictures
 from .measure import study
-from .page import describe, page
+from .page import describe, document
 
 __all__ = ["report"]
 
@@ -95,7 +95,7 @@ def report(
     if not sequences.lengths.any():
         raise ValueError(f"x: expected at least one step of one row, got shape {x.shape}")
     found = study(net, sequences, dy, progress)
-    drawn = [list(figures(layer, f"f{place}")) for place, layer in enumerate(found.layers)]
+    drawn = [list(pictures(layer, f"f{place}")) for place, layer in enumerate(found.layers)]
     title = title or f"How gradients flow: {type(net).__name__}"
     about = describe(net, sequences.x.shape, found)
-    replace(path, page(title, about, found, net, drawn).encode())
+    replace(path, document(title, about, found, net, drawn).encode())

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..._style import STYLE
 from .. import _plots as plots
+from .._words import number, percent
 from .measure import Results
 
 # Ink that the page replaces by its own; not a colour that anything else has.
@@ -36,6 +37,8 @@ RC: Any = STYLE | {
     "ytick.color": INK,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
+    "grid.color": INK,
+    "grid.alpha": 0.12,
     "savefig.facecolor": "none",
 }
 
@@ -49,7 +52,7 @@ class Figure:
     alt: str
 
 
-def figures(results: Results, prefix: str) -> Iterator[Figure]:
+def pictures(results: Results, prefix: str) -> Iterator[Figure]:
     """Those there is something to show in; `prefix` keeps the ids of one page apart."""
     for place, (draw, caption, alt) in enumerate(_drawings(results)):
         yield Figure(svg(draw, f"{prefix}-{place}-", alt), caption, alt)
@@ -68,10 +71,11 @@ def svg(draw: Callable[[Any], Any], prefix: str, alt: str) -> str:
 
 
 def _adopt(text: str, prefix: str, alt: str) -> str:
-    """Without a file's head, with ids of its own, in the page's colours."""
+    """Without a file's head, with ids of its own where they are used, in the page's colours."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{prefix}', text)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", text)
     text = text.replace(INK, "currentColor")
     for colour, name in PALETTE.items():
@@ -108,7 +112,7 @@ def _drawings(r: Results) -> Iterator[Drawing]:
             lambda ax: plots.plot_lyapunov(r.exponents, ax),
             "Mean growth of a small change, per step. Below 0 it shrinks, above 0 it grows.",
             "Running estimates of the largest Lyapunov exponents; the first ends at "
-            f"{r.numbers.exponent:.3g} per step.",
+            f"{number(r.numbers.exponent or 0.0)} per step.",
         )
     if r.bounds is not None:
         yield (
@@ -116,7 +120,8 @@ def _drawings(r: Results) -> Iterator[Drawing]:
             "The measured norm, and bounds it cannot exceed: the looser, the less they know of "
             "this run.",
             f"The norm of the derivative of the last state by earlier ones: "
-            f"{r.numbers.transition:.3g} at lag {r.numbers.lag}, at most {r.numbers.peak:.3g}.",
+            f"{number(r.numbers.transition or 0.0)} at lag {r.numbers.lag}, at most "
+            f"{number(r.numbers.peak or 0.0)}.",
         )
     if r.spectra is not None:
         spectra = r.spectra
@@ -134,26 +139,30 @@ def _drawings(r: Results) -> Iterator[Drawing]:
             "Median and middle half of the units. Where the ratio leaves 1, paths through h and "
             "the gates add to the cell's own.",
             f"Derivative along the cell, directly and in full: directly below 1/e at lag "
-            f"{r.numbers.memory:.3g}"
-            + (f", ratio {r.numbers.ratio:.3g}" if r.numbers.ratio is not None else "")
+            f"{number(r.numbers.memory or 0.0)}"
+            + (f", ratio {number(r.numbers.ratio)}" if r.numbers.ratio is not None else "")
             + ".",
         )
-    for name in r.gates.names:
-        yield _gate(r, name)
+    if np.isfinite(r.gates.mean).any():
+        for name in r.gates.names:
+            yield _gate(r, name)
     if r.powers:
         yield (
             lambda ax: plots.plot_power_curve(r.powers, ax).set_title("Powers of one matrix"),
             "What one matrix alone would do, were every step the same. The product of the steps' "
             "own Jacobians is above.",
             "Norms of powers of a matrix: "
-            + ", ".join(f"{k} of spectral radius {c.spectral_radius:.3g}" for k, c in r.powers.items())
+            + ", ".join(
+                f"{name}, spectral radius {number(curve.spectral_radius)}"
+                for name, curve in r.powers.items()
+            )
             + ".",
         )  # fmt: skip
 
 
 def _by_lag(r: Results) -> Drawing:
     shares = plots.lag_shares(r.gradients)
-    words = f"{shares[0]:.1%} at lag 0" if len(shares) else "nothing"
+    words = f"{percent(shares[0])} at lag 0" if len(shares) else "nothing"
     if r.numbers.reach is not None:
         words += f", 99 % within lag {r.numbers.reach}"
     return (
@@ -168,8 +177,8 @@ def _gate(r: Results, name: str) -> Drawing:
     low, high, mean = r.gates.overall(name)
     index = r.gates.names.index(name)
     about = (
-        f"{r.gates.labels[index]}: {r.gates.low_label[index]} {low:.0%}, "
-        f"{r.gates.high_label[index]} {high:.0%}, {r.gates.mean_label[index]} {mean:.2f}"
+        f"{r.gates.labels[index]}: {r.gates.low_label[index]} {percent(low)}, "
+        f"{r.gates.high_label[index]} {percent(high)}, {r.gates.mean_label[index]} {mean:.2f}"
     )
     return (
         lambda ax: plots.plot_gates(r.gates, ax, gate=name),

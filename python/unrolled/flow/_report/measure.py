@@ -62,7 +62,8 @@ class Numbers:
     memory : float
         LSTM: median lag at which the direct path along the cell is below 1/e.
     ratio : float
-        LSTM: median |full / direct| at half of `lag`.
+        LSTM: median |full / direct| at `ratio_lag`.
+    ratio_lag : int
     """
 
     cell: str
@@ -86,6 +87,7 @@ class Numbers:
     shut: float | None = None
     memory: float | None = None
     ratio: float | None = None
+    ratio_lag: int | None = None
     nonlinearity: str | None = None
 
     @property
@@ -230,9 +232,10 @@ def _layer(
 
     gates = gate_saturation(tape, layer, reverse)
     deciding = next((name for name in ("f", "z", "h") if name in gates.names), None)
-    if deciding is not None:
+    seen = bool(np.isfinite(gates.mean).any())
+    if deciding is not None and seen:
         numbers["low"], numbers["high"], numbers["mean"] = gates.overall(deciding)
-    if "i" in gates.names:
+    if "i" in gates.names and seen:
         numbers["shut"] = gates.overall("i")[0]
 
     sound = bool(np.isfinite(whole).all() and np.isfinite(weight).all())
@@ -265,8 +268,10 @@ def _layer(
         if isinstance(net, LSTM):
             path = flow.cell_path(little, None, last, layer, reverse)
             numbers["memory"] = float(np.median(path.memory))
-            ratio = np.abs(path.ratio[(last + 1) // 2])
+            half = (last + 1) // 2
+            ratio = np.abs(path.ratio[half])
             if np.isfinite(ratio).any():
+                numbers["ratio_lag"] = half
                 numbers["ratio"] = float(np.median(ratio[np.isfinite(ratio)]))
         jacobian = flow.step_jacobians(little, layer, reverse)[0 if reverse else -1, 0]
         powers["J of the last step"] = flow.matrix_power_curve(jacobian, POWERS)
@@ -328,7 +333,9 @@ def _sampled(
     if len(rows) < batch:
         said.append(f"{len(rows)} of {batch} rows, the longest")
     if (window.stops - window.starts < sequences.lengths[rows]).any():
-        said.append(f"{window.steps} of up to {steps} steps of each, from the states that led there")
+        said.append(
+            f"{window.steps} of up to {steps} steps of each, from the states that led there"
+        )
     count = int(np.any(kept != 0, axis=(1, 2)).sum())
     if count < had:
         said.append(f"{count} of {had} steps with a loss")

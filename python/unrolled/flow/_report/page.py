@@ -6,16 +6,15 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
-
+from .._words import number, percent
 from .figures import Figure
 from .findings import Finding, findings
-from .measure import Numbers, Results, Study
+from .measure import Numbers, Study
 
 STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2024; --soft: #5a6370; --line: #d9dee4;
-  --panel: #f5f7f9; --blue: #0072b2; --vermilion: #d55e00; --green: #009e73; --purple: #b0558a;
-  --amber: #b07800; --sky: #56b4e9; --grey: #7f7f7f; }
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2024; --soft: #5a6370;
+  --line: #d9dee4; --panel: #f5f7f9; --blue: #0072b2; --vermilion: #d55e00; --green: #009e73;
+  --purple: #b0558a; --amber: #b07800; --sky: #56b4e9; --grey: #7f7f7f; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e6e9ec; --soft: #a2abb5;
   --line: #363d45; --panel: #1d2126; --blue: #5ab0ea; --vermilion: #ff8a3d; --green: #35c79b;
   --purple: #e39bc4; --amber: #e9b04a; --sky: #3f86b5; --grey: #98a0a8; } }
@@ -27,11 +26,12 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif; }
 main { max-width: 72rem; margin: 0 auto; padding: 2rem 1rem 3rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line); }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .6rem; padding-top: .8rem;
+  border-top: 1px solid var(--line); }
 p { margin: .4rem 0; max-width: 48rem; }
 .about, figcaption, .basis, caption { color: var(--soft); font-size: .87rem; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .93em; }
-.findings { list-style: none; margin: 1rem 0; padding: 0; max-width: 52rem; }
+.findings { list-style: none; margin: .4rem 0 1rem; padding: 0; max-width: 52rem; }
 .findings li { background: var(--panel); border-left: 4px solid var(--blue); padding: .6rem .9rem;
   margin: 0 0 .6rem; }
 .basis { display: block; margin-top: .15rem; font-variant-numeric: tabular-nums; }
@@ -40,6 +40,8 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .93e
 figure { margin: 0; break-inside: avoid; min-width: 0; }
 figure svg { display: block; width: 100%; height: auto; max-width: 40rem; }
 figcaption { margin-top: .2rem; }
+@media (min-width: 60rem) { .beside { display: grid; column-gap: 2.5rem;
+  grid-template-columns: minmax(20rem, 1fr) auto; } }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .93rem; }
 caption { text-align: left; padding-bottom: .4rem; }
@@ -53,41 +55,30 @@ h2 { break-after: avoid; }
 """
 
 
-def _plain(value: float) -> str:
-    if np.isnan(value):
-        return "not a number"
-    if np.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    return f"{value:.3g}".replace("-", "−")
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if value == 0 or value >= 0.1 else f"{100 * value:.2g} %".replace(" ", "")
-
-
 # Attribute of `Numbers`: what a sentence's footing calls it, its row of the table, how it is said.
 Row = tuple[str, Callable[[Numbers], str], Callable[[Any], str]]
 ROWS: dict[str, Row] = {
     "steps": ("steps", lambda _: "steps looked at", str),
-    "gradient": ("‖∂L/∂W‖", lambda _: "norm of the gradient of weight_hh", _plain),
-    "far": ("far share", lambda n: f"share of the gradient beyond lag {n.steps // 2}", _percent),
+    "gradient": ("‖∂L/∂W‖", lambda _: "norm of the gradient of weight_hh", number),
+    "far": ("far share", lambda n: f"share of the gradient beyond lag {n.steps // 2}", percent),
     "reach": ("reach", lambda _: "lag that holds 99 % of the gradient", str),
-    "exponent": ("λ₁", lambda _: "largest Lyapunov exponent, per step: mean of rows", _plain),
-    "exponent_low": ("least λ₁", lambda _: "— least of rows", _plain),
-    "exponent_high": ("greatest λ₁", lambda _: "— greatest of rows", _plain),
+    "exponent": ("λ₁", lambda _: "largest Lyapunov exponent, per step: mean of rows", number),
+    "exponent_low": ("least λ₁", lambda _: "— least of rows", number),
+    "exponent_high": ("greatest λ₁", lambda _: "— greatest of rows", number),
     "lag": ("lag", lambda _: "furthest lag of the Jacobians below", str),
-    "transition": ("‖∂s/∂s‖", lambda _: "‖∂s(t)/∂s(t − lag)‖₂ at that lag", _plain),
-    "peak": ("largest ‖∂s/∂s‖", lambda _: "— the largest up to that lag", _plain),
+    "transition": ("‖∂s/∂s‖", lambda _: "‖∂s(t)/∂s(t − lag)‖₂ at that lag", number),
+    "peak": ("largest ‖∂s/∂s‖", lambda _: "— the largest up to that lag", number),
     "peak_lag": ("its lag", lambda _: "— and its lag", str),
-    "radius": ("ρ(W)", lambda _: "spectral radius ρ of weight_hh", _plain),
-    "norm": ("‖W‖₂", lambda _: "‖weight_hh‖₂", _plain),
-    "bound": ("γ‖W‖₂", lambda _: "γ‖weight_hh‖₂, γ the activation's steepest slope", _plain),
-    "low": ("low", lambda n: _gate_label(n, "low"), _percent),
-    "high": ("high", lambda n: _gate_label(n, "high"), _percent),
+    "radius": ("ρ(W)", lambda _: "spectral radius ρ of weight_hh", number),
+    "norm": ("‖W‖₂", lambda _: "‖weight_hh‖₂", number),
+    "bound": ("γ‖W‖₂", lambda _: "γ‖weight_hh‖₂, γ the activation's steepest slope", number),
+    "low": ("low", lambda n: _gate_label(n, "low"), percent),
+    "high": ("high", lambda n: _gate_label(n, "high"), percent),
     "mean": ("mean", lambda n: _gate_label(n, "mean"), lambda v: f"{v:.2f}"),
-    "shut": ("i < 0.1", lambda _: "input gates below 0.1", _percent),
-    "memory": ("memory", lambda _: "direct path along the cell below 1/e at lag (median)", _plain),
-    "ratio": ("full/direct", lambda _: "|full / direct| path at half that lag (median)", _plain),
+    "shut": ("i < 0.1", lambda _: "input gates below 0.1", percent),
+    "memory": ("memory", lambda _: "direct path along the cell below 1/e at lag (median)", number),
+    "ratio": ("|full / direct|", lambda _: "|full / direct| along the cell (median)", number),
+    "ratio_lag": ("its lag", lambda _: "— at lag", str),
 }
 GATES = {"LSTM": "forget gates", "GRU": "update gates", "RNN": "|h| of the units"}
 
@@ -107,7 +98,7 @@ def shown(n: Numbers) -> dict[str, str]:
     return {key: ROWS[key][2](value) for key, value in values.items() if value is not None}
 
 
-def page(
+def document(
     title: str,
     about: Sequence[str],
     study: Study,
@@ -128,13 +119,13 @@ def page(
         sections.append(f'<section>{head}{said}<div class="figures">{grid}</div></section>')
     if single:
         first = study.layers[0]
-        summary = _findings(findings(first.numbers), first.numbers)
+        said = _findings(findings(first.numbers), first.numbers)
     else:
         links = "".join(
             f'<a href="#s{place}">{escape(results.name(net))}</a>'
             for place, results in enumerate(study.layers)
         )
-        summary = f'{_summary(study, net)}<nav aria-label="layers">{links}</nav>'
+        said = f'{_summary(study, net)}<nav aria-label="layers">{links}</nav>'
     lines = "".join(f'<p class="about">{escape(line)}</p>' for line in about)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -142,8 +133,10 @@ def page(
         # Nothing else to ask a server for.
         '<link rel="icon" href="data:,">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{escape(title)}</h1>{lines}{summary}"
-        f"<h2>Numbers</h2>{_table(study, net)}{''.join(sections)}</main></body></html>\n"
+        f'<h1>{escape(title)}</h1>{lines}<div class="{"beside" if single else "above"}">'
+        f"<section><h2>In short</h2>{said}</section>"
+        f"<section><h2>Numbers</h2>{_table(study, net)}</section></div>"
+        f"{''.join(sections)}</main></body></html>\n"
     )
 
 
@@ -204,6 +197,3 @@ def describe(net: Any, shape: tuple[int, ...], study: Study) -> list[str]:
         f"{net!r}, {net.num_parameters:,} parameters, on {rows} of up to {steps:,} steps.",
         f"Looked at: {sampled}." if sampled else "All of it was looked at.",
     ]
-
-
-__all__ = ["Results", "describe", "page", "shown"]

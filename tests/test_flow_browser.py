@@ -28,7 +28,10 @@ HARNESS = """<!DOCTYPE html><meta charset="utf-8"><link rel="icon" href="data:,"
 <script>
 onload = () => {{
   const page = document.querySelector("iframe").contentDocument;
-  const seen = (e) => {{ const r = e.getBoundingClientRect(); return [r.left, r.right, r.height]; }};
+  const seen = (e) => {{
+    const r = e.getBoundingClientRect();
+    return [r.left, r.right, r.height];
+  }};
   const root = page.documentElement;
   const label = (e) => e && e.textContent.trim();
   document.getElementById("measured").textContent = JSON.stringify({{

@@ -785,6 +785,20 @@ def test_monitor_measures_what_it_says(batch_first: bool) -> None:
     assert other.history[0].scalars() == sample.scalars()
 
 
+def test_monitor_outlives_a_training_that_diverges(tmp_path: Path) -> None:
+    net = ur.GRU(3, 4, seed=0)
+    broken = net.state_dict()
+    broken["weight_hh_l0"][:] = np.nan
+    net.load_state_dict(broken)
+    monitor = flow.Monitor(net)
+    monitor(normal(5, 2, 3), normal(5, 2, 4))
+    assert np.isnan(monitor.history[0].gradient_norms["weight_hh_l0"])
+    assert np.isnan(monitor.history[0].jacobian_norms["l0"]).all()
+    monitor.plot().savefig(tmp_path / "plot.png")
+    monitor.to_tensorboard(Writer())
+    monitor.to_csv(tmp_path / "history.csv")
+
+
 def test_monitor_looks_at_other_rows_each_time() -> None:
     net = ur.GRU(3, 4, seed=0)
     monitor = flow.Monitor(net, every=1, rows=2)
@@ -858,9 +872,9 @@ def test_monitor_costs_a_twentieth_of_the_steps(monkeypatch: pytest.MonkeyPatch)
     assert len(monitor.history) == 1
     training = calls * 2 * steps * batch
     assert 0 < sum(done) <= training / 20
-    # Each costs S steps back at most: 4 of them.
-    assert jacobians == [(1, 4)]
-    assert sum(done) + 4 * 128 <= training / 20
+    # Each costs S steps back at most.
+    assert jacobians == [(1, 2)]
+    assert sum(done) + 2 * 128 <= training / 20
 
 
 def test_monitor_plot_and_csv(tmp_path: Path) -> None:
@@ -952,7 +966,7 @@ def test_monitor_to_tensorboard_files(tmp_path: Path) -> None:
             assert found[f"flow/{name}", sample.call].simple_value == pytest.approx(value)
         histogram = found["flow/gate/r_l0/values", sample.call].histo
         assert histogram.num == sample.gate_counts["r_l0"].sum()
-        assert found["flow/jacobian_norm/l0/steps", sample.call].histo.num == 4
+        assert found["flow/jacobian_norm/l0/steps", sample.call].histo.num == 2
 
 
 def test_monitor_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from .._style import STYLE
 from .._tape import Tape
 from .._write import replace
 from . import _plots as plots
-from ._gates import LABELS, gate_values
+from ._gates import HIGH, LABELS, LOW, gate_values
 from ._sample import Sequences, Window, inside
 
 # The gradient without the lags beyond each, exactly, costs its K + 1 steps a step: 63 in all, and
@@ -83,7 +83,9 @@ class Monitor:
 
     Called at every step, it looks at every so many: a few rows are recorded anew and taken back.
     Nothing of the network, of the tape or of the gradients is changed, and no dropout is drawn:
-    training goes on to the last bit as it would without.
+    training goes on to the last bit as it would without. At the defaults that is one or two
+    hundredths of the time of training, more where a step of training takes less than about a
+    millisecond: raise `every` there (benches/monitor.py in the repository measures it).
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ class Monitor:
         every: int = 100,
         *,
         rows: int = 2,
-        jacobians: int = 4,
+        jacobians: int = 2,
         parameter: str | None = None,
     ) -> None:
         if not isinstance(net, Recurrent):
@@ -261,8 +263,12 @@ class Monitor:
         for name, layer, reverse in _places(net):
             j = step_jacobians(tape, layer, reverse)[0].astype(np.float64)
             # The largest eigenvalue of JᵀJ takes a fraction of the time of all singular values.
-            squares = np.linalg.eigvalsh(np.swapaxes(j, -1, -2) @ j)[:, -1]
-            found[name] = np.sqrt(np.maximum(squares, 0.0))
+            # LAPACK raises on NaN, which a training that has diverged is full of.
+            if np.isfinite(j).all():
+                squares = np.linalg.eigvalsh(np.swapaxes(j, -1, -2) @ j)[:, -1]
+                found[name] = np.sqrt(np.maximum(squares, 0.0))
+            else:
+                found[name] = np.full(len(j), np.nan)
         return found
 
     def _gates(
@@ -272,9 +278,11 @@ class Monitor:
         for name, layer, reverse in _places(self.net):
             values = gate_values(tape, layer, reverse)
             for gate, a in values.items():
-                low, high = np.mean(a < 0.1), np.mean(a > 0.9)
+                low, high = np.mean(a < LOW), np.mean(a > HIGH)
                 shares[f"{gate}_{name}"] = (float(low), float(high), float(np.mean(a)))
-                counts[f"{gate}_{name}"] = np.histogram(a, BINS, (0.0, 1.0))[0]
+                # 1 itself belongs to the last; relu's |h| may be beyond it.
+                bins = np.clip(BINS * np.nan_to_num(a), 0, BINS - 1).astype(np.intp)
+                counts[f"{gate}_{name}"] = np.bincount(bins, minlength=BINS)
         return shares, counts
 
     def plot(self) -> Any:
@@ -331,7 +339,8 @@ class Monitor:
         ax.set(title=f"Gradient of {self.parameter} by lag", ylabel="share", yscale="log")
         # Below, differences of float32 gradients are rounding.
         ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-7))
-        ax.legend(title="lags", fontsize="small", ncols=2)
+        if ax.get_lines():
+            ax.legend(title="lags", fontsize="small", ncols=2)
 
     def _plot_jacobians(self, ax: Any, calls: list[int]) -> None:
         for place, name in enumerate(self.history[0].jacobian_norms):

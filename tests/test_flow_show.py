@@ -232,6 +232,12 @@ def test_axes_that_are_none_and_no_matplotlib(monkeypatch: pytest.MonkeyPatch) -
         flow.plot_lyapunov(np.zeros(3))
 
 
+def test_pictures_wait_until_they_are_wanted() -> None:
+    code = "import sys, unrolled; print({'matplotlib', 'tensorboardX'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 # How saturated the gates are
 
 

@@ -14,11 +14,10 @@ import numpy as np
 from .. import _arguments as arguments
 from .._arguments import Array
 from .._modules import Recurrent
-from .._style import STYLE
 from .._tape import Tape
 from .._write import replace
-from . import _plots as plots
-from ._gates import HIGH, LABELS, LOW, gate_values
+from ._gates import HIGH, LOW, gate_values
+from ._monitor_plot import draw
 from ._sample import Sequences, Window, inside
 
 # The gradient without the lags beyond each, exactly, costs its K + 1 steps a step: 63 in all, and
@@ -299,72 +298,7 @@ class Monitor:
         ValueError
             If there is no sample yet.
         """
-        self._sampled()
-        pyplot = plots.matplotlib("matplotlib.pyplot")
-        with pyplot.rc_context(STYLE):
-            figure, axes = pyplot.subplots(2, 2, figsize=(10, 6.6), layout="constrained")
-        calls = [sample.call for sample in self.history]
-        self._plot_gradients(axes[0, 0], calls)
-        self._plot_shares(axes[0, 1], calls, pyplot)
-        self._plot_jacobians(axes[1, 0], calls)
-        self._plot_gates(axes[1, 1], calls)
-        for ax in axes.ravel():
-            ax.set_xlabel("call")
-        return figure
-
-    def _plot_gradients(self, ax: Any, calls: list[int]) -> None:
-        names = [n for n in self.history[0].gradient_norms if n.startswith("weight")]
-        for place, name in enumerate(names):
-            values = [sample.gradient_norms[name] for sample in self.history]
-            ax.plot(calls, _log(values), color=plots.SERIES[place % 6], lw=1.3, label=name,
-                    ls=("-", "--", ":")[place // 6 % 3])  # fmt: skip
-        ax.set(title="Gradients of the weights", ylabel="norm", yscale="log")
-        ax.legend(fontsize="small")
-
-    def _plot_shares(self, ax: Any, calls: list[int], pyplot: Any) -> None:
-        """Bands are in order, so are the colours."""
-        bands = max((sample.bands for sample in self.history), key=len)
-        colours = pyplot.get_cmap("viridis")(np.linspace(0, 0.85, len(bands)))
-        for place, (low, high) in enumerate(bands):
-            points = [
-                (sample.call, sample.by_lag[place] / sample.by_lag.sum())
-                for sample in self.history
-                if place < len(sample.by_lag) and sample.by_lag.sum() > 0
-            ]
-            if points:
-                at, values = zip(*points, strict=True)
-                last = place == len(bands) - 1
-                ax.plot(at, _log(values), color=colours[place], lw=1.3,
-                        label=f"{low}–" if last and low else _band(low, high))  # fmt: skip
-        ax.set(title=f"Gradient of {self.parameter} by lag", ylabel="share", yscale="log")
-        # Below, differences of float32 gradients are rounding.
-        ax.set_ylim(bottom=max(ax.get_ylim()[0], 1e-7))
-        if ax.get_lines():
-            ax.legend(title="lags", fontsize="small", ncols=2)
-
-    def _plot_jacobians(self, ax: Any, calls: list[int]) -> None:
-        for place, name in enumerate(self.history[0].jacobian_norms):
-            norms = [sample.jacobian_norms[name] for sample in self.history]
-            colour = plots.SERIES[place % 6]
-            ax.plot(calls, [a.mean() for a in norms], color=colour, lw=1.4, label=name)
-            ax.fill_between(
-                calls, [a.min() for a in norms], [a.max() for a in norms],
-                color=colour, alpha=0.15, lw=0,
-            )  # fmt: skip
-        ax.axhline(1, color=plots.GREY, lw=0.8)
-        ax.set(title="Jacobian of a step, least to greatest", ylabel="norm of ∂s(t)/∂s(t − 1)")
-        ax.legend(fontsize="small")
-
-    def _plot_gates(self, ax: Any, calls: list[int]) -> None:
-        names = list(self.history[0].gates)
-        for place, name in enumerate(names):
-            low, high, mean = np.array([sample.gates[name] for sample in self.history]).T
-            colour = plots.SERIES[place % 6]
-            ax.plot(calls, mean, color=colour, lw=1.4, label=f"{name}, mean")
-            ax.plot(calls, low + high, color=colour, lw=1.1, ls=":")
-        gate = LABELS["h"] if names[0].startswith("h_") else "gates"
-        ax.set(title=f"{gate.capitalize()}: mean, and share saturated (dotted)", ylim=(0, 1))
-        ax.legend(fontsize="small", ncols=2)
+        return draw(self._sampled(), self.parameter)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the history: a line for each sample, a column for each number.
@@ -452,11 +386,6 @@ def _places(net: Any) -> list[tuple[str, int, bool]]:
 
 def _band(low: int, high: int) -> str:
     return str(low) if low == high else f"{low}-{high}"
-
-
-def _log(values: Any) -> Array:
-    values = np.asarray(values, np.float64)
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
 def _summary_writer() -> Any:

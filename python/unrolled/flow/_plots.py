@@ -1,7 +1,7 @@
 """Pictures of how gradients flow: each takes a result of this package and draws it on one axes.
 
-matplotlib is imported when something is drawn; colours are those of Okabe & Ito (2008), which stay
-apart for every common kind of colour vision, and no line is told from another by colour alone.
+matplotlib is imported when something is drawn. Colours are those of Okabe & Ito (2008), which stay
+apart for every common kind of colour vision; what lines mean their dashes say too.
 """
 
 from __future__ import annotations
@@ -105,7 +105,11 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     ax.axhline(1, color=GREY, lw=0.8)
     _log(ax, np.concatenate([_drawn(line) for line in ax.get_lines() if line.get_gid()]))
     ax.set(title="Powers of the recurrent matrix", xlabel="power n (steps)", ylabel="norm")
-    ax.legend()
+    if taken + len(curves) == 1:
+        ax.legend()
+    else:
+        # Below the lines, which are all over the place.
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, fontsize="small")
     return ax
 
 
@@ -143,7 +147,7 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
             rasterized=True,
         )
         bar = ax.figure.colorbar(mesh, ax=ax, label="norm of the term", extend="min", pad=0.02)
-        _label_decades(bar.ax.yaxis)
+        label_decades(bar.ax.yaxis)
         if steps.size <= 6:
             ax.set_yticks(steps)
     ax.grid(visible=False)
@@ -447,7 +451,7 @@ def _drawn(line: Any) -> Array:
 def _log(ax: Any, values: Array, *, high: float = 2.0) -> None:
     """A log axis around the values that matter: not the hundreds of decades to underflow."""
     ax.set_yscale("log")
-    _label_decades(ax.yaxis)
+    label_decades(ax.yaxis)
     values = values[np.isfinite(values) & (values > 0)]
     if values.size:
         top = float(values.max())
@@ -457,7 +461,7 @@ def _log(ax: Any, values: Array, *, high: float = 2.0) -> None:
         ax.set_ylim(bottom / 2, min(top * high, 1e300))
 
 
-def _label_decades(axis: Any) -> None:
+def label_decades(axis: Any) -> None:
     """10⁻³ as plain text: matplotlib's own formulas take most of the time of a picture."""
     ticker = matplotlib("matplotlib.ticker")
 

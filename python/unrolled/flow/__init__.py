@@ -16,19 +16,19 @@ Example
 True
 """
 
-from ..reference._flow import (
+from ..reference._flow import layer_jacobian
+from ._cell_path import CellPath, cell_path
+from ._classify import Classification, classify
+from ._gates import GateSaturation, gate_saturation
+from ._kernels import (
     LagGradients,
     gradient_by_lag,
     jvp,
-    layer_jacobian,
     lyapunov_exponents,
     step_jacobians,
     transition,
     vjp,
 )
-from ._cell_path import CellPath, cell_path
-from ._classify import Classification, classify
-from ._gates import GateSaturation, gate_saturation
 from ._monitor import Monitor, Sample
 from ._plots import (
     plot_bounds,

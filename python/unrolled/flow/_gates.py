@@ -35,7 +35,7 @@ class GateSaturation:
     names : tuple of str
         i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN.
     low, high, mean : array (T, gates)
-        Share of units and rows below 0.1, above 0.9, and the mean. NaN at a step where no row runs.
+        In order of time. Share of units and rows below 0.1, above 0.9, and the mean. NaN at a step where no row runs.
         Of an RNN the size |h|; with relu, low is the share of exact zeros (no gradient passes).
     labels, low_label, high_label, mean_label : tuple of str
         What to write beside them.
@@ -58,9 +58,7 @@ class GateSaturation:
         return low, high, mean
 
 
-def gate_saturation(
-    tape: Tape[Any], layer: int = 0, reverse: bool = False, *, lengths: Any = None
-) -> GateSaturation:
+def gate_saturation(tape: Tape[Any], layer: int = 0, reverse: bool = False) -> GateSaturation:
     """Count the gates that are nearly shut or open: a saturated gate passes little gradient.
 
     Parameters
@@ -70,8 +68,6 @@ def gate_saturation(
     layer : int
     reverse : bool
         Which of the two directions.
-    lengths : integers (B,), optional
-        Those of the recording, so that what lies past a row's end does not count.
 
     Returns
     -------
@@ -92,29 +88,11 @@ def gate_saturation(
     True
     """
     net = tape._net
-    layer = arguments.integer("layer", layer, at_least=0)
-    if layer >= net.num_layers or (reverse and not net.bidirectional):
-        raise ValueError(f"layer, reverse: expected one of {net!r}, got {layer}, {reverse}")
-    cells = tape.gates if isinstance(tape.gates, tuple) else (tape.gates,)
-    gates = np.asarray(cells[layer * net.num_directions + int(reverse)], np.float64)
-    if gates.ndim == 3:
-        gates = gates[:, None]
-    steps, batch = gates.shape[:2]
-    runs = np.ones((steps, batch), np.bool_)
-    if lengths is not None:
-        found = arguments.lengths(lengths, steps, batch)
-        runs = np.arange(steps)[:, None] < np.asarray(found)
+    values, runs = _values(tape, layer, reverse)
     low_label, high_label, mean_label = (f"share < {LOW}", f"share > {HIGH}", "mean")
-    if isinstance(net, LSTM):
-        order = "ifgo" if net.forget_gate else "igo"
-        names = tuple(name for name in order if name != "g")
-    elif isinstance(net, GRU):
-        order, names = "rzn", ("r", "z")
-    else:
-        order, names = "h", ("h",)
-        gates = np.abs(gates)
+    names = _names(net)[1]
+    if names == ("h",):
         low_label, high_label, mean_label = f"|h| < {LOW}", f"|h| > {HIGH}", "mean |h|"
-    values = gates[:, :, [order.index(name) for name in names]]
     low = values < LOW
     if names == ("h",) and getattr(net, "nonlinearity", "") == "relu":
         low, low_label = values == 0, "h = 0"
@@ -135,3 +113,37 @@ def gate_saturation(
         (high_label,) * many,
         (mean_label,) * many,
     )
+
+
+def gate_values(tape: Tape[Any], layer: int, reverse: bool) -> dict[str, Array]:
+    """Every value of each gate (|h| of an RNN) at the steps that ran."""
+    values, runs = _values(tape, layer, reverse)
+    names = _names(tape._net)[1]
+    return {name: values[:, :, index][runs].ravel() for index, name in enumerate(names)}
+
+
+def _names(net: Any) -> tuple[str, tuple[str, ...]]:
+    """In the order of the tape, and those that are gates."""
+    if isinstance(net, LSTM):
+        return ("ifgo", ("i", "f", "o")) if net.forget_gate else ("igo", ("i", "o"))
+    return ("rzn", ("r", "z")) if isinstance(net, GRU) else ("h", ("h",))
+
+
+def _values(tape: Tape[Any], layer: int, reverse: bool) -> tuple[Array, Array]:
+    """(T, B, gates, H), and which steps ran (T, B)."""
+    net = tape._net
+    layer = arguments.integer("layer", layer, at_least=0)
+    if layer >= net.num_layers or (reverse and not net.bidirectional):
+        raise ValueError(f"layer, reverse: expected one of {net!r}, got {layer}, {reverse}")
+    every = tape.gates if isinstance(tape.gates, tuple) else (tape.gates,)
+    gates = np.asarray(every[layer * net.num_directions + int(reverse)], np.float64)
+    if gates.ndim == 3:
+        gates = gates[:, None]
+    steps, batch = gates.shape[:2]
+    runs = np.ones((steps, batch), np.bool_)
+    if tape._given.lengths is not None:
+        found = arguments.lengths(tape._given.lengths, steps, batch)
+        runs = np.arange(steps)[:, None] < np.asarray(found)
+    order, names = _names(net)
+    values = gates[:, :, [order.index(name) for name in names]]
+    return np.abs(values) if names == ("h",) else values, runs

@@ -154,7 +154,7 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
         _nothing(ax, "every term is zero")
     else:
         drawn = [shares]
-        ax.plot(shares_x(shares), _positive(shares), color=BLUE, lw=1.6, marker="o",
+        ax.plot(np.arange(len(shares)), _positive(shares), color=BLUE, lw=1.6, marker="o",
                 ms=3 if len(shares) <= 64 else 0, gid="shares", label="measured")  # fmt: skip
         for name, values, colour, style in _bounds(bounds):
             line = shares[0] * values
@@ -260,7 +260,9 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     if isinstance(exponents, tuple):
         found, running = (np.asarray(a, np.float64) for a in exponents)
         running = running[:, None] if running.ndim == 2 else running
-        steps = np.arange(1, len(running) + 1)
+        # More points than an axes is wide only make files large.
+        shown = np.unique(np.linspace(0, len(running) - 1, min(len(running), 400)).astype(int))
+        steps, running = shown + 1, running[shown]
         styles = ("-", (0, (5, 1.5)), (0, (2, 1.5)), ":")
         for index in range(min(running.shape[2], 4)):
             colour = SERIES[index]
@@ -378,11 +380,6 @@ def lag_shares(gradients: Any) -> Array:
     by_lag = np.asarray(gradients.by_lag, np.float64)
     total = by_lag.sum()
     return by_lag / total if total else np.zeros_like(by_lag)
-
-
-def shares_x(shares: Array) -> Array:
-    """The lags."""
-    return np.arange(len(shares))
 
 
 def _axes(ax: Any) -> Any:

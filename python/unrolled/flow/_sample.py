@@ -22,10 +22,15 @@ class Sequences:
     x: Array
     lengths: Array
     resets: Array
+    # h, for an LSTM and c: (cells, B, ...) each.
+    state: tuple[Array, ...]
 
     @classmethod
-    def of(cls, net: Any, x: Array, lengths: Array | None, resets: Array | None) -> Sequences:
+    def of(
+        cls, net: Any, x: Array, lengths: Any = None, resets: Any = None, state: Any = None
+    ) -> Sequences:
         """From what `record` takes: with `batch_first` or without a batch."""
+        unbatched = x.ndim == 2
         x = inside(net, x)
         steps, batch = x.shape[:2]
         if lengths is None:
@@ -34,12 +39,22 @@ class Sequences:
             resets = np.zeros((steps, batch), np.bool_)
         else:
             resets = inside(net, resets, features=False)
-        return cls(net, x, np.asarray(lengths), resets)
+        if state is None:
+            sizes = net._sizes
+            parts = tuple(np.zeros((sizes.cells, batch, n), net.dtype) for n in sizes.states)
+        else:
+            parts = cells(state)
+            parts = tuple(a[:, None] for a in parts) if unbatched else parts
+        return cls(net, x, np.asarray(lengths), resets, parts)
 
     def rows(self, chosen: Array) -> Sequences:
         """Only those, in that order."""
         return Sequences(
-            self.net, self.x[:, chosen], self.lengths[chosen], self.resets[:, chosen]
+            self.net,
+            self.x[:, chosen],
+            self.lengths[chosen],
+            self.resets[:, chosen],
+            tuple(a[:, chosen] for a in self.state),
         )
 
     def longest(self, count: int) -> Array:
@@ -77,43 +92,51 @@ class Sequences:
     def _states(self, starts: Array, stops: Array) -> Any:
         """What enters the windows, from before for one direction, from behind for the other."""
         net = self.net
+        state = self.state if len(self.state) > 1 else self.state[0]
         if not starts.any() and (stops == self.lengths).all():
-            return None
+            return state
         if net.bidirectional:
             return self._recorded_states(starts, stops)
-        state = None
         for offset in range(0, int(starts.max(initial=0)), CHUNK):
             part = slice(offset, offset + CHUNK)
             x = self.x[part]
             # A row that has reached its window hands its state on.
             lengths = np.clip(starts - offset, 0, len(x))
             _, state = net(
-                outside(net, x), state, lengths=lengths,
+                outside(net, x),
+                state,
+                lengths=lengths,
                 resets=outside(net, self.resets[part]),
-            )  # fmt: skip
+            )
         return state
 
     def _recorded_states(self, starts: Array, stops: Array) -> Any:
-        net, batch = self.net, len(starts)
-        _, _, tape = net.record(
-            outside(net, self.x), lengths=self.lengths, resets=outside(net, self.resets),
-            train=False,
+        """From every step of both directions, for neither can be run without the other."""
+        net = self.net
+        whole = Window(
+            net, self.x, self._states(np.zeros_like(starts), self.lengths), self.lengths,
+            self.resets, np.zeros_like(starts), self.lengths,
         )  # fmt: skip
+        _, tape = whole.record()
         every = [cells(tape.hidden)]
         if len(net._sizes.states) > 1:
             every.append(cells(tape.cell))
-        rows = np.arange(batch)
+        rows = np.arange(len(starts))
+        behind = np.minimum(stops, len(self.resets) - 1)
+        cut = (stops < self.lengths) & self.resets[behind, rows]
         found = []
-        for arrays in every:
-            entering = []
+        for arrays, initial in zip(every, self.state, strict=True):
+            entering = np.empty_like(initial)
             for index, a in enumerate(arrays):
-                at, runs = (stops, stops < self.lengths) if index % 2 else (starts - 1, starts > 0)
                 if index % 2:
-                    last = np.minimum(stops, len(self.resets) - 1)
-                    runs = runs & ~self.resets[last, rows]
-                values = a[np.clip(at, 0, len(a) - 1), rows]
-                entering.append(np.where(runs[:, None], values, 0).astype(net.dtype))
-            found.append(np.stack(entering))
+                    at, first = behind, stops >= self.lengths
+                else:
+                    at, first = np.maximum(starts - 1, 0), starts == 0
+                values = np.where(first[:, None], initial[index], a[at, rows])
+                if index % 2:
+                    values[cut] = 0
+                entering[index] = values
+            found.append(entering)
         return found[0] if len(found) == 1 else tuple(found)
 
 

@@ -44,7 +44,8 @@ for name, function in functions.items():
     print(f"{name:8s} agrees with differences: {np.abs(exact - measured).max() < 1e-9}")
 
 # %% [markdown]
-# What matters for everything that follows is how large $\sigma'$ can be. Call its maximum $\gamma$.
+# What matters for everything that follows is how large $\sigma'$ can be. Call its maximum
+# $\gamma$.
 
 # %%
 grid = np.linspace(-6, 6, 1201)
@@ -57,8 +58,9 @@ for name, values in slopes.items():
     print(f"gamma of {name:8s} {values.max():.2f}")
 
 # %% [markdown]
-# One step of an RNN, $h_t = \tanh(W h_{t-1} + U x_t + b)$, is such a layer in $h_{t-1}$. The wider the
-# pre-activations scatter, the more rows of the Jacobian are scaled towards zero: the units saturate.
+# One step of an RNN, $h_t = \tanh(W h_{t-1} + U x_t + b)$, is such a layer in $h_{t-1}$. The
+# wider the pre-activations scatter, the more rows of the Jacobian are scaled towards zero: the
+# units saturate.
 
 # %%
 rng = np.random.default_rng(0)

@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 2. Back-propagation through time, three steps, term by term
 #
-# $h_t = \tanh(W h_{t-1} + U x_t + b)$ with a loss at every step, $L = L_1 + L_2 + L_3$. The same $W$
-# is used three times. The chain rule gives one term for each pair (loss at $t$, use at $k \le t$):
+# $h_t = \tanh(W h_{t-1} + U x_t + b)$ with a loss at every step, $L = L_1 + L_2 + L_3$. The same
+# $W$ is used three times. The chain rule gives one term for each pair (loss at $t$, use at
+# $k \le t$):
 #
 # $$\frac{\partial L}{\partial W} = \sum_t \sum_{k \le t}
 #   \frac{\partial L_t}{\partial h_t}\,\frac{\partial h_t}{\partial h_k}\,
@@ -42,9 +43,9 @@ def loss(W: np.ndarray) -> float:
 
 
 # %% [markdown]
-# The pieces: the slopes $\sigma'(s_t)$, the Jacobians $J_t = \mathrm{diag}(\sigma'(s_t)) W$, and the
-# loss's *immediate* derivative $e_t = \partial L_t / \partial h_t$. Lists are indexed by time as in
-# the formulas; entry 0 of the last three is not used.
+# The pieces: the slopes $\sigma'(s_t)$, the Jacobians $J_t = \mathrm{diag}(\sigma'(s_t)) W$, and
+# the loss's *immediate* derivative $e_t = \partial L_t / \partial h_t$. Lists are indexed by time
+# as in the formulas; entry 0 of the last three is not used.
 
 # %%
 h = states(W)
@@ -77,8 +78,8 @@ double_sum = sum(terms.values())
 print("their sum        ", double_sum[0], double_sum[1])
 
 # %% [markdown]
-# The recurrence gives the same in one walk back. $\delta_t$ is the *total* derivative by $h_t$, through
-# every later step:
+# The recurrence gives the same in one walk back. $\delta_t$ is the *total* derivative by $h_t$,
+# through every later step:
 #
 # $$\delta_t = \frac{\partial L_t}{\partial h_t} + J_{t+1}^{\top} \delta_{t+1}, \qquad
 #   \frac{\partial L}{\partial W} = \sum_t (\delta_t \odot \sigma'(s_t))\, h_{t-1}^{\top}$$
@@ -93,8 +94,9 @@ print("the recurrence   ", recurrence[0], recurrence[1])
 print("differences      ", differences[0], differences[1])
 
 # %% [markdown]
-# The common mistake is to put $\delta_t = e_t$, the immediate derivative alone. What comes out is three of
-# the six terms, those with $k = t$: truncation at lag 0. It looks like a gradient, and is not one.
+# The common mistake is to put $\delta_t = e_t$, the immediate derivative alone. What comes out is
+# three of the six terms, those with $k = t$: truncation at lag 0. It looks like a gradient, and
+# is not one.
 
 # %%
 mistake = sum(use(e[t], t) for t in (1, 2, 3))

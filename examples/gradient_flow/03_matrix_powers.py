@@ -20,13 +20,13 @@ print(f"by multiplying thirty times the same: {np.allclose(np.linalg.matrix_powe
 
 # %% [markdown]
 # Nothing but the direction of the eigenvalue 0.9 is left. This $W$ is symmetric, hence *normal*
-# ($W^\top W = W W^\top$), and for a normal matrix $\|W^n\|_2 = \rho^n$ exactly, with $\rho$ the largest
-# $|\text{eigenvalue}|$. Two kinds of matrix do not keep to that.
+# ($W^\top W = W W^\top$), and for a normal matrix $\|W^n\|_2 = \rho^n$ exactly, with $\rho$ the
+# largest $|\text{eigenvalue}|$. Two kinds of matrix do not keep to that.
 #
-# * **Non-normal**: the eigenvectors are not orthogonal. With $\rho < 1$ the norm may still grow for many
-#   steps before it decays.
-# * **Defective**: there are not enough eigenvectors. $\begin{pmatrix}1&1\\0&1\end{pmatrix}$ has all
-#   eigenvalues 1, and its powers grow linearly. "All eigenvalues 1 leaves things unchanged"
+# * **Non-normal**: the eigenvectors are not orthogonal. With $\rho < 1$ the norm may still grow
+#   for many steps before it decays.
+# * **Defective**: there are not enough eigenvectors. $\begin{pmatrix}1&1\\0&1\end{pmatrix}$ has
+#   all eigenvalues 1, and its powers grow linearly. "All eigenvalues 1 leaves things unchanged"
 #   is true of matrices that can be diagonalised, only.
 
 # %%
@@ -49,8 +49,8 @@ for name, c in curves.items():
     )
 
 # %% [markdown]
-# The recurrent matrices of nets are non-normal: almost every random matrix is. Here is one
-# of Gaussian numbers, scaled to spectral radius 0.95, and an orthogonal one scaled likewise.
+# The recurrent matrices of nets are non-normal: almost every random matrix is. Here is one of
+# Gaussian numbers, scaled to spectral radius 0.95, and an orthogonal one scaled likewise.
 
 # %%
 rng = np.random.default_rng(0)
@@ -63,8 +63,8 @@ random = {
 }
 for name, c in random.items():
     print(
-        f"{name:10s} 64 x 64, radius {c.spectral_radius:.2f}: norm {c.norms[1]:.2f} after one step, "
-        f"{c.norms[20]:.3f} after 20"
+        f"{name:10s} 64 x 64, radius {c.spectral_radius:.2f}: "
+        f"norm {c.norms[1]:.2f} after one step, {c.norms[20]:.3f} after 20"
     )
 
 # %%

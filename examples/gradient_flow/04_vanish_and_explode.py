@@ -1,16 +1,18 @@
 # %% [markdown]
 # # 4. Why gradients vanish or explode
 #
-# With the activation, $\partial h_t/\partial h_k = J_t J_{t-1} \cdots J_{k+1}$ is a product of *different*
-# matrices, not a power of one. Eigenvalues of $W$ do not bound it; singular values do:
+# With the activation, $\partial h_t/\partial h_k = J_t J_{t-1} \cdots J_{k+1}$ is a product of
+# *different* matrices, not a power of one. Eigenvalues of $W$ do not bound it; singular values
+# do:
 #
 # $$\Bigl\|\frac{\partial h_t}{\partial h_k}\Bigr\|_2
 #   \;\le\; \prod_i \|J_i\|_2
 #   \;\le\; \prod_i \|\mathrm{diag}(\sigma'(s_i))\|_2\, \|W\|_2
 #   \;\le\; (\gamma \|W\|_2)^{t-k}$$
 #
-# with $\gamma = 1/4$ for the logistic function and $1$ for tanh. So $\gamma\|W\|_2 < 1$ is *sufficient* to
-# vanish, and $\gamma\|W\|_2 > 1$ is *necessary* to explode – necessary, not sufficient.
+# with $\gamma = 1/4$ for the logistic function and $1$ for tanh. So $\gamma\|W\|_2 < 1$ is
+# *sufficient* to vanish, and $\gamma\|W\|_2 > 1$ is *necessary* to explode – necessary, not
+# sufficient.
 #
 # The rate itself is the largest Lyapunov exponent $\lambda_1$ of the driven net: over many steps
 # $\|\partial h_t/\partial h_k\|$ goes like $e^{\lambda_1 (t-k)}$.
@@ -61,7 +63,7 @@ for name, arguments in cases.items():
     net = rnn(*arguments)
     _, _, tape = net.record(x)
     exponents, running = ur.flow.lyapunov_exponents(net, x, 4, discard=BURN_IN, history=True)
-    limits = ur.flow.bounds(tape, max_lag=LAGS)
+    limits = ur.flow.bounds(tape, t=119, max_lag=LAGS)
     results[name] = limits, running[:, 0], exponents[0]
     assert np.all(limits.measured <= limits.jacobians * (1 + 1e-9))
     assert np.all(limits.jacobians <= limits.per_step * (1 + 1e-9))
@@ -73,13 +75,13 @@ for name, arguments in cases.items():
 print("measured ≤ Π‖J‖ ≤ Π‖diag σ'‖‖W‖ ≤ (γ‖W‖)^lag at every lag of every net: True")
 
 # %% [markdown]
-# Read the table twice. The first and third net have $\gamma\|W\| < 1$: they vanish, as they must. The
-# other three have the *same* kind of bound, far above 1 – and one of them vanishes: its loud input drives
-# the units into saturation, $\sigma'$ becomes small, and the bound knows nothing of that. Nor is
-# the logistic function condemned to vanish: with $\|W\| = 24$ it explodes.
+# Read the table twice. The first and third net have $\gamma\|W\| < 1$: they vanish, as they must.
+# The other three have the *same* kind of bound, far above 1 – and one of them vanishes: its loud
+# input drives the units into saturation, $\sigma'$ becomes small, and the bound knows nothing of
+# that. Nor is the logistic function condemned to vanish: with $\|W\| = 24$ it explodes.
 #
-# A golden case: without input and with h = 0, tanh is linear ($\sigma' = 1$), every $J_t$ is $W$, and the
-# exponents are the logarithms of $W$'s eigenvalues.
+# A golden case: without input and with h = 0, tanh is linear ($\sigma' = 1$), every $J_t$ is $W$,
+# and the exponents are the logarithms of $W$'s eigenvalues.
 
 # %%
 net = rnn("tanh", 0.9, 0.0)

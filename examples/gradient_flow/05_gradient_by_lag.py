@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 5. The total gradient does not vanish; its far part does
 #
-# Say "the gradient vanishes" and one looks for a small gradient. There is none: the terms with a small
-# lag $t-k$ are always there, and they make up the sum. What vanishes is the part that
-# could teach the net anything about the distant past. So look at the gradient *by lag*.
+# Say "the gradient vanishes" and one looks for a small gradient. There is none: the terms with a
+# small lag $t-k$ are always there, and they make up the sum. What vanishes is the part that could
+# teach the net anything about the distant past. So look at the gradient *by lag*.
 
 # %%
 import course
@@ -47,8 +47,8 @@ for name, net in nets.items():
     print(f"   the gradient to 1 %: {enough}")
 
 # %% [markdown]
-# Longer sequences: the whole gradient keeps its size, while the term that joins the last loss
-# to the first step goes to zero.
+# Longer sequences: the whole gradient keeps its size, while the term that joins the last loss to
+# the first step goes to zero.
 
 # %%
 lengths = (10, 20, 40, 80)

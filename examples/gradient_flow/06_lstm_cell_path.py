@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 6. The LSTM's direct path, and the rest
 #
-# $c_t = f_t \odot c_{t-1} + i_t \odot g_t$, $\;h_t = o_t \odot \tanh(c_t)$. Along $c$ alone one step has the
-# Jacobian $\mathrm{diag}(f_t)$, so the **direct path** from $k$ to $t$ is $f_t \odot \cdots \odot f_{k+1}$.
-# The **full** Jacobian $\partial c_t/\partial c_k$ has more: $c_k$ also acts through $h_k$ on all gates,
-# and these paths behave like an RNN's.
+# $c_t = f_t \odot c_{t-1} + i_t \odot g_t$, $\;h_t = o_t \odot \tanh(c_t)$. Along $c$ alone one
+# step has the Jacobian $\mathrm{diag}(f_t)$, so the **direct path** from $k$ to $t$ is
+# $f_t \odot \cdots \odot f_{k+1}$. The **full** Jacobian $\partial c_t/\partial c_k$ has more:
+# $c_k$ also acts through $h_k$ on all gates, and these paths behave like an RNN's.
 #
-# Four cells with the same weights otherwise: the cell of 1997, which has no forget gate ($f \equiv 1$),
-# and forget gates whose bias starts at 0, 1 and 3.
+# Four cells with the same weights otherwise: the cell of 1997, which has no forget gate
+# ($f \equiv 1$), and forget gates whose bias starts at 0, 1 and 3.
 
 # %%
 import course
@@ -40,12 +40,13 @@ for name, net in cells.items():
     )
 
 # %% [markdown]
-# "Remembers" is the lag at which the direct path falls below $1/e$, the median over units. A constant gate
-# $f = \sigma(b)$ would give $-1/\ln \sigma(b)$ steps: 1.4, 3.2 and 20.6 for $b = 0, 1, 3$.
+# "Remembers" is the lag at which the direct path falls below $1/e$, the median over units. A
+# constant gate $f = \sigma(b)$ would give $-1/\ln \sigma(b)$ steps: 1.4, 3.2 and 20.6 for
+# $b = 0, 1, 3$.
 #
 # Where $f \equiv 1$ the direct path is exactly 1. The full Jacobian is not the identity, though:
-# what goes through $h$ and the gates is added to it. And with forget bias 1 most of what still arrives after
-# 40 steps has *not* come along the direct path.
+# what goes through $h$ and the gates is added to it. And with forget bias 1 most of what still
+# arrives after 40 steps has *not* come along the direct path.
 
 # %%
 for bias in (0, 1, 3):
@@ -59,8 +60,8 @@ direct, full = one.direct[40].mean(), np.linalg.norm(one.full[40], ord=2, axis=(
 print(f"forget bias 1, lag 40: the full Jacobian is {full / direct:.0f} times the direct path")
 
 # %% [markdown]
-# A gate near 0 is not a fault. It is how the net cuts the path on purpose. Below, the
-# second input is a sign "forget now", which by weights set by hand shuts the forget gate for one step.
+# A gate near 0 is not a fault. It is how the net cuts the path on purpose. Below, the second
+# input is a sign "forget now", which by weights set by hand shuts the forget gate for one step.
 
 # %%
 net = ur.LSTM(2, 8, forget_bias=5.0, dtype="float64", seed=0)

@@ -3,10 +3,11 @@
 #
 # Two tasks that need a long memory and nothing else.
 #
-# * **Adding** (Hochreiter & Schmidhuber 1997): T numbers from [0, 1), two of them marked, one in each half.
-#   After the last step, say the sum of the two. Saying 1 always has the mean square error 1/6.
-# * **Sequential copy**: ten symbols of eight kinds, then T - 1 blanks and a sign; then say the symbols
-#   in order. Who knows all but the symbols has the cross entropy 10 ln 8 / (T + 20).
+# * **Adding** (Hochreiter & Schmidhuber 1997): T numbers from [0, 1), two of them marked, one in
+#   each half. After the last step, say the sum of the two. Saying 1 always has the mean square
+#   error 1/6.
+# * **Sequential copy**: ten symbols of eight kinds, then T - 1 blanks and a sign; then say the
+#   symbols in order. Who knows all but the symbols has the cross entropy 10 ln 8 / (T + 20).
 
 # %%
 import json
@@ -73,7 +74,8 @@ class Copying:
 
 
 # %% [markdown]
-# Five nets. Their starts differ in one thing: what $\partial h_t/\partial h_k$ does over many steps.
+# Five nets. Their starts differ in one thing: what $\partial h_t/\partial h_k$ does over many
+# steps.
 
 
 # %%
@@ -117,8 +119,8 @@ NETS = {
 }
 
 # %% [markdown]
-# The profile: how much of the loss's gradient arrives how far back. For the losses at the end of the
-# sequence $\|\partial L/\partial x_k\|$ against the lag is just that,
+# The profile: how much of the loss's gradient arrives how far back. For the losses at the end of
+# the sequence $\|\partial L/\partial x_k\|$ against the lag is just that,
 # $\frac{\partial L}{\partial h_t}\frac{\partial h_t}{\partial h_k}\frac{\partial^+ h_k}{\partial x_k}$.
 # **Reach** is its value at the lag that the task asks for, over the largest of all.
 
@@ -178,9 +180,9 @@ for kind, make_task in TASKS.items():
             runs[kind, T, name] = train(task, make, task.rates[name], 0, f"{kind} T={T} {name}")
 
 # %% [markdown]
-# What the start predicts, and what came: the loss at the end over the baseline, in a running median.
-# A reach below $10^{-4}$ says "will not train", for nothing that the loss knows arrives where the
-# answer lies.
+# What the start predicts, and what came: the loss at the end over the baseline, in a running
+# median. A reach below $10^{-4}$ says "will not train", for nothing that the loss knows arrives
+# where the answer lies.
 
 # %%
 record = []
@@ -208,6 +210,7 @@ if course.OPTIONS.output or not course.QUICK:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "07_what_trains.json").write_text(json.dumps(record, indent=1) + "\n")
 
+
 # %%
 def steps_of(values: list) -> np.ndarray:
     return EVERY * np.arange(len(values))
@@ -233,8 +236,8 @@ axes[0, 0].legend(fontsize=7.5, loc="lower left")
 course.save(figure, "07_what_trains")
 
 # %% [markdown]
-# Where the prediction from the start fails for GRU and LSTM, look at the reach *while* they train:
-# it does not stay where it began.
+# Where the prediction from the start fails for GRU and LSTM, look at the reach *while* they
+# train: it does not stay where it began.
 
 # %%
 T = LENGTHS[len(LENGTHS) // 2]

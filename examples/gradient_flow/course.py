@@ -11,10 +11,10 @@ NOTEBOOK = "ipykernel" in sys.modules
 if not NOTEBOOK:
     matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt
-import numpy as np
-from PIL import Image  # comes with matplotlib
-from unrolled._style import STYLE
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+from PIL import Image  # noqa: E402 (comes with matplotlib)
+from unrolled._style import STYLE  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 # Okabe & Ito (2008), as in ur.flow's own pictures.
@@ -22,6 +22,8 @@ BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#7f7f7f"
 
 plt.rcParams.update(STYLE)
+if NOTEBOOK:
+    plt.rcParams["figure.dpi"] = 80  # the pictures lie in the notebook: no more than can be seen
 np.set_printoptions(precision=4, suppress=True)
 
 
@@ -45,8 +47,8 @@ def save(figure: plt.Figure, name: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         drawn = io.BytesIO()
         figure.savefig(drawn, dpi=100)
-        # 64 colours are enough for lines and letters, and a third of the bytes.
-        image = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        # 128 colours are enough for lines and letters, and a third of the bytes.
+        image = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
         image.save(directory / f"{name}.png", optimize=True)
     plt.close(figure)
 

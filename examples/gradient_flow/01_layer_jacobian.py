@@ -74,7 +74,7 @@ for loud in (0.1, 1.0, 10.0):
     assert np.allclose(J, by_hand, atol=1e-14)
     drawn[loud] = J
     sizes = np.linalg.svd(J, compute_uv=False)
-    print(f"input x {loud:4.1f}: singular values of J from {sizes[0]:.3f} to {sizes[-1]:.1e}")
+    print(f"input × {loud:4.1f}: singular values of J from {sizes[0]:.3f} to {sizes[-1]:.2g}")
 
 # %%
 figure, axes = plt.subplots(

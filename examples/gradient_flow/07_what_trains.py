@@ -217,14 +217,14 @@ def steps_of(values: list) -> np.ndarray:
     return EVERY * np.arange(len(values))
 
 
-figure, axes = plt.subplots(2, 4, figsize=(11.5, 5.4), layout="constrained", squeeze=False)
+figure, axes = plt.subplots(2, 4, figsize=(10.5, 5), layout="constrained", squeeze=False)
 for row, kind in zip(axes, TASKS, strict=True):
     for name, (_, colour) in NETS.items():
         by_lag = runs[kind, LENGTHS[-1], name]["profile"]
         with np.errstate(divide="ignore"):
             row[0].semilogy(by_lag / by_lag.max(), color=colour, label=name)
     row[0].axvline(TASKS[kind](LENGTHS[-1]).far, color="black", ls="--", lw=0.8)
-    row[0].set(title=f"{kind.capitalize()}, T = {LENGTHS[-1]}, start: gradient by lag")
+    row[0].set(title=f"Start, T = {LENGTHS[-1]}: gradient by lag")
     row[0].set(xlabel="lag", ylim=(1e-12, 3))
     for ax, T in zip(row[1:], LENGTHS, strict=False):
         for name, (_, colour) in NETS.items():

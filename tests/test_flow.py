@@ -23,6 +23,12 @@ EXACT = 1e-12
 DIFFERENCES = 1e-8
 
 
+@pytest.fixture(params=[plain, flow], ids=["plain", "fast"])
+def module(request: pytest.FixtureRequest) -> Any:
+    """The plain version and what is exported: each is judged by itself."""
+    return request.param
+
+
 def error(actual: Any, expected: Any) -> float:
     """max |actual - expected| / max |expected|."""
     actual, expected = np.asarray(actual), np.asarray(expected)
@@ -68,7 +74,7 @@ SIGMA: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 @pytest.mark.parametrize("shape", [(3, 5), (5, 2), (4, 4)])
 @pytest.mark.parametrize("with_bias", [False, True])
 def test_layer_jacobian_is_the_difference_quotient(
-    activation: str, shape: tuple[int, int], with_bias: bool
+    activation: str, shape: tuple[int, int], with_bias: bool, module: Any
 ) -> None:
     w, x = normal(*shape), normal(shape[1], seed=1)
     bias = normal(shape[0], seed=2) if with_bias else None
@@ -79,7 +85,7 @@ def test_layer_jacobian_is_the_difference_quotient(
         / (2 * step)
         for e in step * np.eye(len(x))
     ]
-    assert error(flow.layer_jacobian(w, x, activation, bias), np.stack(columns, 1)) < DIFFERENCES
+    assert error(module.layer_jacobian(w, x, activation, bias), np.stack(columns, 1)) < DIFFERENCES
 
 
 # Jacobians of the recurrence ----------------------------------------------------------------------
@@ -103,10 +109,10 @@ def states_of(p: Any, tape: Any) -> np.ndarray:
 
 
 @each_variant
-def test_step_jacobians_are_difference_quotients(variant: Variant) -> None:
+def test_step_jacobians_are_difference_quotients(variant: Variant, module: Any) -> None:
     p, tape = recorded(variant)
     states = states_of(p, tape)
-    found = flow.step_jacobians(tape)
+    found = module.step_jacobians(tape)
     step = 1e-5
     for t in range(6):
         for b in range(3):
@@ -123,7 +129,7 @@ def test_step_jacobians_are_difference_quotients(variant: Variant) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 @pytest.mark.parametrize("cell", ["RNN", "LSTM", "GRU"])
-def test_step_jacobians_are_those_of_jax(cell: str) -> None:
+def test_step_jacobians_are_those_of_jax(cell: str, module: Any) -> None:
     import jax
     import jax.numpy as jnp
 
@@ -147,12 +153,12 @@ def test_step_jacobians_are_those_of_jax(cell: str) -> None:
     with jax.enable_x64(True):
         states = states_of(p, tape)[:-1]
         expected = jax.vmap(jax.vmap(jax.jacobian(step)))(states, p.x)
-    assert error(flow.step_jacobians(tape), np.asarray(expected)) < EXACT
+    assert error(module.step_jacobians(tape), np.asarray(expected)) < EXACT
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is not installed")
 @each_variant
-def test_step_jacobians_are_those_of_torch(variant: Variant) -> None:
+def test_step_jacobians_are_those_of_torch(variant: Variant, module: Any) -> None:
     import torch
 
     if variant.arguments.get("nonlinearity") == "sigmoid" or not {
@@ -171,7 +177,7 @@ def test_step_jacobians_are_those_of_torch(variant: Variant) -> None:
         return torch.cat([a[0] for a in (after if isinstance(after, tuple) else (after,))])
 
     states = states_of(p, tape)
-    found = flow.step_jacobians(tape)
+    found = module.step_jacobians(tape)
     for t in range(6):
         x, s = torch.from_numpy(p.x[t, 1]), torch.from_numpy(states[t, 1])
         expected = torch.autograd.functional.jacobian(lambda s, x=x: step(s, x), s)
@@ -181,11 +187,11 @@ def test_step_jacobians_are_those_of_torch(variant: Variant) -> None:
 @each_variant
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_products_agree(variant: Variant, layer: int, reverse: bool) -> None:
+def test_products_agree(variant: Variant, layer: int, reverse: bool, module: Any) -> None:
     """transition, vjp and jvp are the products of step_jacobians, in the right order."""
     _, tape = recorded(variant, num_layers=2, bidirectional=True)
     where = {"layer": layer, "reverse": reverse}
-    j = flow.step_jacobians(tape, **where)
+    j = module.step_jacobians(tape, **where)
     size = j.shape[-1]
     for t, k in [(5, 2), (4, 4), (5, 0), (3, 2)]:
         expected = np.broadcast_to(np.eye(size), (3, size, size))
@@ -197,17 +203,17 @@ def test_products_agree(variant: Variant, layer: int, reverse: bool) -> None:
             for step in range(k, t):
                 expected = expected @ j[step]
             t, k = k, t
-        found = flow.transition(tape, t, k, **where)
+        found = module.transition(tape, t, k, **where)
         assert error(found, expected) < EXACT
         v, u = normal(4, 3, size), normal(3, size, seed=1)
-        back, on = flow.vjp(tape, t, k, v, **where), flow.jvp(tape, t, k, u, **where)
+        back, on = module.vjp(tape, t, k, v, **where), module.jvp(tape, t, k, u, **where)
         assert error(back, np.einsum("mbi,bij->mbj", v, expected)) < EXACT
         assert error(on, np.einsum("bij,bj->bi", expected, u)) < EXACT
         # ⟨v, M u⟩ = ⟨Mᵀ v, u⟩
         assert error((v * on).sum(-1), (back * u).sum(-1)) < EXACT
 
 
-def test_reverse_direction_is_the_forward_one_of_the_reversed_sequence() -> None:
+def test_reverse_direction_is_the_forward_one_of_the_reversed_sequence(module: Any) -> None:
     net = ur.LSTM(3, 4, bidirectional=True, dtype="float64", seed=0)
     x = normal(7, 2, 3)
     _, _, tape = net.record(x)
@@ -217,7 +223,8 @@ def test_reverse_direction_is_the_forward_one_of_the_reversed_sequence() -> None
     )
     _, _, mirrored = other.record(x[::-1].copy())
     assert (
-        error(flow.step_jacobians(tape, reverse=True), flow.step_jacobians(mirrored)[::-1]) < EXACT
+        error(module.step_jacobians(tape, reverse=True), module.step_jacobians(mirrored)[::-1])
+        < EXACT
     )
 
 
@@ -227,11 +234,13 @@ def test_reverse_direction_is_the_forward_one_of_the_reversed_sequence() -> None
 @each_variant
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("more", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
-def test_terms_add_up_to_the_gradient(variant: Variant, ragged: bool, more: Any) -> None:
+def test_terms_add_up_to_the_gradient(
+    variant: Variant, ragged: bool, more: Any, module: Any
+) -> None:
     p, tape = recorded(variant, ragged=ragged, **more)
     gradients = tape.backward(p.dy).parameters
     for name, gradient in gradients.items():
-        found = flow.gradient_by_lag(tape, p.dy, name, terms="all")
+        found = module.gradient_by_lag(tape, p.dy, name, terms="all")
         assert error(found.terms.sum(axis=(0, 1)), gradient) < EXACT, name
         norms = np.sqrt((found.terms**2).sum(axis=tuple(range(2, found.terms.ndim))))
         assert error(found.norms, norms) < EXACT
@@ -243,7 +252,7 @@ def test_terms_add_up_to_the_gradient(variant: Variant, ragged: bool, more: Any)
             assert error(found.by_lag[lag], np.linalg.norm(whole)) < EXACT
 
 
-def test_three_steps_written_out_term_by_term() -> None:
+def test_three_steps_written_out_term_by_term(module: Any) -> None:
     net = ur.RNN(2, 3, dtype="float64", seed=3)
     x, dy = normal(3, 2), normal(3, 3, seed=1)
     h0 = normal(1, 3, seed=2)
@@ -266,7 +275,7 @@ def test_three_steps_written_out_term_by_term() -> None:
         (2, 1): use(dy[2] @ j[2], 1),
         (2, 0): use(dy[2] @ j[2] @ j[1], 0),
     }
-    found = flow.gradient_by_lag(tape, dy, terms=list(expected))
+    found = module.gradient_by_lag(tape, dy, terms=list(expected))
     for term, pair in zip(found.terms, expected, strict=True):
         assert error(term, expected[pair]) < EXACT
     assert error(sum(found.terms), tape.backward(dy).parameters["weight_hh_l0"]) < EXACT
@@ -285,24 +294,24 @@ def test_derivative_of_the_loss_alone_is_not_the_gradient() -> None:
 
 
 @each_variant
-def test_truncation_keeps_the_small_lags(variant: Variant) -> None:
+def test_truncation_keeps_the_small_lags(variant: Variant, module: Any) -> None:
     p, tape = recorded(variant)
     lag = np.subtract.outer(np.arange(6), np.arange(6))
     for name in p.net.state_dict():
-        terms = flow.gradient_by_lag(tape, p.dy, name, terms="all").terms
+        terms = module.gradient_by_lag(tape, p.dy, name, terms="all").terms
         for lags in range(7):
             kept = terms[(lag >= 0) & (lag <= lags)].sum(axis=0)
             assert error(tape.backward(p.dy, truncate=lags).parameters[name], kept) < EXACT
 
 
 @each_variant
-def test_nothing_crosses_a_reset(variant: Variant) -> None:
+def test_nothing_crosses_a_reset(variant: Variant, module: Any) -> None:
     p, _ = recorded(variant)
     resets = np.zeros((6, 3), dtype=bool)
     resets[2], resets[5] = True, True
     name = "weight_hh_l0"
     _, _, tape = p.net.record(p.x, p.state, resets=resets)
-    found = flow.gradient_by_lag(tape, p.dy, name, terms="all")
+    found = module.gradient_by_lag(tape, p.dy, name, terms="all")
     pieces = [slice(0, 2), slice(2, 5), slice(5, 6)]
     inside = np.zeros((6, 6), dtype=bool)
     total = np.zeros_like(p.net.state_dict()[name])
@@ -310,27 +319,29 @@ def test_nothing_crosses_a_reset(variant: Variant) -> None:
         inside[piece, piece] = True
         state = p.state if piece.start == 0 else None
         _, _, own = p.net.record(p.x[piece].copy(), state)
-        total += flow.gradient_by_lag(own, p.dy[piece].copy(), name, terms="all").terms.sum((0, 1))
+        total += module.gradient_by_lag(own, p.dy[piece].copy(), name, terms="all").terms.sum(
+            (0, 1)
+        )
     assert not found.terms[~inside].any()
     assert not found.norms[~inside].any()
     assert error(found.terms.sum((0, 1)), total) < EXACT
-    assert not flow.step_jacobians(tape)[[2, 5]].any()
-    assert not flow.transition(tape, 3, 1).any()
-    assert flow.transition(tape, 4, 2).any()
+    assert not module.step_jacobians(tape)[[2, 5]].any()
+    assert not module.transition(tape, 3, 1).any()
+    assert module.transition(tape, 4, 2).any()
 
 
 @each_variant
-def test_past_its_end_a_row_is_zero(variant: Variant) -> None:
+def test_past_its_end_a_row_is_zero(variant: Variant, module: Any) -> None:
     p, _ = recorded(variant, bidirectional=True)
     x = p.x.copy()
     x[4:, 1] = np.nan
     _, _, tape = p.net.record(x, p.state, lengths=[6, 4, 0])
     for reverse in (False, True):
-        j = flow.step_jacobians(tape, reverse=reverse)
+        j = module.step_jacobians(tape, reverse=reverse)
         assert not j[4:, 1].any() and not j[:, 2].any()
         assert j[:4, 1].any() and j[:, 0].any()
     # The state that a row enters with in reverse is none of another time.
-    assert not flow.transition(tape, 2, 4, reverse=True)[1].any()
+    assert not module.transition(tape, 2, 4, reverse=True)[1].any()
     # A row's own end is its last step.
     _, _, alone = p.net.record(p.x[:4, 1:2].copy(), tuple_of(p.state, slice(1, 2)))
     for reverse in (False, True):
@@ -339,7 +350,7 @@ def test_past_its_end_a_row_is_zero(variant: Variant) -> None:
         assert error(found, expected) < EXACT
     dy = p.dy.copy()
     dy[4:, 1] = np.nan
-    assert np.isfinite(flow.gradient_by_lag(tape, dy).norms).all()
+    assert np.isfinite(module.gradient_by_lag(tape, dy).norms).all()
 
 
 def tuple_of(state: Any, rows: slice) -> Any:
@@ -348,28 +359,30 @@ def tuple_of(state: Any, rows: slice) -> Any:
 
 
 @each_variant
-def test_permuting_the_batch_permutes(variant: Variant) -> None:
+def test_permuting_the_batch_permutes(variant: Variant, module: Any) -> None:
     p, tape = recorded(variant)
     order = np.array([2, 0, 1])
     state = tuple(a[:, order].copy() for a in arrays(p.state))
     _, _, other = p.net.record(p.x[:, order].copy(), state if len(state) > 1 else state[0])
-    assert error(flow.step_jacobians(other), flow.step_jacobians(tape)[:, order]) < EXACT
+    assert error(module.step_jacobians(other), module.step_jacobians(tape)[:, order]) < EXACT
     spectra = flow.singular_values_by_lag(tape)[:, order]
     assert error(flow.singular_values_by_lag(other), spectra) < EXACT
-    found = flow.gradient_by_lag(other, p.dy[:, order].copy()).norms
-    assert error(found, flow.gradient_by_lag(tape, p.dy).norms) < EXACT
+    found = module.gradient_by_lag(other, p.dy[:, order].copy()).norms
+    assert error(found, module.gradient_by_lag(tape, p.dy).norms) < EXACT
 
 
 @each_variant
-def test_without_a_batch_there_is_no_axis_for_it(variant: Variant) -> None:
+def test_without_a_batch_there_is_no_axis_for_it(variant: Variant, module: Any) -> None:
     p, tape = recorded(variant)
     state = tuple(a[:, 1].copy() for a in arrays(p.state))
     _, _, row = p.net.record(p.x[:, 1].copy(), state if len(state) > 1 else state[0])
-    size = flow.step_jacobians(tape).shape[-1]
+    size = module.step_jacobians(tape).shape[-1]
     v = normal(2, size)
-    assert error(flow.step_jacobians(row), flow.step_jacobians(tape)[:, 1]) < EXACT
-    assert error(flow.transition(row, 4, 1), flow.transition(tape, 4, 1)[1]) < EXACT
-    assert flow.vjp(row, 4, 1, v).shape == (2, size) and flow.jvp(row, 4, 1, v[0]).shape == (size,)
+    assert error(module.step_jacobians(row), module.step_jacobians(tape)[:, 1]) < EXACT
+    assert error(module.transition(row, 4, 1), module.transition(tape, 4, 1)[1]) < EXACT
+    assert module.vjp(row, 4, 1, v).shape == (2, size) and module.jvp(row, 4, 1, v[0]).shape == (
+        size,
+    )
     spectra = flow.singular_values_by_lag(tape)[:, 1]
     assert error(flow.singular_values_by_lag(row), spectra) < EXACT
     assert flow.bounds(row).measured.shape == (6,)
@@ -547,6 +560,23 @@ def test_spectra_by_lag_are_those_of_transition(variant: Variant, reverse: bool)
             assert b.per_step is None and b.uniform is None and b.gamma is None
 
 
+def test_eigenvalues_say_nothing_of_products() -> None:
+    up, down = np.eye(2, k=1), np.eye(2, k=-1)
+    assert flow.matrix_power_curve(up, 2).spectral_radius == 0
+    assert flow.matrix_power_curve(down, 2).spectral_radius == 0
+    assert flow.matrix_power_curve(up @ down, 2).spectral_radius == 1
+
+
+def test_nothing_is_bounded_across_a_reset_but_by_zero() -> None:
+    resets = np.zeros(6, dtype=bool)
+    resets[3] = True
+    _, _, tape = rnn(0.9 * np.eye(2)).record(np.zeros((6, 1)), np.full((1, 2), 0.5), resets=resets)
+    b = flow.bounds(tape)
+    for a in (b.measured, b.jacobians, b.per_step):
+        # s_5 hears of s_4 and s_3, and of nothing before the cut.
+        assert (a[:3] > 0).all() and not a[3:].any()
+
+
 def test_a_norm_above_one_does_not_make_gradients_explode() -> None:
     """γ‖W‖₂ > 1 is necessary for that, not sufficient."""
     net = rnn(np.array([[0.0, 3.0], [0.1, 0.0]]))
@@ -568,42 +598,42 @@ def test_far_terms_vanish_and_the_gradient_does_not() -> None:
 # Lyapunov exponents -------------------------------------------------------------------------------
 
 
-def test_exponents_at_rest_are_the_logarithms_of_the_eigenvalues() -> None:
+def test_exponents_at_rest_are_the_logarithms_of_the_eigenvalues(module: Any) -> None:
     w = 0.9 * normal(5, 5, seed=4) / math.sqrt(5)
-    exponents = flow.lyapunov_exponents(rnn(w), np.zeros((4000, 1)), discard=2000)
+    exponents = module.lyapunov_exponents(rnn(w), np.zeros((4000, 1)), discard=2000)
     expected = np.sort(np.log(np.abs(np.linalg.eigvals(w))))[::-1]
     # A complex pair turns for ever: what is left of its turns over 2000 steps.
     assert np.abs(exponents - expected).max() < 2e-3
     real = np.diag([0.9, -0.5, 0.2]) + np.triu(normal(3, 3), 1)
-    found = flow.lyapunov_exponents(rnn(real), np.zeros((400, 1)), discard=200)
+    found = module.lyapunov_exponents(rnn(real), np.zeros((400, 1)), discard=200)
     assert np.abs(found - np.log([0.9, 0.5, 0.2])).max() < EXACT
 
 
-def test_exponents_of_a_linear_map() -> None:
+def test_exponents_of_a_linear_map(module: Any) -> None:
     """relu is linear where everything is positive."""
     w = np.array([[0.5, 0.2], [0.1, 0.6]])
     net = rnn(w, "relu", bias=1.0)
     y, _ = net(np.zeros((300, 1)))
     assert (y > 0).all()
-    found = flow.lyapunov_exponents(net, np.zeros((300, 1)), discard=200)
+    found = module.lyapunov_exponents(net, np.zeros((300, 1)), discard=200)
     assert np.abs(found - np.log(np.sort(np.linalg.eigvals(w))[::-1])).max() < EXACT
     assert found.sum() == pytest.approx(math.log(np.linalg.det(w)), rel=1e-12)
 
 
-def test_exponents_of_an_orthogonal_matrix_are_zero() -> None:
+def test_exponents_of_an_orthogonal_matrix_are_zero(module: Any) -> None:
     w, _ = np.linalg.qr(normal(6, 6))
-    found, running = flow.lyapunov_exponents(rnn(w), np.zeros((50, 1)), history=True)
+    found, running = module.lyapunov_exponents(rnn(w), np.zeros((50, 1)), history=True)
     assert np.abs(found).max() < EXACT and np.abs(running).max() < EXACT
     assert running.shape == (50, 6)
     assert flow.classify(rnn(w)).kind == "stable"
 
 
 @each_variant
-def test_exponents_add_up_to_the_growth_of_volume(variant: Variant) -> None:
+def test_exponents_add_up_to_the_growth_of_volume(variant: Variant, module: Any) -> None:
     """Σ λ_i = mean log |det J_t|, and the largest few are the first of all."""
     p, tape = recorded(variant, steps=12)
-    all_of_them, running = flow.lyapunov_exponents(p.net, p.x, state=p.state, history=True)
-    determinants = np.abs(np.linalg.det(flow.step_jacobians(tape)))
+    all_of_them, running = module.lyapunov_exponents(p.net, p.x, state=p.state, history=True)
+    determinants = np.abs(np.linalg.det(module.step_jacobians(tape)))
     if (determinants > 0).all():
         with np.errstate(divide="ignore"):
             expected = np.log(determinants).mean(axis=0)
@@ -612,7 +642,7 @@ def test_exponents_add_up_to_the_growth_of_volume(variant: Variant) -> None:
         assert variant.arguments.get("nonlinearity") == "relu" and (all_of_them == -np.inf).any()
     assert running.shape == (12, *all_of_them.shape) and np.array_equal(running[-1], all_of_them)
     assert (np.diff(np.nan_to_num(all_of_them, neginf=-1e9), axis=-1) <= 0).all()
-    assert flow.lyapunov_exponents(p.net, p.x, 2, state=p.state, discard=3).shape == (3, 2)
+    assert module.lyapunov_exponents(p.net, p.x, 2, state=p.state, discard=3).shape == (3, 2)
 
 
 # One word -----------------------------------------------------------------------------------------
@@ -691,6 +721,9 @@ def test_a_forget_gate_near_one_remembers_and_one_near_zero_cuts() -> None:
         net = ur.LSTM(3, 5, forget_bias=bias, dtype="float64", seed=0)
         _, _, tape = net.record(normal(60, 3))
         memory.append(flow.cell_path(tape).memory)
+    # Where a row begins there is nothing further back: short rows have not forgotten.
+    _, _, tape = net.record(normal(60, 2, 3), lengths=[60, 4])
+    assert np.isinf(flow.cell_path(tape).memory).all()
     assert (memory[0] == 1).all() and (memory[1] < 10).all() and np.isinf(memory[2]).all()
 
 
@@ -771,7 +804,6 @@ REFUSED_BEYOND = [
 ]
 
 
-@pytest.mark.parametrize("module", [plain, flow], ids=["plain", "fast"])
 @pytest.mark.parametrize("case", REFUSED)
 def test_refused(case: Any, module: Any) -> None:
     call, kind, message = case
@@ -786,7 +818,6 @@ def test_refused_beyond_the_kernels(case: Any) -> None:
         call()
 
 
-@pytest.mark.parametrize("module", [plain, flow], ids=["plain", "fast"])
 def test_tapes_that_do_not_serve(module: Any) -> None:
     net = ur.RNN(2, 3, dtype="float64", seed=0)
     _, _, tape = net.record(X, checkpoint=2)

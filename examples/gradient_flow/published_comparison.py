@@ -12,8 +12,8 @@
 The theory here is that of large N. The sums g J h are normal of variance q = g² E[tanh(√q z)²], z
 standard normal, and the Jacobians g D J, D = diag(tanh'), are taken for independent from step to
 step. The largest exponent is then ½ log(g² E[D²]). For the others the limit of
-|J_1ᵀ … J_nᵀ J_n … J_1|^(1/2n) is known from free probability (Tucci 2010, "Limits laws for geometric
-means of free random variables", Indiana Univ. Math. J. 59, 1): with u the solution of
+|J_1ᵀ … J_nᵀ J_n … J_1|^(1/2n) is known from free probability (Tucci 2010, "Limits laws for
+geometric means of free random variables", Indiana Univ. Math. J. 59, 1): with u the solution of
 E[u D² / (1 + u D²)] = i/N the i-th exponent is ½ log(g² (i/N) / u). For D = 1 that is
 ½ log(g² (1 - i/N)), the triangular law of Newman (1986, Commun. Math. Phys. 103, 121).
 
@@ -32,7 +32,7 @@ SPECTRUM_GAIN = 3.0
 
 
 def mean_of_normal(f, variance):
-    """E[f(√variance z)], by the trapezoidal rule, which is exact to rounding for such integrands."""
+    """E[f(√variance z)], by the trapezoidal rule, exact to rounding for such integrands."""
     z = np.linspace(-12.0, 12.0, 4001)
     weight = np.exp(-z * z / 2)
     return float((weight * f(np.sqrt(variance) * z)).sum() / weight.sum())

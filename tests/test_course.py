@@ -118,7 +118,6 @@ def test_readme_quotes_the_record_of_the_training() -> None:
         learned = [run["loss"] < 0.95 for run in RECORD if (run["reach"][1] > 0.1) == there]
         said = f"reach {which} 0.1 at the end: {sum(learned)} of {len(learned)} have learnt"
         assert said in quotes(TRAINS)
-    assert not any(learned), "nothing was learnt without reach"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -247,10 +246,13 @@ def test_what_trains_when_quick() -> None:
 
 
 def test_what_trained() -> None:
+    """Of the record only what a second seed gave too."""
     loss = {(run["task"], run["T"], run["net"]): run["loss"] for run in RECORD}
     for T in (50, 100, 200):  # noqa: N806
         assert loss["adding", T, "RNN"] > 0.9
         assert loss["adding", T, "GRU"] < 0.1
-        assert loss["adding", T, "RNN, relu, identity"] < 0.5
-        assert loss["copying", T, "RNN"] > 0.97
-    assert loss["copying", 50, "GRU"] < 0.95
+        assert loss["adding", T, "LSTM"] < 0.1
+        assert loss["adding", T, "RNN, relu, identity"] < 0.1
+    assert (
+        loss["adding", 50, "RNN, orthogonal"] < 0.5 < 0.95 < loss["adding", 200, "RNN, orthogonal"]
+    )

@@ -31,6 +31,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="train less: only shows that it runs")
     parser.add_argument("--output", type=Path, help="for the pictures (figures/, quick: none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the training in part 7 (0)")
     return parser.parse_args([] if NOTEBOOK else None)
 
 

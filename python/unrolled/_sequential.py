@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -12,7 +11,7 @@ from . import _arguments as arguments
 from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
-from ._module import Module
+from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, Recurrent
 from ._sequential_run import SequentialStream, SequentialTape
 
@@ -21,7 +20,7 @@ Layer: TypeAlias = LSTM | GRU | RNN | Dense | Activation
 LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, GRU, RNN, Dense, Activation)}
 
 
-class Sequential:
+class Sequential(Written):
     """Layers one after another.
 
     Parameters
@@ -358,27 +357,6 @@ class Sequential:
             Rows, each a sequence of its own.
         """
         return SequentialStream(self, batch)
-
-    def to_rust(self, path: str | os.PathLike[str]) -> None:
-        """Write the model as Rust source for programs without `std` and without an allocator.
-
-        A module with the weights as `static` cells of fixed size and
-        ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, whose results are `stream`'s, bit
-        for bit. It depends on the crate `unrolled` with ``default-features = false``.
-
-        Parameters
-        ----------
-        path : path
-
-        Raises
-        ------
-        ValueError
-            For what cells of fixed size do not have: a second direction, a projection, an LSTM
-            without a forget gate; and for parameters that are not finite.
-        """
-        from ._rust import write
-
-        write(self, path)
 
     # As JSON, text and pickle.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -101,8 +100,3 @@ def agree(
             f"{where}: got {[n for n in arrays if n not in known][:8]}, which its configuration "
             "does not know"
         )
-
-
-def numbers(arrays: Mapping[str, Array]) -> int:
-    """How many there are."""
-    return sum(math.prod(a.shape) for a in arrays.values())

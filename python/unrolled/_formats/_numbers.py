@@ -9,9 +9,6 @@ import numpy as np
 from .._arguments import Array
 from ._limits import finite
 
-# Of a list within lists within a list: no parameter has more axes.
-MOST_AXES = 3
-
 
 def array(name: str, value: Any, ndim: int, dtype: str = "float32") -> Array:
     """Nested lists of numbers as an array of so many axes."""

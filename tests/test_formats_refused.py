@@ -167,6 +167,7 @@ def test_hostile_safetensors(tmp_path: Path) -> None:
         ("Dense", {"in_features": 10**9, "out_features": 10**9}),
         ("Sequential", {"layers": [{"class": "Dense", "config": {"in_features": 2**40}}]}),
         ("Sequential", {"layers": [{"class": "Sequential", "config": {}}] * 3}),
+        ("Sequential", {"layers": [{"class": {}, "config": {}}], "initial_state": True}),
         ("Sequential", {"layers": [[]]}),
         ("Sequential", {"layers": 3}),
         ("Sequential", {}),
@@ -184,7 +185,7 @@ def test_configurations_that_lie(cls: str, config: dict[str, Any], tmp_path: Pat
 def test_a_deep_configuration(tmp_path: Path) -> None:
     path = tmp_path / "net"
     config: Any = {}
-    for _ in range(50):
+    for _ in range(300):
         config = {"layers": [{"class": "Sequential", "config": config}]}
     for about in (
         json.dumps({"class": "Sequential", "config": config}),

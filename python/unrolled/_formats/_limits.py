@@ -58,12 +58,15 @@ def shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[in
         layers = config.get("layers")
         for n, about in enumerate(layers if isinstance(layers, list) else ()):
             if isinstance(about, dict) and isinstance(about.get("config"), dict):
-                own = about["config"]
-                for name, shape in shapes(str(about.get("class")), own):
+                inner, own = str(about.get("class")), about["config"]
+                # None within another: however deep a file nests them, nothing here follows.
+                if inner == "Sequential":
+                    continue
+                for name, shape in shapes(inner, own):
                     yield f"{n}.{name}", shape
                 # With its initial state, if that is one of the parameters.
-                if config.get("initial_state") is True and about.get("class") in GATES:
-                    yield from _initial(n, str(about["class"]), own)
+                if config.get("initial_state") is True and inner in GATES:
+                    yield from _initial(n, inner, own)
     elif kind == "Dense":
         outputs = _size(config, "out_features")
         yield "weight", (outputs, _size(config, "in_features"))

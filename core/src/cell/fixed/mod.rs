@@ -15,11 +15,14 @@ use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
+mod dense;
 mod jacobian;
 mod tape;
 mod variant;
 
 pub use jacobian::Jacobian;
+
+pub use dense::Dense;
 pub use tape::Tape;
 pub use variant::{ForgetGate, Relu, ResetAfter, ResetBefore, Sigmoid, Tanh, Variant};
 

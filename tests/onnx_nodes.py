@@ -58,10 +58,7 @@ class Case:
         usual = {"LSTM": "Sigmoid Tanh Tanh", "GRU": "Sigmoid Tanh", "RNN": "Tanh"}[self.op]
         names = (self.activations or usual).split()
         return [
-            [
-                (name, {k: v / (d + 1) for k, v in CONSTANTS.get(name, {}).items()})
-                for name in names
-            ]
+            [(name, {k: v / (d + 1) for k, v in CONSTANTS.get(name, {}).items()}) for name in names]
             for d in range(self.directions)
         ]
 
@@ -97,7 +94,8 @@ class Case:
             "initial_c": (d, BATCH, HIDDEN),
             "P": (d, 3 * HIDDEN),
         }
-        # Of a size at which five steps do not blow rounding up. For two directions always, so that a case and its neighbour share what they can.
+        # Of a size at which five steps do not blow rounding up. For two directions always, so that
+        # a case and its neighbour share what they can.
         scale = 0.75
         drawn = {
             name: random.normal(size=(2, *shape[1:]) if name != "X" else shape) * scale
@@ -167,8 +165,7 @@ def time_first(case: Case, outputs: list[np.ndarray]) -> list[np.ndarray]:
 def by_loop(case: Case, dtype: str = "float64") -> list[np.ndarray]:
     """The plain loop's answer, in layout 0."""
     arrays = {
-        name: a if name == "sequence_lens" else a.astype(dtype)
-        for name, a in case.arrays().items()
+        name: a if name == "sequence_lens" else a.astype(dtype) for name, a in case.arrays().items()
     }
     lengths = arrays.get("sequence_lens", np.full(BATCH, STEPS))
     ys, finals = [], []

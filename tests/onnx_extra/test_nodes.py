@@ -184,17 +184,13 @@ def test_pairs(case: Case) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
     found = ours(case)
     kinds = ("Y", "Y_h", "Y_c")
-    for label, a, e, plain in zip(
-        kinds, found, by_onnxruntime(case), by_loop(case), strict=False
-    ):
+    for label, a, e, plain in zip(kinds, found, by_onnxruntime(case), by_loop(case), strict=False):
         assert a.dtype == case.dtype
-        assert_close(a, e, "onnx.output.float32", f"{label}, ONNX Runtime")
+        assert_close(a, e, "onnx.peer.float32", f"{label}, ONNX Runtime")
         assert_close(a, plain, f"onnx.output.{case.dtype}", f"{label}, the plain loop")
     # Whether weights come with the model or with each call is all the same.
     held = tuple(key for key in ("W", "R", "B", "P") if key in case.arrays())
-    assert all(
-        a.tobytes() == b.tobytes() for a, b in zip(ours(case, held), found, strict=True)
-    )
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(ours(case, held), found, strict=True))
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
@@ -203,7 +199,7 @@ def test_what_is_asked_for_matters(case: Case) -> None:
     the dtype say how, not what: the same."""
     found = ours(case)
     default = Case(case.op)
-    for key in (FACTORS | OWN[case.op]).keys():
+    for key in FACTORS | OWN[case.op]:
         if getattr(case, key) == getattr(default, key):
             continue
         other = ours(replace(case, **{key: getattr(default, key)}))

@@ -13,7 +13,7 @@ from .._arguments import Array
 from ._model import Model, run_node
 
 
-class Prepared(base.BackendRep):
+class Prepared(base.BackendRep):  # type: ignore[misc]
     """A model, ready to run repeatedly; `model` is the `Model`."""
 
     def __init__(self, model: Model) -> None:
@@ -35,7 +35,7 @@ class Prepared(base.BackendRep):
         return named(self.model(inputs))
 
 
-class Backend(base.Backend):
+class Backend(base.Backend):  # type: ignore[misc]
     """Runs models and nodes of LSTM, GRU and RNN, and of what stands around them, on the CPU."""
 
     @classmethod
@@ -90,4 +90,5 @@ def refuse_options(options: Mapping[str, Any]) -> None:
 
 
 def named(found: dict[str, Array]) -> tuple[Any, ...]:
-    return base.namedtupledict("Outputs", list(found))(*found.values())
+    outputs: tuple[Any, ...] = base.namedtupledict("Outputs", list(found))(*found.values())
+    return outputs

@@ -2,8 +2,8 @@
 
 The graph is walked once with symbols for values. The symbol of a sequence on its way (`Signal`) is
 the layers it has passed and what its axes stand for, so that transposes, squeezes and reshapes
-cancel out however an exporter wrote them. Whatever does not fit raises `NotAChain`, which says why:
-the model is then run as the graph it is.
+cancel out however an exporter wrote them. Whatever does not fit raises `UnlikeLayersError`, which
+says why: the model is then run as the graph it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ._model import Model, Node, Value
 from ._recurrent import Recurrence
 
 
-class NotAChain(Exception):
+class UnlikeLayersError(Exception):
     """Why a graph is not a chain of layers."""
 
 
@@ -75,7 +75,7 @@ class Signal:
         """Itself, if its last axis is all the features of a step."""
         apart = ("D",) in self.axes and self.directions > 1
         if apart or not self.axes or self.axes[-1] not in FEATURES:
-            raise NotAChain("features are spread over several axes")
+            raise UnlikeLayersError("features are spread over several axes")
         return self
 
 
@@ -142,7 +142,7 @@ class Chain:
 
 
 def find(model: Model) -> Chain:
-    """The chain that `model` is, or NotAChain."""
+    """The chain that `model` is, or UnlikeLayersError."""
     return Walk(model).chain()
 
 
@@ -155,7 +155,7 @@ class Walk:
         self.used: set[str] = set()
         self.lengths: set[str | None] = set()
         if model.defaults:
-            raise NotAChain("inputs with defaults")
+            raise UnlikeLayersError("inputs with defaults")
 
     def chain(self) -> Chain:
         for node in self.model._nodes:
@@ -171,15 +171,15 @@ class Walk:
             if isinstance(symbol, Signal):
                 longest = longest or symbol
                 if symbol is not longest:
-                    raise NotAChain("several sequences as outputs")
+                    raise UnlikeLayersError("several sequences as outputs")
         stages = longest.stages if longest else self.stages_of(outputs)
         if longest:
             self.check_order(longest)
         self.check_outputs(outputs, stages)
         if unused := self.model.inputs.keys() - self.used:
-            raise NotAChain(f"inputs {sorted(unused)} that no layer reads")
+            raise UnlikeLayersError(f"inputs {sorted(unused)} that no layer reads")
         if len(self.lengths) > 1:
-            raise NotAChain("recurrent nodes of different sequence_lens")
+            raise UnlikeLayersError("recurrent nodes of different sequence_lens")
         orders = {s.batch_first for s in stages if isinstance(s, RecurrentStage)}
         return Chain(stages, orders == {True})
 
@@ -192,7 +192,7 @@ class Walk:
             inside = wanted <= {id(stage) for stage in signal.stages}
             if inside and isinstance(last, RecurrentStage) and id(last) in wanted:
                 return signal.stages
-        raise NotAChain("outputs that are no sequence and no state")
+        raise UnlikeLayersError("outputs that are no sequence and no state")
 
     def check_order(self, signal: Signal) -> None:
         """The output's axes are the input's, or those of a node's Y."""
@@ -200,25 +200,25 @@ class Walk:
         lead = [("0",), ("1",)][: len(rest) - 1]
         last_is_node = bool(signal.stages) and isinstance(signal.stages[-1], RecurrentStage)
         if signal.directions > 1 and len(rest) < len(signal.axes) and not last_is_node:
-            raise NotAChain("directions that stay apart")
+            raise UnlikeLayersError("directions that stay apart")
         if rest[:-1] != lead or rest[-1] not in FEATURES or not signal.stages:
-            raise NotAChain("an output whose axes are not ordered as the input's")
+            raise UnlikeLayersError("an output whose axes are not ordered as the input's")
 
     def check_outputs(self, outputs: list[Symbol | None], stages: tuple[Stage, ...]) -> None:
         known = {id(stage) for stage in stages}
         for symbol in outputs:
             if isinstance(symbol, Final):
                 if not all(id(stage) in known for stage, _ in symbol.parts):
-                    raise NotAChain("states of a layer beside the chain")
+                    raise UnlikeLayersError("states of a layer beside the chain")
             elif not isinstance(symbol, Signal):
-                raise NotAChain("outputs that are no sequence and no state")
+                raise UnlikeLayersError("outputs that are no sequence and no state")
 
     # Nodes.
 
     def symbol(self, name: str) -> Symbol | None:
         """What a name stands for, None for an omitted input."""
         if name and name not in self.symbols:
-            raise NotAChain(f"{name!r}, an output that layers do not have")
+            raise UnlikeLayersError(f"{name!r}, an output that layers do not have")
         return self.symbols[name] if name else None
 
     def signal(self, name: str) -> Signal:
@@ -226,34 +226,32 @@ class Walk:
         symbol = self.symbol(name)
         if isinstance(symbol, Value):
             if symbol.shape is None or len(symbol.shape) not in (2, 3):
-                raise NotAChain(f"input {name!r} of a rank that is not told, or not 2 or 3")
+                raise UnlikeLayersError(f"input {name!r} of a rank that is not told, or not 2 or 3")
             if any(isinstance(s, Signal) and not s.stages for s in self.symbols.values()):
-                raise NotAChain("several sequences as inputs")
+                raise UnlikeLayersError("several sequences as inputs")
             axes = (("0",), ("1",))[: len(symbol.shape) - 1]
-            symbol = Signal((), (*axes, ("F",)))
-            self.symbols[name] = symbol
+            symbol = self.symbols[name] = Signal((), (*axes, ("F",)))
             self.used.add(name)
         if not isinstance(symbol, Signal):
-            raise NotAChain(f"{name!r}, which is no sequence, where one is expected")
+            raise UnlikeLayersError(f"{name!r}, which is no sequence, where one is expected")
         return symbol
 
     def recurrent(self, node: Node, recurrence: Recurrence) -> list[Symbol]:
         names = [*node.inputs, *[""] * (8 - len(node.inputs))]
-        held = [self.symbol(name) for name in (*names[1:4], names[7])]
-        if not all(a is None or isinstance(a, np.ndarray) for a in held):
-            raise NotAChain(f"{node.label}: weights that are no constants")
-        w, r, b, p = held
+        w, r, b, p = (self.constant(node, n) if names[n] else None for n in (1, 2, 3, 7))
         why = recurrence.unlike_kernels(p)
         if why is not None or recurrence.reverse == (True,):
-            raise NotAChain(f"{node.label}: {why or 'direction reverse'}, which no layer has")
+            raise UnlikeLayersError(
+                f"{node.label}: {why or 'direction reverse'}, which no layer has"
+            )
         signal = self.signal(names[0])
         if len(signal.axes) != 3:
-            raise NotAChain(f"{node.label}: an input of {len(signal.axes)} axes")
+            raise UnlikeLayersError(f"{node.label}: an input of {len(signal.axes)} axes")
         signal.rows()
         first, second, _ = signal.axes
         time, batch = (second, first) if recurrence.batch_first else (first, second)
         if {time, batch} != {("0",), ("1",)} or signal.time not in (None, time[0]):
-            raise NotAChain(f"{node.label}: time where the batch is elsewhere")
+            raise UnlikeLayersError(f"{node.label}: time where the batch is elsewhere")
         self.lengths.add(self.length_input(names[4]))
         w, r, b = recurrence.weights((w, r, b))
         initial = tuple(
@@ -262,11 +260,9 @@ class Walk:
         )
         stage = RecurrentStage(node.name, recurrence, w, r, b, initial, time == ("1",))
         stages = (*signal.stages, stage)
-        directions, features = ("D",), ("H",)
+        axes: tuple[Axis, ...] = (time, ("D",), batch, ("H",))
         if recurrence.batch_first:
-            axes = (batch, time, directions, features)
-        else:
-            axes = (time, directions, batch, features)
+            axes = (batch, time, ("D",), ("H",))
         finals = [Final(((stage, n),)) for n in range(len(recurrence.kind.states))]
         return [Signal(stages, axes, time[0]), *finals]
 
@@ -278,7 +274,7 @@ class Walk:
             self.used.add(name)
             self.symbols[name] = symbol = Lengths(name)
         if not isinstance(symbol, Lengths):
-            raise NotAChain("sequence_lens that are computed or constant")
+            raise UnlikeLayersError("sequence_lens that are computed or constant")
         return symbol.name
 
     def initial(
@@ -288,9 +284,9 @@ class Walk:
         directions = r.shape[0]
         if isinstance(symbol, Value):
             if batch_first or symbol.shape is None or len(symbol.shape) != 3:
-                raise NotAChain(f"{node.label}: an initial state of another layout")
+                raise UnlikeLayersError(f"{node.label}: an initial state of another layout")
             if symbol.shape[0] not in (None, directions):
-                raise NotAChain(f"{node.label}: an initial state of another size")
+                raise UnlikeLayersError(f"{node.label}: an initial state of another size")
             self.used.add(name)
             return StateInput(name, 0, directions)
         if isinstance(symbol, np.ndarray):
@@ -298,14 +294,14 @@ class Walk:
                 return None
             if symbol.ndim == 3 and symbol.shape[0 if batch_first else 1] == 1:
                 symbol = Rows(symbol)
-        if isinstance(symbol, Rows) and not batch_first:
-            if symbol.value.shape == (directions, 1, r.shape[2]):
-                return symbol
+        fits = isinstance(symbol, Rows) and symbol.value.shape == (directions, 1, r.shape[2])
+        if isinstance(symbol, Rows) and fits and not batch_first:
+            return symbol
         if isinstance(symbol, StateInput) and not batch_first:
             return symbol
         if symbol is None or isinstance(symbol, Zeros):
             return None
-        raise NotAChain(f"{node.label}: initial states that are computed")
+        raise UnlikeLayersError(f"{node.label}: initial states that are computed")
 
     def other(self, node: Node) -> list[Symbol]:
         symbols = [self.symbol(name) for name in node.inputs]
@@ -314,7 +310,7 @@ class Walk:
             return [Sizes()]
         if node.op in ("Identity", "Dropout"):
             if len(symbols) > 2 or len([name for name in node.outputs if name]) > 1:
-                raise NotAChain(f"{node.label}, as it is used here")
+                raise UnlikeLayersError(f"{node.label}, as it is used here")
             found = symbols[0]
             return [self.signal(node.inputs[0]) if isinstance(found, Value) else _there(found)]
         if all(isinstance(s, (Sizes, np.ndarray, Zeros, Rows)) or s is None for s in symbols):
@@ -322,7 +318,7 @@ class Walk:
         if all(isinstance(s, Final) for s in symbols) and node.op == "Concat":
             parts = tuple(part for s in symbols if isinstance(s, Final) for part in s.parts)
             if node.attributes["axis"] != 0 or any(s.recurrence.batch_first for s, _ in parts):
-                raise NotAChain(f"{node.label}: states joined along another axis")
+                raise UnlikeLayersError(f"{node.label}: states joined along another axis")
             return [Final(parts)]
         if node.op in ("Slice", "Split") and isinstance(symbols[0], Value):
             return self.state_slices(node, symbols)
@@ -330,7 +326,7 @@ class Walk:
         if node.op in ACTIVATIONS:
             handler = Walk.activation
         if handler is None:
-            raise NotAChain(f"{node.label}, which is no layer")
+            raise UnlikeLayersError(f"{node.label}, which is no layer")
         return [handler(self, node)]
 
     def of_sizes(self, node: Node, symbols: list[Symbol | None]) -> list[Symbol]:
@@ -342,8 +338,7 @@ class Walk:
             return [Sizes() if value is not None and value.any() else Zeros()]
         if node.op == "Concat":
             zero = all(
-                isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not s.any())
-                for s in symbols
+                isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not s.any()) for s in symbols
             )
             if zero and any(isinstance(s, Zeros) for s in symbols):
                 return [Zeros()]
@@ -355,11 +350,11 @@ class Walk:
             if data.ndim == 3 and data.shape[1] == 1:
                 return [Rows(data)]
         if node.op == "Slice" and isinstance(data, Rows):
-            whole = node([_there(data).value, *map(_array, symbols[1:])])[0]  # type: ignore[union-attr]
+            whole = node([_there(data).value, *map(_array, symbols[1:])])[0]
             if whole.ndim == 3 and whole.shape[1:] == data.value.shape[1:]:
                 return [Rows(whole)]
         if any(isinstance(s, (Zeros, Rows)) for s in symbols):
-            raise NotAChain(f"{node.label} of a state")
+            raise UnlikeLayersError(f"{node.label} of a state")
         return [Sizes()] * outputs
 
     def state_slices(self, node: Node, symbols: list[Symbol | None]) -> list[Symbol]:
@@ -367,16 +362,16 @@ class Walk:
         value = symbols[0]
         assert isinstance(value, Value)
         if value.shape is None or len(value.shape) != 3 or value.shape[0] is None:
-            raise NotAChain(f"{node.label}: a state of a shape that is not told")
+            raise UnlikeLayersError(f"{node.label}: a state of a shape that is not told")
         if value.shape[0] > 4096:
-            raise NotAChain(f"{node.label}: a state of {value.shape[0]} rows")
+            raise UnlikeLayersError(f"{node.label}: a state of {value.shape[0]} rows")
         numbers = np.arange(value.shape[0])[:, None, None]
         parts = node([numbers, *map(_array, symbols[1:])])
         found: list[Symbol] = []
         for part in parts:
             rows = part.reshape(-1)
             if part.shape != (len(rows), 1, 1) or not len(rows) or (np.diff(rows) != 1).any():
-                raise NotAChain(f"{node.label}: a state cut another way")
+                raise UnlikeLayersError(f"{node.label}: a state cut another way")
             found.append(StateInput(value.name, int(rows[0]), int(rows[-1]) + 1))
         self.used.add(value.name)
         return found
@@ -387,17 +382,17 @@ class Walk:
         signal = self.signal(node.inputs[0])
         perm = node.attributes.get("perm") or list(reversed(range(len(signal.axes))))
         if sorted(perm) != list(range(len(signal.axes))):
-            raise NotAChain(f"{node.label}: an order of other axes")
+            raise UnlikeLayersError(f"{node.label}: an order of other axes")
         return replace(signal, axes=tuple(signal.axes[n] for n in perm))
 
     def squeeze(self, node: Node) -> Signal:
         signal = self.signal(node.inputs[0])
         axes = self.integers(node, "axes")
         if axes is None or len(axes) != 1 or not -len(signal.axes) <= axes[0] < len(signal.axes):
-            raise NotAChain(f"{node.label}: axes that are not told")
+            raise UnlikeLayersError(f"{node.label}: axes that are not told")
         axis = axes[0] % len(signal.axes)
         if signal.axes[axis] != ("D",) or signal.directions != 1:
-            raise NotAChain(f"{node.label}: another axis than that of directions")
+            raise UnlikeLayersError(f"{node.label}: another axis than that of directions")
         return replace(signal, axes=signal.axes[:axis] + signal.axes[axis + 1 :])
 
     def reshape(self, node: Node) -> Signal:
@@ -405,19 +400,19 @@ class Walk:
         signal = self.signal(node.inputs[0])
         sizes = self.integers(node, "shape")
         if sizes is None or node.attributes.get("allowzero", 0):
-            raise NotAChain(f"{node.label}: sizes that are not told")
+            raise UnlikeLayersError(f"{node.label}: sizes that are not told")
         if signal.axes[-2:] != (("D",), ("H",)) or sizes[:-1] != [0, 0] or len(signal.axes) != 4:
-            raise NotAChain(f"{node.label}: another shape than (0, 0, -1)")
+            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
         last = signal.stages[-1]
         assert isinstance(last, RecurrentStage)
         if sizes[-1] not in (-1, signal.directions * last.r.shape[2]):
-            raise NotAChain(f"{node.label}: another shape than (0, 0, -1)")
+            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
         return replace(signal, axes=(*signal.axes[:2], ("D", "H")))
 
     def matmul(self, node: Node) -> Signal:
         weight = self.constant(node, 1)
         if weight.ndim != 2:
-            raise NotAChain(f"{node.label}: a product with {weight.ndim} axes")
+            raise UnlikeLayersError(f"{node.label}: a product with {weight.ndim} axes")
         return self.dense(node, weight.T, None)
 
     def gemm(self, node: Node) -> Signal:
@@ -425,9 +420,9 @@ class Walk:
         weight = self.constant(node, 1)
         bias = self.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
         if a["transA"] or a["alpha"] != 1 or (bias is not None and a["beta"] != 1):
-            raise NotAChain(f"{node.label}: transA, alpha or beta")
+            raise UnlikeLayersError(f"{node.label}: transA, alpha or beta")
         if len(self.signal(node.inputs[0]).axes) != 2 or weight.ndim != 2:
-            raise NotAChain(f"{node.label}: other than two axes")
+            raise UnlikeLayersError(f"{node.label}: other than two axes")
         weight = weight if a["transB"] else weight.T
         return self.dense(node, weight, None if bias is None else self.row(node, bias, len(weight)))
 
@@ -440,10 +435,14 @@ class Walk:
         names = sorted(node.inputs, key=lambda n: isinstance(self.symbol(n), np.ndarray))
         signal, bias = self.signal(names[0]), self.symbol(names[1])
         last = signal.stages[-1] if signal.stages else None
-        if not isinstance(bias, np.ndarray) or not isinstance(last, DenseStage) or (
-            last.bias is not None
+        if (
+            not isinstance(bias, np.ndarray)
+            or not isinstance(last, DenseStage)
+            or (last.bias is not None)
         ):
-            raise NotAChain(f"{node.label}: another sum than that of a product and its bias")
+            raise UnlikeLayersError(
+                f"{node.label}: another sum than that of a product and its bias"
+            )
         stage = DenseStage(last.weight, self.row(node, bias, len(last.weight)))
         return replace(signal, stages=(*signal.stages[:-1], stage))
 
@@ -451,10 +450,12 @@ class Walk:
         """x * sigmoid(x)."""
         x, s = sorted((self.signal(n) for n in node.inputs), key=lambda each: len(each.stages))
         gate = s.stages[-1] if s.stages else None
-        if s.stages[:-1] != x.stages or s.axes != x.axes or not (
-            isinstance(gate, ActivationStage) and gate.function == "sigmoid"
+        if (
+            s.stages[:-1] != x.stages
+            or s.axes != x.axes
+            or not (isinstance(gate, ActivationStage) and gate.function == "sigmoid")
         ):
-            raise NotAChain(f"{node.label}, which is no layer")
+            raise UnlikeLayersError(f"{node.label}, which is no layer")
         return replace(x, stages=(*x.stages, ActivationStage("silu", {})))
 
     def activation(self, node: Node) -> Signal:
@@ -465,7 +466,7 @@ class Walk:
     def softmax(self, node: Node) -> Signal:
         signal = self.signal(node.inputs[0]).rows()
         if node.attributes["axis"] not in (-1, len(signal.axes) - 1):
-            raise NotAChain(f"{node.label}: another axis than the last")
+            raise UnlikeLayersError(f"{node.label}: another axis than the last")
         return replace(signal, stages=(*signal.stages, ActivationStage("softmax", {})))
 
     # Inputs of nodes.
@@ -473,12 +474,12 @@ class Walk:
     def constant(self, node: Node, index: int) -> Array:
         symbol = self.symbol(node.inputs[index])
         if not isinstance(symbol, np.ndarray):
-            raise NotAChain(f"{node.label}: weights that are no constants")
+            raise UnlikeLayersError(f"{node.label}: weights that are no constants")
         return symbol
 
     def row(self, node: Node, bias: Array, size: int) -> Array:
         if bias.size != size or (bias.ndim and bias.shape[-1] != size):
-            raise NotAChain(f"{node.label}: a bias of another shape than ({size},)")
+            raise UnlikeLayersError(f"{node.label}: a bias of another shape than ({size},)")
         return bias.reshape(size)
 
     def integers(self, node: Node, name: str) -> list[int] | None:
@@ -509,5 +510,5 @@ def _there(symbol: Any) -> Any:
 
 def _array(symbol: Symbol | None) -> Array | None:
     if symbol is not None and not isinstance(symbol, np.ndarray):
-        raise NotAChain("a state cut where it is not told")
+        raise UnlikeLayersError("a state cut where it is not told")
     return symbol

@@ -215,13 +215,11 @@ class Graph:
         return outputs[0]
 
     def rename(self, value: str, name: str) -> None:
-        """Let the output of the last node that is called `value` be called `name`."""
-        if value == "x":
-            self.node("Identity", [value], [name])
+        """Let what is called `value` be called `name`."""
         for node in self.nodes:
             for names in (node.input, node.output):
                 for n, each in enumerate(names):
-                    if each == value != "x":
+                    if each == value:
                         names[n] = name
 
     # Layers.

@@ -16,11 +16,11 @@ from ._chain import (
     ActivationStage,
     Chain,
     DenseStage,
-    NotAChain,
     RecurrentStage,
     Rows,
     Stage,
     StateInput,
+    UnlikeLayersError,
     find,
 )
 from ._model import Model
@@ -71,7 +71,7 @@ def load(source: Source) -> Loaded:
     model = Model(source)
     try:
         return layers(find(model))
-    except NotAChain as why:
+    except UnlikeLayersError as why:
         model.unlike_layers = str(why)
         return model
 
@@ -92,7 +92,7 @@ def layers(chain: Chain) -> LSTM | GRU | RNN | Dense | Sequential:
             found.append(network(stages, chain.batch_first))
             initial.append(initial_state(stages))
     if not any(isinstance(layer, (Recurrent, Dense)) for layer in found):
-        raise NotAChain("no layer with parameters")
+        raise UnlikeLayersError("no layer with parameters")
     given = [state is not None for state in initial]
     if any(given):
         states = [
@@ -112,15 +112,15 @@ def grouped(stages: tuple[Stage, ...]) -> list[list[Stage]]:
     groups: list[list[Stage]] = []
     for stage in stages:
         last = groups[-1][-1] if groups else None
-        if isinstance(stage, RecurrentStage) and isinstance(last, RecurrentStage):
-            if continues(last, stage):
-                groups[-1].append(stage)
-                continue
-        groups.append([stage])
+        both = isinstance(stage, RecurrentStage) and isinstance(last, RecurrentStage)
+        if both and continues(last, stage):
+            groups[-1].append(stage)
+        else:
+            groups.append([stage])
     return groups
 
 
-def continues(before: RecurrentStage, stage: RecurrentStage) -> bool:
+def continues(before: Any, stage: Any) -> bool:
     """Whether a layer can be the next one of the same network."""
     names = OURS.fullmatch(before.name), OURS.fullmatch(stage.name)
     if names[0] and names[1] and names[0][1] != names[1][1]:
@@ -130,12 +130,12 @@ def continues(before: RecurrentStage, stage: RecurrentStage) -> bool:
     alike = (a.op, a.reverse, a.activations, a.linear_before_reset) == (
         b.op, b.reverse, b.activations, b.linear_before_reset
     )  # fmt: skip
-    sizes = before.r.shape == stage.r.shape and stage.w.shape[2] == b_columns(before)
+    sizes = before.r.shape == stage.r.shape and stage.w.shape[2] == columns(before)
     biases = (before.b is None) == (stage.b is None)
     return alike and sizes and biases and all(map(follows, before.initial, stage.initial))
 
 
-def b_columns(stage: RecurrentStage) -> int:
+def columns(stage: RecurrentStage) -> int:
     """Features that a layer gives."""
     return int(stage.r.shape[0] * stage.r.shape[2])
 
@@ -153,7 +153,9 @@ def network(stages: list[RecurrentStage], batch_first: bool) -> LSTM | GRU | RNN
     recurrence = first.recurrence
     for state in first.initial:
         if isinstance(state, StateInput) and state.start != 0:
-            raise NotAChain(f"{recurrence.name}: an initial state from the midst of an input")
+            raise UnlikeLayersError(
+                f"{recurrence.name}: an initial state from the midst of an input"
+            )
     options: dict[str, Any] = {
         "num_layers": len(stages),
         "bias": first.b is not None,
@@ -188,7 +190,7 @@ def initial_state(stages: list[RecurrentStage]) -> Any:
         for stage in stages:
             state = stage.initial[n]
             if isinstance(state, StateInput):
-                raise NotAChain("initial states of which some are inputs, some constants")
+                raise UnlikeLayersError("initial states of which some are inputs, some constants")
             shape = (stage.r.shape[0], stage.r.shape[2])
             rows.append(
                 np.zeros(shape, dtype=stage.r.dtype) if state is None else state.value[:, 0]

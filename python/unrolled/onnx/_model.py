@@ -32,8 +32,9 @@ class Value:
 
     @classmethod
     def read(cls, info: ValueInfoProto) -> Value:
-        if info.type.WhichOneof("value") not in (None, "tensor_type"):
-            raise ValueError(f"{info.name!r}: expected a tensor, got {info.type.WhichOneof('value')}")
+        kind_of_value = info.type.WhichOneof("value")
+        if kind_of_value not in (None, "tensor_type"):
+            raise ValueError(f"{info.name!r}: expected a tensor, got {kind_of_value}")
         tensor = info.type.tensor_type
         if tensor.elem_type and tensor.elem_type not in DTYPES:
             names = sorted(dtype.name for dtype in DTYPES.values())
@@ -80,7 +81,7 @@ class Node:
         """Refuses, by name, a node that cannot be computed."""
         where = label(node)
         if node.domain not in ("", "ai.onnx"):
-            raise ValueError(f"{where}: expected an operator of the standard, got {node.domain!r}'s")
+            raise ValueError(f"{where}: expected the standard's domain, got {node.domain!r}")
         if node.op_type not in OPERATORS and node.op_type not in KINDS:
             raise ValueError(
                 f"{where}: expected one of {', '.join(sorted({*OPERATORS, *KINDS}))}, got "
@@ -290,9 +291,7 @@ class Model:
         return f"<Model of {', '.join(ops)}: {', '.join(self.inputs)} to {', '.join(self.outputs)}>"
 
 
-def run_node(
-    proto: NodeProto, inputs: Sequence[Array | None], version: int
-) -> dict[str, Array]:
+def run_node(proto: NodeProto, inputs: Sequence[Array | None], version: int) -> dict[str, Array]:
     """One node by itself."""
     node = Node.read(proto, version, None)
     if len(inputs) != len([name for name in node.inputs if name]):

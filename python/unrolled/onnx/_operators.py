@@ -119,8 +119,10 @@ def dropout(call: Call) -> list[Array]:
 def cast(call: Call) -> list[Array]:
     dtype = DTYPES.get(call.attributes["to"])
     if dtype is None:
-        raise ValueError(f"to: expected one of {sorted(map(str, DTYPES.values()))}, got "
-                         f"{type_name(call.attributes['to'])}")
+        raise ValueError(
+            f"to: expected one of {sorted(map(str, DTYPES.values()))}, got "
+            f"{type_name(call.attributes['to'])}"
+        )
     return [call.given(0, "input").astype(dtype)]
 
 
@@ -177,9 +179,7 @@ def split(call: Call) -> list[Array]:
         each = -(-total // parts)
         sizes = [min(each, total - n * each) for n in range(parts)]
     if len(sizes) != call.outputs or min(sizes) < 0 or sum(sizes) != total:
-        raise ValueError(
-            f"split: expected {call.outputs} sizes with the sum {total}, got {sizes}"
-        )
+        raise ValueError(f"split: expected {call.outputs} sizes with the sum {total}, got {sizes}")
     return np.split(data, np.cumsum(sizes)[:-1], axis=axis)
 
 

@@ -14,8 +14,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from google.protobuf.message import DecodeError
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper
-from onnx import numpy_helper
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 from .._arguments import Array, kind
 
@@ -179,12 +186,12 @@ def stored(tensor: TensorProto, dtype: np.dtype[Any]) -> int:
         if rest:
             raise ValueError(f"raw_data: {len(tensor.raw_data)} bytes are no whole numbers")
         return count
-    held: Any = {
+    kinds: dict[int, Any] = {
         TensorProto.FLOAT: tensor.float_data,
         TensorProto.DOUBLE: tensor.double_data,
         TensorProto.INT64: tensor.int64_data,
-    }.get(tensor.data_type, tensor.int32_data)
-    return len(held)
+    }
+    return len(kinds.get(tensor.data_type, tensor.int32_data))
 
 
 def type_name(data_type: int) -> str:
@@ -221,7 +228,7 @@ def external(tensor: TensorProto, base: Path | None, size: int) -> bytes:
         )
     with path.open("rb") as file:
         file.seek(offset)
-        data = file.read(length)
+        data: bytes = file.read(length)
     if len(data) != length:
         raise ValueError(f"{where}: expected {length} bytes in {location!r}, got {len(data)}")
     return data

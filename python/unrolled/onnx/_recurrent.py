@@ -245,16 +245,18 @@ class Recurrence:
 
     def _cell(self, functions: tuple[Activation, ...]) -> plain.Cell:
         if self.op == "LSTM":
-            return plain.LSTMCell(*functions, self.clip, self.input_forget)
+            f, g, h = functions
+            return plain.LSTMCell(f, g, h, self.clip, self.input_forget)
         if self.op == "GRU":
-            return plain.GRUCell(*functions, self.clip, self.linear_before_reset)
-        return plain.RNNCell(*functions, self.clip)
+            f, g = functions
+            return plain.GRUCell(f, g, self.clip, self.linear_before_reset)
+        return plain.RNNCell(functions[0], self.clip)
 
     def _checked(self, values: Sequence[Array | None]) -> Inputs:
         count = 8 if self.op == "LSTM" else 6
         if len(values) > count:
             raise ValueError(f"{self.name}: expected at most {count} inputs, got {len(values)}")
-        x, w, r, b, lengths, h, c, p = (*values, *(None,) * (8 - len(values)))
+        x, w, r, b, lengths, h, c, p = [*values, *([None] * (8 - len(values)))]
         w, r, b = self.weights((w, r, b))
         hidden, directions = r.shape[2], len(self.reverse)
         if x is None or x.ndim != 3 or x.shape[2] != w.shape[2]:
@@ -280,11 +282,9 @@ class Recurrence:
             self._shaped("P", p, (directions, 3 * hidden))
         if lengths is not None:
             if lengths.dtype != np.int32:
-                raise ValueError(
-                    f"{self.name}: sequence_lens: expected int32, got {lengths.dtype}"
-                )
+                raise ValueError(f"{self.name}: sequence_lens: expected int32, got {lengths.dtype}")
             self._shaped("sequence_lens", lengths, (batch,))
-            if lengths.size and not (0 <= lengths.min() and lengths.max() <= steps):
+            if lengths.size and not (lengths.min() >= 0 and lengths.max() <= steps):
                 raise ValueError(
                     f"{self.name}: sequence_lens: expected values from 0 to {steps}, got values "
                     f"from {lengths.min()} to {lengths.max()}"
@@ -294,9 +294,7 @@ class Recurrence:
     def _typed(self, label: str, a: Array | None, dtype: np.dtype[Any]) -> None:
         if dtype not in (np.float32, np.float64) or (a is not None and a.dtype != dtype):
             got = dtype if a is None else a.dtype
-            raise ValueError(
-                f"{self.name}: {label}: expected float32 or float64, as X, got {got}"
-            )
+            raise ValueError(f"{self.name}: {label}: expected float32 or float64, as X, got {got}")
 
     def _shaped(self, label: str, a: Array, shape: tuple[int, ...]) -> Array:
         if a.shape != shape:
@@ -330,9 +328,7 @@ def read_activations(
         raise ValueError(
             f"{name}: activations: expected {len(usual) * directions} names, got {list(given)}"
         )
-    left = {
-        key: list(attributes.get(f"activation_{key}") or []) for key in ("alpha", "beta")
-    }
+    left = {key: list(attributes.get(f"activation_{key}") or []) for key in ("alpha", "beta")}
     functions = [_activation(name, text, left) for text in given]
     for key, values in left.items():
         if values:
@@ -340,9 +336,7 @@ def read_activations(
                 f"{name}: activation_{key}: expected no more values than {list(given)} take, "
                 f"got {values} in excess"
             )
-    return tuple(
-        tuple(functions[n : n + len(usual)]) for n in range(0, len(functions), len(usual))
-    )
+    return tuple(tuple(functions[n : n + len(usual)]) for n in range(0, len(functions), len(usual)))
 
 
 def _activation(name: str, text: str, left: dict[str, list[float]]) -> Activation:

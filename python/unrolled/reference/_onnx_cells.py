@@ -83,10 +83,8 @@ class GRUCell:
         b_z, b_r, b_h = np.split(weights.rb, 3)
         z = self.f(clipped(x_z + h @ r_z.T + b_z, self.clip))
         r = self.f(clipped(x_r + h @ r_r.T + b_r, self.clip))
-        if self.linear_before_reset:
-            recalled = r * (h @ r_h.T + b_h)
-        else:
-            recalled = (r * h) @ r_h.T + b_h
+        late = self.linear_before_reset
+        recalled = r * (h @ r_h.T + b_h) if late else (r * h) @ r_h.T + b_h
         candidate = self.g(clipped(x_h + recalled, self.clip))
         return ((1 - z) * candidate + z * h,)
 

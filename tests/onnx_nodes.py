@@ -22,7 +22,7 @@ OPTIONAL = {
 CONSTANTS: dict[str, dict[str, float]] = {
     "Affine": {"alpha": 0.5, "beta": 0.25},
     "LeakyRelu": {"alpha": 0.125},
-    "ThresholdedRelu": {"alpha": 0.375},
+    "ThresholdedRelu": {"alpha": 0.125},
     "ScaledTanh": {"alpha": 0.75, "beta": 1.5},
     "HardSigmoid": {"alpha": 0.25, "beta": 0.375},
     "Elu": {"alpha": 0.5},
@@ -146,7 +146,10 @@ class Case:
                 for name, a in arrays.items()
                 if name not in constants
             ],
-            [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+            [
+                helper.make_tensor_value_info(name, kind, [None] * (4 if name == "Y" else 3))
+                for name in outputs
+            ],
             [onnx.numpy_helper.from_array(arrays[name], name) for name in constants],
         )
         return helper.make_model(

@@ -83,6 +83,8 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "clip": (None, 0.5),
     "opset": (7, 14, 22),
 }
+# Gates have bounded functions: a cell that multiplies what is unbounded with itself for five steps
+# would measure nothing but how rounding grows.
 OWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "LSTM": {
         "initial": ("", "h", "c", "hc"),
@@ -90,7 +92,7 @@ OWN: dict[str, dict[str, tuple[Any, ...]]] = {
             "",
             "Sigmoid Softsign Softplus",
             "HardSigmoid ScaledTanh Affine",
-            "Affine LeakyRelu Elu",
+            "Softsign LeakyRelu Elu",
             "Tanh ThresholdedRelu Relu",
         ),
         "peepholes": (False, True),
@@ -99,11 +101,12 @@ OWN: dict[str, dict[str, tuple[Any, ...]]] = {
     "GRU": {
         "activations": (
             "",
-            "HardSigmoid Softsign",
+            "HardSigmoid Relu",
+            "Sigmoid ThresholdedRelu",
             "ScaledTanh LeakyRelu",
-            "Softplus Affine",
-            "Sigmoid Elu",
-            "Relu ThresholdedRelu",
+            "Softsign Elu",
+            "Tanh Affine",
+            "Sigmoid Softplus",
         ),
         "linear_before_reset": (0, 1),
     },
@@ -154,7 +157,7 @@ def covering(op: str) -> list[Case]:
         if not pairs(pair) & missing:
             continue
         values = dict(pair)
-        for name in factors.keys() - values.keys():
+        for name in (each for each in factors if each not in pair):
             options = [v for v in factors[name] if possible(values | {name: v})]
             values[name] = max(options, key=lambda v: len(pairs(values | {name: v}) & missing))
         missing -= pairs(values)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _safetensors
+from . import _onnx, _safetensors
 from ._format import Content, Format
 
 # In the order in which they are asked: those that look at the very first bytes come first.
-FORMATS: tuple[Format, ...] = (_safetensors.FORMAT,)
+FORMATS: tuple[Format, ...] = (_safetensors.FORMAT, _onnx.FORMAT)
 
 
 def of_content(path: Path) -> tuple[Format, Content]:

@@ -20,7 +20,9 @@ True
 try:
     import onnx as _onnx  # noqa: F401
 except ImportError as error:
-    raise ImportError("unrolled.onnx needs onnx: pip install 'unrolled[onnx]'") from error
+    raise ImportError(
+        "unrolled.onnx needs onnx: pip install 'unrolled[onnx]'", name="onnx"
+    ) from error
 
 from ._backend import Backend, Prepared
 from ._export import save, to_onnx

@@ -10,114 +10,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from .._arguments import Array
 from ._model import Model, Node, Value
 from ._recurrent import Recurrence
+from ._symbols import (
+    FEATURES,
+    ActivationStage,
+    Axis,
+    DenseStage,
+    Final,
+    Lengths,
+    RecurrentStage,
+    Rows,
+    Signal,
+    Sizes,
+    Stage,
+    StateInput,
+    Symbol,
+    UnlikeLayersError,
+    Zeros,
+)
 
-
-class UnlikeLayersError(Exception):
-    """Why a graph is not a chain of layers."""
-
-
-# What one axis is made of: "0", "1" the input's first axes, "F" features, "D" directions, "H" the
-# features of one direction. ("D", "H") is both in one axis.
-Axis: TypeAlias = tuple[str, ...]
-FEATURES: tuple[Axis, ...] = (("F",), ("H",), ("D", "H"))
-
-
-@dataclass(frozen=True, eq=False)
-class RecurrentStage:
-    name: str
-    recurrence: Recurrence
-    w: Array
-    r: Array
-    b: Array | None
-    # The source of each initial state.
-    initial: tuple[StateInput | Rows | None, ...]
-    batch_first: bool
-
-
-@dataclass(frozen=True, eq=False)
-class DenseStage:
-    weight: Array
-    bias: Array | None
-
-
-@dataclass(frozen=True, eq=False)
-class ActivationStage:
-    function: str
-    constants: dict[str, float]
-
-
-Stage: TypeAlias = RecurrentStage | DenseStage | ActivationStage
-
-
-@dataclass(frozen=True)
-class Signal:
-    """A sequence, after some layers."""
-
-    stages: tuple[Stage, ...]
-    axes: tuple[Axis, ...]
-    # The input's axis that is time, once a recurrent layer has told.
-    time: str | None = None
-
-    @property
-    def directions(self) -> int:
-        """Of the last recurrent layer."""
-        found = [s for s in self.stages if isinstance(s, RecurrentStage)]
-        return len(found[-1].recurrence.reverse) if found else 1
-
-    def rows(self) -> Signal:
-        """Itself, if its last axis is all the features of a step."""
-        apart = ("D",) in self.axes and self.directions > 1
-        if apart or not self.axes or self.axes[-1] not in FEATURES:
-            raise UnlikeLayersError("features are spread over several axes")
-        return self
-
-
-@dataclass(frozen=True)
-class StateInput:
-    """Rows `start` to `end` of an input of the graph, from which a state comes."""
-
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """A constant (D, 1, H), the same for every row of the batch, however many there are."""
-
-    value: Array
-
-
-@dataclass(frozen=True)
-class Final:
-    """Final states, in order: the recurrent layer, and 0 for h or 1 for c."""
-
-    parts: tuple[tuple[RecurrentStage, int], ...]
-
-
-@dataclass(frozen=True)
-class Zeros:
-    """Zeros of a shape that is not known yet."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """Made of sizes alone."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    name: str
-
-
-Symbol: TypeAlias = Array | Signal | StateInput | Rows | Final | Zeros | Sizes | Lengths | Value
 RESHAPING = (
     "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
@@ -167,10 +84,10 @@ class Walk:
                 self.symbols[name] = symbol
         longest: Signal | None = None
         outputs = [self.symbol(name) for name in self.model.outputs]
-        for symbol in outputs:
-            if isinstance(symbol, Signal):
-                longest = longest or symbol
-                if symbol is not longest:
+        for output in outputs:
+            if isinstance(output, Signal):
+                longest = longest or output
+                if output is not longest:
                     raise UnlikeLayersError("several sequences as outputs")
         stages = longest.stages if longest else self.stages_of(outputs)
         if longest:
@@ -230,8 +147,10 @@ class Walk:
             if any(isinstance(s, Signal) and not s.stages for s in self.symbols.values()):
                 raise UnlikeLayersError("several sequences as inputs")
             axes = (("0",), ("1",))[: len(symbol.shape) - 1]
-            symbol = self.symbols[name] = Signal((), (*axes, ("F",)))
+            signal = Signal((), (*axes, ("F",)))
+            self.symbols[name] = signal
             self.used.add(name)
+            return signal
         if not isinstance(symbol, Signal):
             raise UnlikeLayersError(f"{name!r}, which is no sequence, where one is expected")
         return symbol

@@ -15,6 +15,7 @@ from .. import _arguments as arguments
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
+from .._files import replace
 from .._modules import GRU, LSTM, RNN, Recurrent
 from .._native import __version__
 from .._sequential import Sequential
@@ -53,13 +54,7 @@ def save(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
     except ValueError as error:
         # Protobuf's limit of 2 GiB.
         raise ValueError(f"model: expected one that fits a file of ONNX: {error}") from None
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace(Path(path), data)
 
 
 def to_onnx(

@@ -12,27 +12,26 @@ from .._arguments import Array
 from .._dense import Dense
 from .._modules import GRU, LSTM, RNN, Recurrent
 from .._sequential import Layer, Sequential
-from ._chain import (
+from ._chain import Chain, find
+from ._model import Model
+from ._proto import Source
+from ._recurrent import KERNEL_NONLINEARITIES
+from ._symbols import (
     ActivationStage,
-    Chain,
     DenseStage,
     RecurrentStage,
     Rows,
     Stage,
     StateInput,
     UnlikeLayersError,
-    find,
 )
-from ._model import Model
-from ._proto import Source
-from ._recurrent import KERNEL_NONLINEARITIES
 
 Loaded: TypeAlias = LSTM | GRU | RNN | Dense | Sequential | Model
 # How `_export` names recurrent nodes: the place in a Sequential, the layer.
 OURS = re.compile(r"layers\.(\d+)\.l(\d+)")
 
 
-def load(source: Source) -> Loaded:
+def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
     """Read an ONNX model.
 
     A chain of recurrent layers, dense ones and activations comes back as those layers; anything
@@ -46,6 +45,8 @@ def load(source: Source) -> Loaded:
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
+    allow_nonfinite : bool
+        Whether NaN and infinity are taken as weights.
 
     Returns
     -------
@@ -68,7 +69,7 @@ def load(source: Source) -> Loaded:
     >>> ur.onnx.load(ur.onnx.to_onnx(net))
     LSTM(3, 8, num_layers=2)
     """
-    model = Model(source)
+    model = Model(source, allow_nonfinite=allow_nonfinite)
     try:
         return layers(find(model))
     except UnlikeLayersError as why:
@@ -213,9 +214,6 @@ def dense(stage: DenseStage) -> Dense:
     parameters = {"weight": stage.weight}
     if stage.bias is not None:
         parameters["bias"] = stage.bias
-    for name, a in parameters.items():
-        if not np.isfinite(a).all():
-            raise ValueError(f"{name}: expected finite numbers, got others too")
     layer.load_state_dict(parameters)
     return layer
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import GraphProto, NodeProto, ValueInfoProto, defs
 
-from .._arguments import Array, kind
+from .._arguments import Array, flag, kind
 from ._operators import LARGEST, OPERATORS, Call
 from ._proto import DTYPES, Source, attributes, constants, label, opset, read, type_name
 from ._recurrent import KINDS, Recurrence
@@ -20,6 +20,8 @@ from ._recurrent import KINDS, Recurrence
 # than there is.
 FOLDED_VALUE = 1 << 26
 FOLDED = 1 << 28
+# Whose constants are a network's parameters.
+WEIGHTED = {*KINDS, "Add", "Gemm", "MatMul"}
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Model:
     Parameters
     ----------
     source : path, bytes or onnx.ModelProto
+    allow_nonfinite : bool
+        Whether NaN and infinity are taken as weights.
 
     Attributes
     ----------
@@ -170,7 +174,7 @@ class Model:
     ((5, 2, 4), (1, 2, 4))
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, allow_nonfinite: bool = False) -> None:
         proto, base = read(source)
         self.opset = opset(proto)
         graph = proto.graph
@@ -190,6 +194,7 @@ class Model:
         if not self.outputs:
             raise ValueError("graph: expected outputs, got none")
         self.unlike_layers: str | None = None
+        self._allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
         self._constants = known
         self._nodes = self._arranged(graph, base)
 
@@ -210,6 +215,7 @@ class Model:
                 if name in defined:
                     raise ValueError(f"{node.label}: output {name!r}: expected a name of its own")
                 defined.add(name)
+            self._check_weights(node)
             if node.recurrence is None and all(n in self._constants for n in node.inputs if n):
                 budget = self._fold(node, budget)
                 continue
@@ -220,6 +226,17 @@ class Model:
             if name not in defined:
                 raise ValueError(f"output {name!r}: expected the name of a value, got none such")
         return nodes
+
+    def _check_weights(self, node: Node) -> None:
+        if node.op not in WEIGHTED or self._allow_nonfinite:
+            return
+        for name in node.inputs:
+            a = self._constants.get(name)
+            if a is not None and a.dtype.kind == "f" and not np.isfinite(a).all():
+                raise ValueError(
+                    f"{node.label}: {name!r}: expected finite numbers, got NaN or infinity "
+                    "(allow_nonfinite=True takes them)"
+                )
 
     def _fold(self, node: Node, budget: int) -> int:
         inputs = [self._constants.get(name) for name in node.inputs]

@@ -20,6 +20,7 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
+    defs,
     helper,
     numpy_helper,
 )
@@ -42,7 +43,7 @@ OLDEST_OPSET = 7
 def read(source: Source) -> tuple[ModelProto, Path | None]:
     """The model, and the folder in which its external data lie, if it has one."""
     if isinstance(source, ModelProto):
-        return source, None
+        return whole(source, "a ModelProto"), None
     if isinstance(source, bytes):
         return decoded(source, "bytes"), None
     if not isinstance(source, (str, os.PathLike)):
@@ -61,7 +62,11 @@ def decoded(data: bytes, name: str) -> ModelProto:
         model.ParseFromString(data)
     except (DecodeError, RuntimeError, RecursionError) as error:
         raise ValueError(f"source: expected an ONNX model, got {name}: {error}") from None
-    # An empty file, and many a short one, is a valid message with nothing in it.
+    return whole(model, name)
+
+
+def whole(model: ModelProto, name: str) -> ModelProto:
+    """`model`, if something is in it: an empty file, and many a short one, is a valid message."""
     if not model.HasField("graph") or not model.opset_import:
         raise ValueError(f"source: expected an ONNX model, got {name}, which has no graph or opset")
     return model
@@ -77,10 +82,12 @@ def opset(model: ModelProto) -> int:
         )
     # "ai.onnx" is another name of the default domain.
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
-    if len(versions) != 1 or versions[0] < OLDEST_OPSET:
+    # Of a version to come nobody can say what it means.
+    newest = defs.onnx_opset_version()
+    if len(versions) != 1 or not OLDEST_OPSET <= versions[0] <= newest:
         raise ValueError(
-            f"opset_import: expected one version of the standard's operators, {OLDEST_OPSET} or "
-            f"later, got {versions}"
+            f"opset_import: expected one version of the standard's operators, {OLDEST_OPSET} to "
+            f"{newest} (the newest that this onnx package knows), got {versions}"
         )
     return int(versions[0])
 

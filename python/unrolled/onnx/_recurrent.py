@@ -187,8 +187,6 @@ class Recurrence:
         w, r, b = self.weights(values)
         for label, a in (("W", w), ("R", r), ("B", b), ("P", peepholes)):
             self._typed(label, a, w.dtype)
-            if a is not None and not np.isfinite(a).all():
-                raise ValueError(f"{self.name}: {label}: expected finite numbers, got others too")
         if self.unlike_kernels(peepholes) is None:
             self.prepared = self.network(w, r, b)
 
@@ -256,7 +254,8 @@ class Recurrence:
         count = 8 if self.op == "LSTM" else 6
         if len(values) > count:
             raise ValueError(f"{self.name}: expected at most {count} inputs, got {len(values)}")
-        x, w, r, b, lengths, h, c, p = [*values, *([None] * (8 - len(values)))]
+        padded: list[Array | None] = [*values, None, None, None, None, None]
+        x, w, r, b, lengths, h, c, p = padded[:8]
         w, r, b = self.weights((w, r, b))
         hidden, directions = r.shape[2], len(self.reverse)
         if x is None or x.ndim != 3 or x.shape[2] != w.shape[2]:

@@ -21,6 +21,7 @@ from ._activation import Activation
 from ._clip import clip_grad_norm
 from ._dense import Dense, DenseGradients
 from ._files import export, load, save
+from ._keras_weights import from_keras_weights, to_keras_weights
 from ._machine import (
     available_isas,
     check_environment,
@@ -55,6 +56,7 @@ __all__ = [
     "available_isas",
     "clip_grad_norm",
     "export",
+    "from_keras_weights",
     "get_num_threads",
     "isa",
     "load",
@@ -65,6 +67,7 @@ __all__ = [
     "set_max_isa",
     "set_num_threads",
     "show_config",
+    "to_keras_weights",
 ]
 
 check_environment()

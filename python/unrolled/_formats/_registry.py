@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _onnx, _safetensors
+from . import _keras, _nam, _onnx, _pt, _rtneural, _safetensors
 from ._format import Content, Format
 
 # In the order in which they are asked: those that look at the very first bytes come first.
-FORMATS: tuple[Format, ...] = (_safetensors.FORMAT, _onnx.FORMAT)
+FORMATS: tuple[Format, ...] = (
+    _safetensors.FORMAT,
+    _pt.FORMAT,
+    _onnx.FORMAT,
+    _keras.FORMAT,
+    _keras.WEIGHTS,
+    _rtneural.FORMAT,
+    _nam.FORMAT,
+)
 
 
 def of_content(path: Path) -> tuple[Format, Content]:

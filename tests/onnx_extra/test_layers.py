@@ -154,6 +154,23 @@ def test_sequential(model: ur.Sequential) -> None:
     assert same(back(x)[0], y)
 
 
+def test_states_and_lengths_of_a_sequential() -> None:
+    model = MODELS["both-directions"]
+    proto = unrolled.onnx.to_onnx(model, state=True, lengths=True)
+    x, lengths = normal(4, 5, 3), np.array([5, 1, 3, 2], np.int32)
+    states = (normal(4, 4, 5, seed=1), (normal(1, 4, 3, seed=2), normal(1, 4, 3, seed=3)))
+    feeds = {"x": x, "lengths": lengths, "2.h_0": states[0]}
+    feeds |= {"3.h_0": states[1][0], "3.c_0": states[1][1]}
+    y, ends = model(x, states, lengths=lengths)
+    found = peer(proto, feeds)
+    assert [*found] == ["y", "2.h_n", "3.h_n", "3.c_n"]
+    for (name, a), e in zip(found.items(), (y, ends[0], *ends[1]), strict=True):
+        assert_close(a, e, "onnx.peer.float32", name)
+    back = unrolled.onnx.load(proto)
+    assert repr(back) == repr(model)
+    assert same(back(x, states, lengths=lengths)[0], y)
+
+
 def test_a_dense_alone() -> None:
     dense = ur.Dense(3, 2, seed=0)
     proto = unrolled.onnx.to_onnx(dense)

@@ -14,8 +14,8 @@ What ONNX Runtime 1.2x does with what the standard leaves open, or not at all:
   ("default values are the same as of corresponding ONNX operators").
 - A row of length 0 has zeros for its final states, not its initial ones.
 
-ONNX's own ReferenceEvaluator is of no use as a judge: it ignores clip, activations, input_forget
-and sequence_lens.
+ONNX's own ReferenceEvaluator is no judge of these: of an LSTM or GRU it ignores clip, activations,
+input_forget and sequence_lens.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx.backend.test.loader import load_model_tests  # noqa: E402
 from onnx_nodes import HIDDEN, Case, by_loop, by_onnxruntime, time_first  # noqa: E402
@@ -223,3 +223,50 @@ def test_every_function_occurs() -> None:
         seen = {fn for case in CASES if case.op == op for fns in case.functions for fn, _ in fns}
         assert seen == {*FORMULAS}, op
     assert HIDDEN > 1
+
+
+def test_where_onnxruntime_differs() -> None:
+    """What the text above says of it, so that a new version that mends it is noticed."""
+    runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime")
+
+    def run(**attributes: Any) -> np.ndarray:
+        model = Case("RNN").model()
+        del model.graph.node[0].attribute[:]
+        for key, value in {"hidden_size": HIDDEN, **attributes}.items():
+            model.graph.node[0].attribute.append(onnx.helper.make_attribute(key, value))
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        session = runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return np.asarray(session.run(None, Case("RNN").inputs())[0])
+
+    thresholded = run(activations=["ThresholdedRelu"])
+    assert np.array_equal(thresholded, run(activations=["Relu"]))
+    assert not np.array_equal(
+        thresholded, run(activations=["ThresholdedRelu"], activation_alpha=[1.0])
+    )
+    for function in ("Affine", "ScaledTanh"):
+        assert not run(activations=[function]).any()
+    with pytest.raises(Exception, match="layout == 1"):
+        run(layout=1)
+
+
+def test_what_constants_default_to() -> None:
+    """As the operators of the same names."""
+    for function, default in (
+        ("LeakyRelu", {"alpha": 0.01}),
+        ("ThresholdedRelu", {"alpha": 1.0}),
+        ("HardSigmoid", {"alpha": 0.2, "beta": 0.5}),
+        ("Elu", {"alpha": 1.0}),
+    ):
+        bare = {"hidden_size": HIDDEN, "activations": [function]}
+        full = bare | {f"activation_{key}": [value] for key, value in default.items()}
+        found = []
+        for attributes in (bare, full):
+            names = ["X", "W", "R"]
+            node = onnx.helper.make_node("RNN", names, ["Y"], **attributes)
+            inputs = Case("RNN").inputs()
+            inputs["X"] *= 4
+            found.append(unrolled.onnx.run_node(node, [inputs[n] for n in names])[0])
+        assert found[0].any() and np.array_equal(*found)

@@ -347,6 +347,8 @@ class Walk:
 
     def dense(self, node: Node, weight: Array, bias: Array | None) -> Signal:
         signal = self.signal(node.inputs[0]).rows()
+        if weight.dtype.kind != "f":
+            raise UnlikeLayersError(f"{node.label}: weights of {weight.dtype}")
         stages = (*signal.stages, DenseStage(weight, bias))
         return replace(signal, stages=stages, axes=(*signal.axes[:-1], ("F",)))
 

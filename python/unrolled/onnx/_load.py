@@ -75,6 +75,9 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
     except UnlikeLayersError as why:
         model.unlike_layers = str(why)
         return model
+    except TypeError as error:
+        # Layers of several dtypes, which no input could run through.
+        raise ValueError(f"source: {error}") from None
 
 
 def layers(chain: Chain) -> LSTM | GRU | RNN | Dense | Sequential:

@@ -12,7 +12,7 @@ from onnx import GraphProto, NodeProto, ValueInfoProto, defs
 
 from .._arguments import Array, flag, kind
 from ._operators import LARGEST, OPERATORS, Call
-from ._proto import DTYPES, Source, attributes, constants, label, opset, read, type_name
+from ._proto import DTYPES, Source, attributes, constants, label, opset, read, text, type_name
 from ._recurrent import KINDS, Recurrence
 
 # What may be computed while a model is read, one value and all of them: constants made of
@@ -34,6 +34,7 @@ class Value:
 
     @classmethod
     def read(cls, info: ValueInfoProto) -> Value:
+        text(info.name)
         kind_of_value = info.type.WhichOneof("value")
         if kind_of_value not in (None, "tensor_type"):
             raise ValueError(f"{info.name!r}: expected a tensor, got {kind_of_value}")
@@ -81,6 +82,7 @@ class Node:
     @classmethod
     def read(cls, node: NodeProto, version: int, base: Path | None) -> Node:
         """Refuses, by name, a node that cannot be computed."""
+        text(node.name, node.op_type, node.domain, *node.input, *node.output)
         where = label(node)
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(f"{where}: expected the standard's domain, got {node.domain!r}")
@@ -124,14 +126,16 @@ class Node:
             if a is not None and dtypes.setdefault(type_, a.dtype) != a.dtype:
                 got = [str(b.dtype) for b in inputs if b is not None]
                 raise ValueError(f"{self.label}: expected inputs of one dtype, got {got}")
-        if self.recurrence is not None:
-            return self.recurrence(inputs)
         call = Call(self.attributes, inputs, len(self.outputs), self.version, largest)
         try:
+            # What overflows is infinite, as the standard has it: nothing to warn of.
             with np.errstate(all="ignore"):
+                if self.recurrence is not None:
+                    return self.recurrence(inputs)
                 return OPERATORS[self.op](call)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
-            raise ValueError(f"{self.label}: {error}") from None
+            said = str(error).removeprefix(f"{self.label}: ")
+            raise ValueError(f"{self.label}: {said}") from None
 
 
 class Model:

@@ -81,6 +81,7 @@ def opset(model: ModelProto) -> int:
             f"{names}"
         )
     # "ai.onnx" is another name of the default domain.
+    text(*(each.domain for each in model.opset_import))
     versions = [each.version for each in model.opset_import if each.domain in ("", "ai.onnx")]
     # Of a version to come nobody can say what it means.
     newest = defs.onnx_opset_version()
@@ -92,6 +93,13 @@ def opset(model: ModelProto) -> int:
     return int(versions[0])
 
 
+def text(*values: Any) -> None:
+    """Refuse names that are no text: protobuf hands what is not UTF-8 over as bytes."""
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"names: expected UTF-8, got {value!r:.80}")
+
+
 def label(node: NodeProto) -> str:
     """How messages call a node."""
     return f"node {node.name!r} ({node.op_type})" if node.name else f"node {node.op_type}"
@@ -101,6 +109,7 @@ def attributes(node: NodeProto, schema: Any, base: Path | None) -> dict[str, Any
     """The values of a node's attributes, defaults of its version included; unknown ones refused."""
     values: dict[str, Any] = {}
     for attribute in node.attribute:
+        text(attribute.name, attribute.ref_attr_name)
         expected = schema.attributes.get(attribute.name)
         where = f"{label(node)}: attribute {attribute.name!r}"
         if expected is None:
@@ -146,6 +155,7 @@ def constants(graph: GraphProto, base: Path | None) -> dict[str, Array]:
         raise ValueError("sparse_initializer: expected none, got some: sparse tensors are not read")
     found: dict[str, Array] = {}
     for tensor in graph.initializer:
+        text(tensor.name)
         if not tensor.name or tensor.name in found:
             raise ValueError(f"initializer: expected names of their own, got {tensor.name!r} again")
         found[tensor.name] = array(tensor, base)
@@ -154,6 +164,7 @@ def constants(graph: GraphProto, base: Path | None) -> dict[str, Array]:
 
 def array(tensor: TensorProto, base: Path | None) -> Array:
     """The numbers of a tensor, read-only."""
+    text(tensor.name)
     where = f"tensor {tensor.name!r}"
     dtype = DTYPES.get(tensor.data_type)
     if dtype is None:
@@ -211,6 +222,7 @@ def external(tensor: TensorProto, base: Path | None, size: int) -> bytes:
     """The bytes of a tensor in a file of its own, inside the model's folder."""
     where = f"tensor {tensor.name!r}: external data"
     said = {entry.key: entry.value for entry in tensor.external_data}
+    text(*said.keys(), *said.values())
     location = said.get("location", "")
     if base is None:
         raise ValueError(f"{where}: expected a model read from a file, got one without a folder")

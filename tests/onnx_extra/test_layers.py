@@ -401,3 +401,53 @@ def test_pytorchs_exports(kind: str, opset: int, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = net(x).numpy()
     assert_close(found(x.numpy())[0], expected, "onnx.peer.float32", kind)
+
+
+def test_nodes_that_do_not_go_together() -> None:
+    """Two GRUs: of different sizes, one along the other's batch, and directions left apart."""
+    net, held = recurrent_parts()
+    other = {t.name: numpy_helper.to_array(t) for t in unrolled.onnx.to_onnx(
+        ur.GRU(4, 5, seed=1)).graph.initializer}  # fmt: skip
+    held |= {f"{k.rpartition('.')[2]}2": a for k, a in other.items() if k.startswith("layers")}
+    attributes = {"linear_before_reset": 1}
+
+    def found(between: list[Any], source: str, turned: bool) -> tuple[Any, np.ndarray]:
+        nodes = [
+            helper.make_node("GRU", ["x", "W", "R", "B"], ["Y"], hidden_size=4, **attributes),
+            helper.make_node("Squeeze", ["Y", "axes"], ["s"]),
+            *between,
+            helper.make_node(
+                "GRU", [source, "W2", "R2", "B2"], ["Y2"], hidden_size=5, **attributes
+            ),
+            helper.make_node("Squeeze", ["Y2", "axes"], ["z" if turned else "y"]),
+        ]
+        if turned:
+            nodes.append(helper.make_node("Transpose", ["z"], ["y"], perm=[1, 0, 2]))
+        proto = graph(nodes, {"x": ["T", "B", 3]}, ["y"], axes=np.array([1]), **held)
+        return unrolled.onnx.load(proto), peer(proto, {"x": x})["y"]
+
+    x = normal(3, 2, 3)
+    model, expected = found([], "s", False)
+    assert [type(m) for m in model.layers] == [ur.GRU, ur.GRU]
+    assert_close(model(x)[0], expected, "onnx.peer.float32", "sizes")
+    turn = [helper.make_node("Transpose", ["s"], ["t"], perm=[1, 0, 2])]
+    model, expected = found(turn, "t", True)
+    assert "time where the batch is elsewhere" in model.unlike_layers
+    assert_close(model(x=x)["y"], expected, "onnx.peer.float32", "batch")
+
+
+def test_directions_left_apart() -> None:
+    """(T, D, B, H) after more than the node itself is not what a Sequential gives."""
+    case = Case("GRU", "bidirectional", linear_before_reset=1)
+    held = {name: a for name, a in case.inputs().items() if name != "X"}
+    nodes = [
+        helper.make_node("GRU", ["x", "W", "R"], ["Y"], **case.attributes()),
+        helper.make_node("Relu", ["Y"], ["y"]),
+    ]
+    proto = graph(nodes, {"x": ["T", "B", 2]}, ["y"], **held)
+    model = unrolled.onnx.load(proto)
+    assert model.unlike_layers == "directions that stay apart"
+    x = case.inputs()["X"]
+    expected = peer(proto, {"x": x})["y"]
+    assert expected.shape == (5, 2, 3, 4)
+    assert_close(model(x=x)["y"], expected, "onnx.peer.float32", "y")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,6 +88,27 @@ class Module:
     def _fitting(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         a = arguments.array(name, value, self.dtype)
         return arguments.contiguous(arguments.shaped(name, a, "of the parameter", shape))
+
+    def to_rust(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as Rust source for programs without `std` and without an allocator.
+
+        A module with the weights as `static` cells of fixed size and
+        ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, whose results are `stream`'s, bit
+        for bit. It depends on the crate `unrolled` with ``default-features = false``.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ValueError
+            For what cells of fixed size do not have: a second direction, a projection, an LSTM
+            without a forget gate; and for parameters that are not finite.
+        """
+        from ._rust import write
+
+        write(self, path)
 
     # Pickled, and with that copied, as its attributes and its parameters.
 

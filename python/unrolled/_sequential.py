@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -357,6 +358,27 @@ class Sequential:
             Rows, each a sequence of its own.
         """
         return SequentialStream(self, batch)
+
+    def to_rust(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as Rust source for programs without `std` and without an allocator.
+
+        A module with the weights as `static` cells of fixed size and
+        ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, whose results are `stream`'s, bit
+        for bit. It depends on the crate `unrolled` with ``default-features = false``.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ValueError
+            For what cells of fixed size do not have: a second direction, a projection, an LSTM
+            without a forget gate; and for parameters that are not finite.
+        """
+        from ._rust import write
+
+        write(self, path)
 
     # As JSON, text and pickle.
 

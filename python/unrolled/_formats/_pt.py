@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,18 +105,28 @@ def _look_through(content: Content) -> None:
             pickle = archive.read(name)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"path: a damaged archive, {path!r}: {error}") from None
-    try:
-        for opcode, argument, _ in pickletools.genops(pickle):
-            # STACK_GLOBAL takes its name from the stack; PyTorch's protocol does not have it.
-            if opcode.name == "STACK_GLOBAL" or opcode.name.startswith("EXT"):
-                raise ValueError(f"path: expected a state dict, got other objects in {path!r}")
-            if opcode.name in ("GLOBAL", "INST") and argument not in KNOWN:
-                raise ValueError(
-                    f"path: expected a state dict (model.state_dict()), got an object of "
-                    f"{argument!r:.80} in {path!r}; nothing in it was run"
-                )
-    except (IndexError, KeyError, UnicodeError) as error:
-        raise ValueError(f"path: a damaged pickle in {path!r}: {error}") from None
+    for name, argument in _opcodes(pickle, path):
+        # STACK_GLOBAL takes its name from the stack; PyTorch's protocol does not have it.
+        if name == "STACK_GLOBAL" or name.startswith("EXT"):
+            raise ValueError(f"path: expected a state dict, got other objects in {path!r}")
+        if name in ("GLOBAL", "INST") and argument not in KNOWN:
+            raise ValueError(
+                f"path: expected a state dict (model.state_dict()), got an object of "
+                f"{argument!r:.80} in {path!r}; nothing in it was run"
+            )
+
+
+def _opcodes(pickle: bytes, path: str) -> Iterator[tuple[str, Any]]:
+    """What a pickle would do, without doing it."""
+    found = pickletools.genops(pickle)
+    while True:
+        try:
+            opcode, argument, _ = next(found)
+        except StopIteration:
+            return
+        except (ValueError, IndexError, KeyError) as error:
+            raise ValueError(f"path: a damaged pickle in {path!r}: {error}") from None
+        yield opcode.name, argument
 
 
 def _arrays(torch: Any, found: Any, size: int) -> dict[str, Array]:

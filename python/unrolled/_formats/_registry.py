@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _keras, _nam, _onnx, _pt, _rtneural, _safetensors
+from . import _keras, _nam, _onnx, _pt, _rtneural, _rust_source, _safetensors
 from ._format import Content, Format
 
 # In the order in which they are asked: those that look at the very first bytes come first.
@@ -16,6 +16,7 @@ FORMATS: tuple[Format, ...] = (
     _keras.WEIGHTS,
     _rtneural.FORMAT,
     _nam.FORMAT,
+    _rust_source.FORMAT,
 )
 
 

@@ -451,3 +451,25 @@ def test_directions_left_apart() -> None:
     expected = peer(proto, {"x": x})["y"]
     assert expected.shape == (5, 2, 3, 4)
     assert_close(model(x=x)["y"], expected, "onnx.peer.float32", "y")
+
+
+def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``unrolled convert`` and ``inspect`` know ONNX, graphs that are no layers included."""
+    from unrolled.__main__ import main
+
+    source, target = tmp_path / "net.safetensors", tmp_path / "net.onnx"
+    net = ur.GRU(3, 4, seed=0)
+    ur.save(net, source)
+    assert main(["convert", str(source), str(target)]) == 0
+    assert equal(ur.load(target), net)
+    assert main(["inspect", str(target)]) == 0
+    assert "ONNX" in (said := capsys.readouterr().out) and "GRU(3, 4)" in said
+    case = Case("LSTM", clip=0.5)
+    target.write_bytes(case.model(("W", "R")).SerializeToString())
+    assert main(["inspect", str(target)]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["input", "X (5, 3, 2) float32"] in lines
+    assert ["nodes", "LSTM"] in lines
+    assert any("clip, which no layer has" in line[1] for line in lines)
+    assert main(["convert", str(target), str(source)]) == 1
+    assert "expected one of LSTM" in capsys.readouterr().err

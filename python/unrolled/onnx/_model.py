@@ -51,6 +51,12 @@ class Value:
             )
         return cls(info.name, DTYPES.get(tensor.elem_type), shape)
 
+    def __str__(self) -> str:
+        sizes = "any shape"
+        if self.shape is not None:
+            sizes = f"({', '.join('any' if n is None else str(n) for n in self.shape)})"
+        return f"{self.name} {sizes} {self.dtype or 'any dtype'}"
+
     def check(self, a: Array) -> Array:
         """`a`, if it is what the graph expects."""
         fits = self.shape is None or (
@@ -306,6 +312,17 @@ class Model:
             name: a.copy() if id(a) in own or not a.flags.owndata else a
             for name, a in ((name, values[name]) for name in self.outputs)
         }
+
+    def about(self) -> list[list[str]]:
+        """What ``unrolled inspect`` says of it."""
+        rows = [["opset", str(self.opset)]]
+        for title, values in (("input", self.inputs), ("output", self.outputs)):
+            rows += [[title, str(value)] for value in values.values()]
+        rows.append(["nodes", ", ".join(node.op for node in self._nodes)])
+        rows.append(["numbers", str(sum(a.size for a in self._constants.values()))])
+        if self.unlike_layers:
+            rows.append(["no layers for", self.unlike_layers])
+        return rows
 
     def __repr__(self) -> str:
         ops = [node.op for node in self._nodes]

@@ -49,8 +49,9 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     """Read a model from a file, whose format is recognised by what is in it.
 
     `save`'s files; safetensors and ``.pt`` state dicts under PyTorch's names; Keras' ``.keras`` and
-    ``.weights.h5``; RTNeural's JSON; Neural Amp Modeler's LSTM files. ``docs/formats.md`` says what
-    is taken of each. What cannot be read, or is not known here, is refused by name.
+    ``.weights.h5``; RTNeural's JSON; Neural Amp Modeler's LSTM files; ONNX. ``docs/formats.md`` and
+    ``docs/onnx.md`` say what is taken of each. What cannot be read, or is not known here, is
+    refused by name.
 
     Parameters
     ----------
@@ -64,6 +65,7 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     Returns
     -------
     LSTM, GRU, RNN, Dense or Sequential
+        Of an ONNX graph that is no chain of such layers, an `unrolled.onnx.Model`.
 
     Raises
     ------

@@ -55,6 +55,12 @@ def main(argv: Sequence[str]) -> int:
     except (ValueError, TypeError, ImportError, OSError) as error:
         print(f"unrolled inspect: {error}", file=sys.stderr)
         return 1
+    if callable(getattr(net, "about", None)):
+        # A graph that is no chain of layers.
+        print(
+            "\n".join(table([["format", form.title], ["bytes", str(content.size)], *net.about()]))
+        )
+        return 0
     rows = layers(net)
     about = [
         ["format", form.title],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import _keras, _nam, _pt, _rtneural, _rust_source, _safetensors
+from . import _keras, _nam, _onnx, _pt, _rtneural, _rust_source, _safetensors
 from ._format import Content, Format
 
 # In the order in which they are asked: those that look at the very first bytes come first.
 FORMATS: tuple[Format, ...] = (
     _safetensors.FORMAT,
     _pt.FORMAT,
+    _onnx.FORMAT,
     _keras.FORMAT,
     _keras.WEIGHTS,
     _rtneural.FORMAT,

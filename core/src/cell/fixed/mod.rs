@@ -20,9 +20,8 @@ mod jacobian;
 mod tape;
 mod variant;
 
-pub use jacobian::Jacobian;
-
 pub use dense::Dense;
+pub use jacobian::Jacobian;
 pub use tape::Tape;
 pub use variant::{ForgetGate, Relu, ResetAfter, ResetBefore, Sigmoid, Tanh, Variant};
 

@@ -92,9 +92,7 @@ def test_finite_differences() -> None:
     loss = loss_of(p, function(p), lengths=p.lengths, resets=p.resets)
     at = (uj.parameters(p.net), jnp.asarray(p.x), tuple(map(jnp.asarray, p.state)))
     moves = jax.tree.map(lambda a: jnp.asarray(normal(*a.shape, dtype="float64", seed=5)), at)
-    moved = [
-        loss(*jax.tree.map(lambda a, m, s=s: a + s * m, at, moves)) for s in (1e-5, -1e-5)
-    ]
+    moved = [loss(*jax.tree.map(lambda a, m, s=s: a + s * m, at, moves)) for s in (1e-5, -1e-5)]
     expected = (moved[0] - moved[1]) / 2e-5
     g = jax.grad(loss, (0, 1, 2))(*at)
     found = sum(jnp.vdot(a, m) for a, m in zip(*map(jax.tree.leaves, (g, moves)), strict=True))
@@ -123,7 +121,9 @@ def one(request: pytest.FixtureRequest) -> Any:
     return total, single, (many, xs, states), resets
 
 
-AXES = [(a, b, c) for a in (None, 0) for b in (None, 0) for c in (None, 0) if (a, b, c) != (None,) * 3]
+AXES = [
+    (a, b, c) for a in (None, 0) for b in (None, 0) for c in (None, 0) if (a, b, c) != (None,) * 3
+]
 
 
 @pytest.mark.parametrize("axes", AXES, ids=str)
@@ -197,7 +197,9 @@ def test_vmap_is_a_bigger_batch() -> None:
 # Derivatives of other orders and directions.
 
 
-@pytest.mark.parametrize("variant", [LSTM, GRU, Variant("RNN", {"nonlinearity": "sigmoid"})], ids=str)
+@pytest.mark.parametrize(
+    "variant", [LSTM, GRU, Variant("RNN", {"nonlinearity": "sigmoid"})], ids=str
+)
 def test_other_derivatives(variant: Variant) -> None:
     p = problem(variant, "float64", steps=4, batch=2, input_size=2, hidden_size=3, ragged=True)
     f = function(p)
@@ -251,7 +253,9 @@ def test_tapes_do_not_matter() -> None:
     loss = loss_of(p, function(p))
 
     def bits() -> list[bytes]:
-        g = jax.grad(lambda q, x: loss(q, uj.lstm(q, x)[0] @ jnp.ones((7, 3), "f"), p.state), (0, 1))
+        g = jax.grad(
+            lambda q, x: loss(q, uj.lstm(q, x)[0] @ jnp.ones((7, 3), "f"), p.state), (0, 1)
+        )
         return [np.asarray(a).tobytes() for a in jax.tree.leaves(g(params, p.x))]
 
     kept = bits()
@@ -312,7 +316,12 @@ def test_layouts() -> None:
 
 
 def test_init() -> None:
-    for options in ({}, {"bias": False, "bidirectional": True}, {"proj_size": 2}, {"forget_gate": False}):
+    for options in (
+        {},
+        {"bias": False, "bidirectional": True},
+        {"proj_size": 2},
+        {"forget_gate": False},
+    ):
         params = uj.init(jax.random.key(0), "LSTM", 3, 5, 2, **options)
         net = ur.LSTM(3, 5, 2, **options)
         net.load_state_dict(params)
@@ -323,7 +332,12 @@ def test_init() -> None:
         assert uj.lstm(params, np.zeros((2, 1, 3), "f"))[0].shape[0] == 2
     plain_bias = uj.init(jax.random.key(1), "LSTM", 3, 5)["bias_ih_l0"]
     biased = uj.init(jax.random.key(1), "LSTM", 3, 5, forget_bias=2.0)["bias_ih_l0"]
-    assert_close(np.asarray(biased - plain_bias), np.repeat([0, 2.0, 0, 0], 5).astype("f"), "formula.float32", "forget")
+    assert_close(
+        np.asarray(biased - plain_bias),
+        np.repeat([0, 2.0, 0, 0], 5).astype("f"),
+        "formula.float32",
+        "forget",
+    )
     assert uj.init(jax.random.key(0), "GRU", 3, 5, dtype="float64")["bias_hh_l0"].dtype == "float64"
 
 
@@ -344,15 +358,34 @@ def test_errors() -> None:
     refused(TypeError, r"^params\['bias_hh_l0'\]: expected float32, got float64", mixed, x)
     halves = jax.tree.map(lambda a: a.astype("bfloat16"), params)
     refused(TypeError, r"^params: expected float32 or float64 arrays, got bfloat16", halves, x)
-    refused(TypeError, r"^x: expected float32 as the parameters, got float64", params, p.x.astype("d"))
-    refused(ValueError, r"^x: expected shape \(T, B, I\) or \(T, I\) with I = 3, got \(6, 4\)", params, x[..., 0])
+    refused(
+        TypeError, r"^x: expected float32 as the parameters, got float64", params, p.x.astype("d")
+    )
+    refused(
+        ValueError,
+        r"^x: expected shape \(T, B, I\) or \(T, I\) with I = 3, got \(6, 4\)",
+        params,
+        x[..., 0],
+    )
     refused(TypeError, r"^state: expected a tuple \(h, c\)", params, x, x)
     refused(ValueError, r"^state\[1\]: expected shape", params, x, (p.state[0], p.state[0][:, :1]))
     refused(TypeError, r"^lengths: expected integers, got float", params, x, lengths=np.ones(4))
-    refused(ValueError, r"^lengths: expected shape \(B,\) = \(4,\), got \(5,\)", params, x, lengths=np.ones(5, int))
+    refused(
+        ValueError,
+        r"^lengths: expected shape \(B,\) = \(4,\), got \(5,\)",
+        params,
+        x,
+        lengths=np.ones(5, int),
+    )
     refused(ValueError, r"^lengths: expected None for x without", params, x[:, 0], lengths=[6])
     refused(TypeError, r"^resets: expected bool", params, x, resets=np.ones((6, 4)))
-    refused(ValueError, r"^resets: expected shape \(T, B\) = \(6, 4\)", params, x, resets=np.ones((4, 6), bool))
+    refused(
+        ValueError,
+        r"^resets: expected shape \(T, B\) = \(6, 4\)",
+        params,
+        x,
+        resets=np.ones((4, 6), bool),
+    )
     # Known only when the program runs: JAX's error with our words.
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"lengths: expected .* got 7"):
         jax.jit(uj.lstm)(params, x, lengths=np.array([1, 7, 2, 3]))

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import unrolled as ur
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'")
+pytest.importorskip(
+    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
+)
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402
@@ -35,7 +37,9 @@ def waves(n: int = 60, channels: int = 2) -> tuple[list[np.ndarray], np.ndarray]
 
 
 def small(**more: Any) -> SequenceClassifier:
-    return SequenceClassifier(**{"cell": "gru", "hidden_size": 8, "epochs": 15, "random_state": 0} | more)
+    return SequenceClassifier(
+        **{"cell": "gru", "hidden_size": 8, "epochs": 15, "random_state": 0} | more
+    )
 
 
 def test_every_form_of_input() -> None:
@@ -55,7 +59,9 @@ def test_every_form_of_input() -> None:
     assert np.array_equal(small().fit(lists, y).predict_proba(lists), expected)
     # One channel, as (N, T), (N, T, 1) and a list of (T,).
     flat = np.stack([a[:8, 0] for a in x])
-    models = [small().fit(form, y) for form in (flat, flat[..., None], list(flat), flat.astype("f"))]
+    models = [
+        small().fit(form, y) for form in (flat, flat[..., None], list(flat), flat.astype("f"))
+    ]
     found = [m.predict_proba(flat) for m in models[:3]]
     assert all(np.array_equal(found[0], f) for f in found)
     assert models[3].n_features_in_ == 1
@@ -141,7 +147,9 @@ def test_early_stopping() -> None:
     assert model.best_epoch_ == best and model.n_iter_ == best + 4 + 1 < 200
     assert len(curves["loss"]) == len(curves["validation_score"]) == model.n_iter_
     # The parameters are those of the best epoch: training for just so long gives the same.
-    short = small(early_stopping=True, validation_fraction=0.25, patience=99, epochs=best + 1, lr=3e-2)
+    short = small(
+        early_stopping=True, validation_fraction=0.25, patience=99, epochs=best + 1, lr=3e-2
+    )
     assert np.array_equal(short.fit(x, y).predict_proba(x), model.predict_proba(x))
     assert "validation_loss" not in small().fit(x, y).history_
 
@@ -165,7 +173,11 @@ def test_standardise() -> None:
     """Units do not matter, nor do channels that never vary or numbers too large for float32."""
     x, y = waves()
     plain = small().fit(x, y).predict(x)
-    for change in (lambda a: a * 1e60, lambda a: a * 1e-30 - 4e-29, lambda a: a * [1, 0] + [0, 1e9]):
+    for change in (
+        lambda a: a * 1e60,
+        lambda a: a * 1e-30 - 4e-29,
+        lambda a: a * [1, 0] + [0, 1e9],
+    ):
         moved = [change(a) for a in x]
         assert (small().fit(moved, y).predict(moved) == plain).mean() > 0.9
     raw = small(standardize=False).fit(x, y)
@@ -183,7 +195,9 @@ def test_weights() -> None:
     )
     assert np.allclose(weighted.predict_proba(x), repeated.predict_proba(x), atol=1e-5)
     assert np.allclose(weighted.history_["loss"], repeated.history_["loss"], atol=1e-5)
-    assert not np.allclose(small(**options).fit(x, y).predict_proba(x), weighted.predict_proba(x), atol=1e-3)
+    assert not np.allclose(
+        small(**options).fit(x, y).predict_proba(x), weighted.predict_proba(x), atol=1e-3
+    )
     by_class = small(**options, class_weight={"slow": 1, "fast": 3}).fit(x, y)
     assert np.array_equal(by_class.predict_proba(x), weighted.predict_proba(x))
     rare = [n for n in range(60) if n % 2 or n < 8]
@@ -272,5 +286,7 @@ def test_speakers() -> None:
     """The demo's record: nine speakers, no worse than the demo."""
     train, test = speakers(DATA)
     x, x_test = (unpad(part.x.swapaxes(0, 1), part.lengths) for part in (train, test))
-    model = SequenceClassifier("lstm", 64, bidirectional=True, random_state=0).fit(x, train.speakers)
+    model = SequenceClassifier("lstm", 64, bidirectional=True, random_state=0).fit(
+        x, train.speakers
+    )
     assert model.score(x_test, test.speakers) >= 0.96

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'")
+pytest.importorskip(
+    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
+)
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402
@@ -111,13 +113,19 @@ def test_errors() -> None:
         (r"^warm_up: expected less than window = 60", lambda: small(warm_up=60).fit(series)),
         (r"^noise: expected 0 or more", lambda: small(noise=-1.0).fit(series)),
         (r"^X\[0\]: expected two steps or more, got 1", lambda: small().fit([[1.0]])),
-        (r"^X\[0\]: expected finite numbers, got nan at step 3", lambda: small().fit([1, 2, 3, np.nan])),
+        (
+            r"^X\[0\]: expected finite numbers, got nan at step 3",
+            lambda: small().fit([1, 2, 3, np.nan]),
+        ),
         (r"^X: expected one series", lambda: small().fit(np.zeros((2, 3, 4)))),
         (r"^X\[0\]: expected 1 channels as in fit, got 2", lambda: model.score(np.zeros((9, 2)))),
         (r"^X\[0\]: expected more than h = 9 steps, got 9", lambda: model.score(series[:9], h=9)),
         (r"^exogenous: expected 0 columns", lambda: model.score(series, exogenous=series)),
         (r"^exogenous: expected None without X", lambda: model.predict(2, exogenous=series)),
-        (r"^exogenous: expected lengths \[400\]", lambda: small().fit(series, exogenous=series[1:])),
+        (
+            r"^exogenous: expected lengths \[400\]",
+            lambda: small().fit(series, exogenous=series[1:]),
+        ),
         (r"^future: expected None", lambda: model.predict(2, future=[1, 2])),
     ):
         with pytest.raises((TypeError, ValueError), match=message):

@@ -185,7 +185,9 @@ def init(
     (12, 4)
     """
     arguments.choice("kind", kind, tuple(CLASSES))
-    shaping = {"bias", "bidirectional"} | ({"proj_size", "forget_gate"} if kind == "LSTM" else set())
+    shaping = {"bias", "bidirectional"} | (
+        {"proj_size", "forget_gate"} if kind == "LSTM" else set()
+    )
     if not options.keys() <= shaping:
         raise TypeError(
             f"options: expected some of {sorted(shaping)} for {kind}, "
@@ -314,9 +316,7 @@ def _apply(
     return jnp.swapaxes(y, 0, 1) if swapped else y, final
 
 
-def _state(
-    kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool
-) -> list[Any]:
+def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool) -> list[Any]:
     """The state's arrays, (L*D, B, columns) each."""
     cells = about["num_layers"] * (1 + about["bidirectional"])
     columns = [about["hidden_size"]]

@@ -5,8 +5,7 @@ memory (`xla/ffi/api/c_api.h`, among the headers that jaxlib brings). ctypes can
 and can make a function that C calls, so neither C++ nor `unsafe` Rust is needed. Three things come
 of it that `jax.pure_callback` does not give: the operands are NumPy views of XLA's memory, with no
 JAX array made inside a callback (which may wait for the very thread that runs the callback); a call
-costs some tens of microseconds less; and a compiled program holds the handler's name and no pointer,
-so that it can be cached.
+costs less; a compiled program holds the handler's name and no pointer, so that it can be cached.
 
 The structs below are version 0.1 of that interface; later minor versions only append. XLA asks each
 handler for the version it was written for when it is registered and refuses one it cannot serve.

@@ -55,7 +55,8 @@ def _over_members(call: Call, one: Callable[..., Any]) -> Callable[..., Any]:
     if not call.members:
         return one
     axes = tuple(0 if mapped else None for mapped in call.mapped)
-    return jax.vmap(one, in_axes=axes, axis_size=call.members)
+    mapped: Callable[..., Any] = jax.vmap(one, in_axes=axes, axis_size=call.members)
+    return mapped
 
 
 def _plain_record(call: Call, *operands: Any) -> tuple[Any, ...]:
@@ -226,8 +227,9 @@ def _side_by_side(
         for a, d in zip(args[:ahead], dims[:ahead], strict=True)
     ]
     outs = primitive.bind(*tokens, *operands, call=together)
-    return _unmapped(outs, primitive, lambda a: a.reshape(size, -1, *a.shape[1:])
-                     if call.members else a, 0)
+    return _unmapped(
+        outs, primitive, lambda a: a.reshape(size, -1, *a.shape[1:]) if call.members else a, 0
+    )
 
 
 def _into_the_batch(
@@ -246,8 +248,12 @@ def _into_the_batch(
         operands.append(a.reshape(*shape[:axis], size * shape[axis + 1], *shape[axis + 2 :]))
     outs = primitive.bind(*args[:ahead], *operands, call=call)
     axis = 1 + (call.members > 0)
-    return _unmapped(outs, primitive, lambda a: a.reshape(
-        *a.shape[:axis], size, a.shape[axis] // size, *a.shape[axis + 1 :]), axis)
+    return _unmapped(
+        outs,
+        primitive,
+        lambda a: a.reshape(*a.shape[:axis], size, a.shape[axis] // size, *a.shape[axis + 1 :]),
+        axis,
+    )
 
 
 def _unmapped(

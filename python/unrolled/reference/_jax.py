@@ -83,7 +83,7 @@ def run(
     # Towards the start the cut lies between the same two steps, if both belong to the row.
     cuts_back = jnp.concatenate([cuts[1:] & present[1:], jnp.zeros((min(steps, 1), batch), bool)])
 
-    final = []
+    final: list[tuple[Any, ...]] = []
     for layer in range(config["num_layers"]):
         # What lies past an end may be NaN, and 0 * NaN would reach the gradient.
         x = jnp.where(present[..., None], x, 0)
@@ -122,9 +122,7 @@ def _direction(
         entering = tuple(jnp.where(cut[:, None], 0, s) for s in state)
         found = step(projected, entering, w_hh, b_hh, parameters.get("weight_hr"))
         # Before a row begins (read backward) and after it ends its state only waits.
-        held = tuple(
-            jnp.where(present[:, None], n, s) for n, s in zip(found, state, strict=True)
-        )
+        held = tuple(jnp.where(present[:, None], n, s) for n, s in zip(found, state, strict=True))
         return held, jnp.where(present[:, None], found[0], 0)
 
     last, y = jax.lax.scan(one, initial, (projected, present, cuts), reverse=reverse)

@@ -20,8 +20,7 @@ except ModuleNotFoundError as error:
     if error.name != "sklearn":
         raise
     raise ModuleNotFoundError(
-        "unrolled.sklearn: expected scikit-learn to be installed: "
-        "pip install 'unrolled[sklearn]'",
+        "unrolled.sklearn: expected scikit-learn to be installed: pip install 'unrolled[sklearn]'",
         name="sklearn",
     ) from None
 

@@ -139,9 +139,7 @@ class Forecaster(Recurrent):
                 raise ValueError(f"X[{n}]: expected two steps or more, got {len(values)}")
         self.n_features_in_ = series[0].shape[1]
         self.n_exogenous_ = 0 if known is None else known[0].shape[1]
-        self._flat = not self._several and np.ndim(X) == 1 or (
-            self._several and np.ndim(X[0]) == 1
-        )
+        self._flat = not self._several and np.ndim(X) == 1 or (self._several and np.ndim(X[0]) == 1)
         # Where the part to train on ends.
         held = self.validation_fraction if self.early_stopping else 0.0
         ends = [max(2, len(s) - round(held * len(s))) for s in series]
@@ -269,7 +267,9 @@ class Forecaster(Recurrent):
         said = self.reader_(x, lengths)
         change = np.concatenate(
             [
-                np.stack([said[end - 1 : len(x) - 1, n], np.diff(x[:, :columns], axis=0)[end - 1 :]])
+                np.stack(
+                    [said[end - 1 : len(x) - 1, n], np.diff(x[:, :columns], axis=0)[end - 1 :]]
+                )
                 for n, (x, end) in enumerate(zip(inputs, ends, strict=True))
             ],
             axis=1,
@@ -347,10 +347,10 @@ class Forecaster(Recurrent):
 
     def _future(self, future: Any, several: bool, count: int, h: int) -> list[Array] | None:
         if (future is not None) != (self.n_exogenous_ > 0):
+            shape = f"shape ({h}, {self.n_exogenous_})"
             raise ValueError(
-                f"future: expected {f'shape ({h}, {self.n_exogenous_})' if future is None else None}"
-                f" as fit had {self.n_exogenous_} exogenous columns, "
-                f"got {'None' if future is None else 'some'}"
+                f"future: expected {shape if future is None else None} as fit had "
+                f"{self.n_exogenous_} exogenous columns, got {'None' if future is None else 'some'}"
             )
         if future is None:
             return None

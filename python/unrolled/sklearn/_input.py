@@ -37,8 +37,9 @@ def unpad(X: Any, lengths: Any) -> list[Array]:
         raise ValueError(f"X: expected an array (N, T, I) or (N, T), got shape {X.shape}")
     found = arguments.integers("lengths", np.asarray(lengths))
     arguments.shaped("lengths", found, "(N,)", X.shape[:1])
-    if found.size and not (0 <= found.min() and found.max() <= X.shape[1]):
-        wrong = int(np.argmax((found < 0) | (found > X.shape[1])))
+    outside = (found < 0) | (found > X.shape[1])
+    if outside.any():
+        wrong = int(np.argmax(outside))
         raise ValueError(
             f"lengths: expected 0 to T = {X.shape[1]}, got {found[wrong]} for sequence {wrong}"
         )

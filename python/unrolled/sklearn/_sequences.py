@@ -305,7 +305,8 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
         proba: Array = losses.cross_entropy(logits, first)[1] * len(logits)
         proba[:, 0] += 1
         proba = np.clip(proba, 0, 1)
-        return proba / proba.sum(axis=1, keepdims=True)
+        proba /= proba.sum(axis=1, keepdims=True)
+        return proba
 
     def predict(self, X: Any, *, lengths: Any = None) -> Array:
         """The most probable classes (N,)."""

@@ -32,6 +32,13 @@ TOKEN = 4  # uint32 numbers
 
 def run(call: Call, operands: Sequence[Any]) -> tuple[Any, ...]:
     """y and the final state."""
+    for operand in operands:
+        # Where JAX follows which values differ between devices, a derivative by what they share has
+        # to be summed over them, which it would leave to us.
+        if jax.typeof(operand).manual_axis_type.varying:
+            raise NotImplementedError(
+                "unrolled.jax: expected jax.shard_map(..., check_vma=False), got check_vma=True"
+            )
     return tuple(run_p.bind(*operands, call=call))
 
 
@@ -159,9 +166,7 @@ def _no_tangent(primal: Any) -> Any:
 
 def _linear_transpose(cotangents: Any, token: Any, *operands: Any, call: Call) -> list[Any]:
     primals, tangents = operands[: call.primals], operands[call.primals :]
-    dy = [
-        jnp.zeros(c.aval.shape, c.aval.dtype) if isinstance(c, ad.Zero) else c for c in cotangents
-    ]
+    dy = [ad.instantiate_zeros(c) for c in cotangents]
     mapped = (*call.mapped[: call.primals], *((call.members > 0,) * len(dy)))
     found = backward_p.bind(token, *primals, *dy, call=replace(call, mapped=mapped))
     # A tangent that members share has the sum of their derivatives.

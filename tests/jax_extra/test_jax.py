@@ -278,18 +278,22 @@ def test_tapes_do_not_matter() -> None:
     assert _compute.tapes.nbytes == 0
 
 
-def test_residuals_reordered() -> None:
-    """A derivative whose residuals were mapped and shuffled takes nobody else's tape."""
-    p = problem(GRU, "float64", **SMALL)
-    params = uj.parameters(p.net)
-    xs = jnp.asarray(normal(3, *p.x.shape, dtype="float64"))
+def test_tapes_of_other_calls() -> None:
+    """A way back that is mapped otherwise than the recording takes nobody else's tape."""
+    _, (params, _, _), (many, xs, states), _ = several(GRU)
+    dy = normal(6, 4, 7, dtype="float64", seed=9)
 
-    def shuffled(params: Any, xs: Any) -> Any:
-        back = jax.vmap(lambda x: jax.vjp(lambda q, x: uj.gru(q, x)[0], params, x)[1])(xs)
+    def shuffled(*mapped: Any) -> Any:
+        back = jax.vmap(lambda *a: jax.vjp(lambda *b: uj.gru(*b)[0], *a)[1])(*mapped)
         back = jax.tree.map(lambda a: a[jnp.array([2, 0, 1])], back)
-        return jax.vmap(lambda b: b(jnp.asarray(p.dy)))(back)
+        return jax.vmap(lambda b: b(dy))(back)
 
-    compare(shuffled, params, xs)
+    compare(shuffled, many, xs, states)
+
+    def rows(params: Any, x: Any) -> Any:
+        return jax.jacrev(lambda q: jnp.sum(uj.gru(q, x)[0][:, 0], axis=0))(params)
+
+    compare(lambda *a: jax.vmap(rows, (None, 0))(*a), params, xs)
 
 
 # Layouts and what does not fit.

@@ -8,6 +8,11 @@ use alloc::vec::Vec;
 /// Asked now and then during long work, on any of the threads that work: whether to stop.
 pub type Interrupt<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
 
+/// The error where work is to stop.
+pub(crate) fn poll(interrupt: Interrupt<'_>) -> Result<(), Error> {
+    if interrupt.is_some_and(|stop| stop()) { Err(Error::Interrupted) } else { Ok(()) }
+}
+
 /// Multiply-adds below which starting threads costs more than it saves.
 #[cfg(feature = "rayon")]
 const WORTH_SHARING: usize = 2_000_000;

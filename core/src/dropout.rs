@@ -30,13 +30,18 @@ impl Dropout {
         values: usize,
         row: usize,
     ) {
-        let kept = T::from_f64(1.0 / (1.0 - self.p));
         for (at, t, b) in shard.packed(steps) {
-            let first = ((layer * self.steps + t) * self.batch + b) * values;
-            for (unit, value) in rows[at * row..][..values].iter_mut().enumerate() {
-                let drawn = rng::uniform_at(self.seed, (first + unit) as u64);
-                *value = if drawn < self.p { T::ZERO } else { *value * kept };
-            }
+            self.apply_row(layer, (t, b), &mut rows[at * row..][..values]);
+        }
+    }
+
+    /// Multiplies one row that enters `layer` at step t of row b of the batch.
+    pub fn apply_row<T: Real>(&self, layer: usize, (t, b): (usize, usize), row: &mut [T]) {
+        let kept = T::from_f64(1.0 / (1.0 - self.p));
+        let first = ((layer * self.steps + t) * self.batch + b) * row.len();
+        for (unit, value) in row.iter_mut().enumerate() {
+            let drawn = rng::uniform_at(self.seed, (first + unit) as u64);
+            *value = if drawn < self.p { T::ZERO } else { *value * kept };
         }
     }
 }

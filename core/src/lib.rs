@@ -58,6 +58,7 @@
 //! * [`cell`]: one time step of each cell, forward beside backward.
 //! * [`sequence`]: a layer over a window of time, there and back; what ends, what is reset.
 //! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
+//! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
 //! * [`peak`]: what the machine can do at most, for the benchmarks.
 //! * [`reference`](mod@reference): all of it once more in plain scalar loops, the judge of the rest, which finite
@@ -85,6 +86,7 @@ pub mod dense;
 #[cfg(feature = "alloc")]
 mod dropout;
 pub mod error;
+pub mod flow;
 pub mod gates;
 pub mod kernel;
 pub mod math;

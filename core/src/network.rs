@@ -36,7 +36,7 @@ impl<'a, T> View<'a, T> {
         &self.data[t * self.time + b * self.batch..][..features]
     }
 
-    fn check(
+    pub(crate) fn check(
         &self,
         argument: &'static str,
         steps: usize,
@@ -235,7 +235,7 @@ impl<T: Passes> Network<T> {
         }
     }
 
-    fn work(&self, steps: usize, batch: usize) -> usize {
+    pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {
         steps.saturating_mul(batch).saturating_mul(self.parameters.len())
     }
 
@@ -357,11 +357,7 @@ impl<T: Passes> Network<T> {
         truncate: Option<usize>,
         interrupt: Interrupt<'_>,
     ) -> Result<Gradients<T>, Error> {
-        if tape.version != self.version {
-            let expected =
-                "recorded with the parameters as they are now; they have been changed since";
-            return Err(Error::Invalid { argument: "tape", expected });
-        }
+        self.check_tape(tape)?;
         let (steps, batch) = (tape.steps, tape.batch);
         losses.y.check("dy", steps, batch, self.config.output_size())?;
         self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
@@ -379,6 +375,15 @@ impl<T: Passes> Network<T> {
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
         let (h, c) = self.gather_states(states, batch)?;
         Ok(Gradients { parameters, x, h, c })
+    }
+
+    /// Refuses a tape of other parameters.
+    pub(crate) fn check_tape(&self, tape: &Tape<T>) -> Result<(), Error> {
+        if tape.version == self.version {
+            return Ok(());
+        }
+        let expected = "recorded with the parameters as they are now; they have been changed since";
+        Err(Error::Invalid { argument: "tape", expected })
     }
 
     /// The parameters' gradients out of the shards' sums, added in the shards' order.

@@ -1,6 +1,6 @@
 //! All layers of a net over one shard of a batch, forward and back.
 
-use crate::batch::Interrupt;
+use crate::batch::{Interrupt, poll};
 use crate::dropout::Dropout;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
@@ -56,10 +56,6 @@ fn plan(shard: &Shard, checkpoint: Option<Option<usize>>, bidirectional: bool) -
         Some(Some(every)) => (every, Keep::Outputs),
         Some(None) => (all, Keep::Steps),
     }
-}
-
-fn poll(interrupt: Interrupt<'_>) -> Result<(), Error> {
-    if interrupt.is_some_and(|stop| stop()) { Err(Error::Interrupted) } else { Ok(()) }
 }
 
 impl<T: Passes> Network<T> {
@@ -448,7 +444,7 @@ struct BackwardPass<'a, T: Real> {
 }
 
 /// What enters a layer: x, or what came out of dropout, or out of the layer below.
-fn input_of<'a, T: Real>(
+pub(crate) fn input_of<'a, T: Real>(
     x: &'a [T],
     own: &'a Buffer<T>,
     layers: &'a [LayerTrace<T>],

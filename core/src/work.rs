@@ -3,7 +3,7 @@
 use crate::batch;
 use crate::cell::WeightGradients;
 use crate::error::Error;
-use crate::gates::{Config, Role};
+use crate::gates::{Config, Parameter, Role};
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Shape, bias_slot};
 use crate::real::Real;
@@ -62,11 +62,11 @@ pub(crate) struct Work<T: Real> {
 
 /// Sums of gradients as the kernels make them: see [`WeightGradients`].
 pub(crate) struct Sums<T: Real> {
-    input: Buffer<T>,
-    state: Buffer<T>,
-    new: Buffer<T>,
-    projection: Buffer<T>,
-    bias: Buffer<T>,
+    pub input: Buffer<T>,
+    pub state: Buffer<T>,
+    pub new: Buffer<T>,
+    pub projection: Buffer<T>,
+    pub bias: Buffer<T>,
 }
 
 impl<T: Real> Work<T> {
@@ -138,44 +138,42 @@ impl<T: Real> Sums<T> {
 
     /// The sums in PyTorch's layout: `to` holds the layer's parameters in one direction.
     pub fn unpack(&self, config: &Config, layer: usize, shape: &Shape, mut to: &mut [T]) {
-        let hidden = shape.hidden;
         for parameter in config.layer_parameters(layer, false) {
             let own;
             (own, to) = to.split_at_mut(parameter.len());
-            let columns = parameter.columns;
-            let (sums, order) = match parameter.role {
-                Role::WeightIh => (&self.input, shape.input_gates()),
-                Role::WeightHh => (&self.state, shape.state_gates()),
-                Role::WeightHr => {
-                    transpose(
-                        own,
-                        columns,
-                        parameter.rows,
-                        &self.projection,
-                        shape.apart(shape.state_stride),
-                        0,
-                    );
-                    continue;
+            self.unpack_one(&parameter, shape, own);
+        }
+    }
+
+    /// The sum of one parameter in PyTorch's layout.
+    pub fn unpack_one(&self, parameter: &Parameter, shape: &Shape, own: &mut [T]) {
+        let (hidden, columns) = (shape.hidden, parameter.columns);
+        let (sums, order) = match parameter.role {
+            Role::WeightIh => (&self.input, shape.input_gates()),
+            Role::WeightHh => (&self.state, shape.state_gates()),
+            Role::WeightHr => {
+                let row = shape.apart(shape.state_stride);
+                transpose(own, columns, parameter.rows, &self.projection, row, 0);
+                return;
+            }
+            Role::BiasIh | Role::BiasHh => {
+                for (gate, own) in own.chunks_mut(hidden).enumerate() {
+                    let slot = bias_slot(shape.kind, parameter.role, gate);
+                    own.copy_from_slice(&self.bias[slot * shape.stride..][..hidden]);
                 }
-                Role::BiasIh | Role::BiasHh => {
-                    for (gate, own) in own.chunks_mut(hidden).enumerate() {
-                        let slot = bias_slot(shape.kind, parameter.role, gate);
-                        own.copy_from_slice(&self.bias[slot * shape.stride..][..hidden]);
-                    }
-                    continue;
+                return;
+            }
+        };
+        for (gate, own) in own.chunks_mut(hidden * columns).enumerate() {
+            match order.iter().position(|&g| g == gate) {
+                Some(slot) => {
+                    let row = shape.apart(order.len() * shape.stride);
+                    transpose(own, columns, hidden, sums, row, slot * shape.stride);
                 }
-            };
-            for (gate, own) in own.chunks_mut(hidden * columns).enumerate() {
-                match order.iter().position(|&g| g == gate) {
-                    Some(slot) => {
-                        let row = shape.apart(order.len() * shape.stride);
-                        transpose(own, columns, hidden, sums, row, slot * shape.stride);
-                    }
-                    // The original GRU's W_hn, summed apart.
-                    None => {
-                        let row = shape.apart(shape.stride);
-                        transpose(own, columns, hidden, &self.new, row, 0);
-                    }
+                // The original GRU's W_hn, summed apart.
+                None => {
+                    let row = shape.apart(shape.stride);
+                    transpose(own, columns, hidden, &self.new, row, 0);
                 }
             }
         }

@@ -6,7 +6,9 @@ mod nets;
 
 use common::Shape;
 use nets::{Arrays, levels};
-use unrolled::cell::fixed::{Fixed, Parameters, Relu, ResetBefore, Sigmoid, State, Tape, Variant};
+use unrolled::cell::fixed::{
+    Fixed, Jacobian, Parameters, Relu, ResetBefore, Sigmoid, State, Tape, Variant,
+};
 use unrolled::gates::Config;
 use unrolled::network::Recording;
 use unrolled::sequence::Passes;
@@ -29,7 +31,7 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
         (from, rest) = rest.split_at(own.len());
         own.copy_from_slice(from);
     }
-    let (output, _, g) = arrays.run(&net, Recording::default(), None);
+    let (output, record, g) = arrays.run(&net, Recording::default(), None);
 
     let cell = Fixed::<T, V, I, H, G, S>::from_parameters(&p);
     let mut state: State<T, H> = cell.zero_state();
@@ -55,6 +57,29 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
         assert_eq!(state.c[..], output.c);
         d_state.c.copy_from_slice(&arrays.dc);
     }
+    let mut jacobian = Jacobian::zeros();
+    let jacobians = net.step_jacobians(&record, 0, None).unwrap();
+    for (t, expected) in jacobians.chunks(jacobians.len() / steps).enumerate() {
+        cell.jacobian(&mut tape, t, &mut jacobian).unwrap();
+        let Jacobian { h_h, h_c, c_h, c_c } = &jacobian;
+        let s = if V::KIND.has_cell_state() { 2 * H } else { H };
+        for (i, expected) in expected.chunks(s).enumerate() {
+            let (h, c) = if i < H { (h_h[i], h_c[i]) } else { (c_h[i - H], c_c[i - H]) };
+            assert_eq!([h, c].as_flattened()[..s], *expected, "step {t}, row {i}");
+        }
+        let mut cotangent = d_state;
+        cell.pull_back(&mut tape, t, &mut cotangent).unwrap();
+        let v = [d_state.h, d_state.c];
+        let row = |j: usize| {
+            let column = expected.chunks(s).map(|row| row[j].to_f64());
+            v.as_flattened().iter().zip(column).map(|(v, j)| v.to_f64() * j).sum::<f64>()
+        };
+        let product: Vec<f64> = (0..s).map(row).collect();
+        let got: Vec<f64> =
+            [cotangent.h, cotangent.c].as_flattened()[..s].iter().map(|v| v.to_f64()).collect();
+        common::assert_close("vᵀJ", &got, &product, common::tolerance::gradients::<T>());
+    }
+    assert!(cell.jacobian(&mut tape, steps, &mut jacobian).is_err());
     let d_y: Vec<[T; H]> = arrays.dy.chunks(H).map(|d| d.try_into().unwrap()).collect();
     let mut d_x = vec![[T::ZERO; I]; steps];
     let mut gradients = Parameters::zeros();

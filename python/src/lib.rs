@@ -9,6 +9,7 @@ mod arguments;
 mod array;
 mod compute;
 mod dense;
+mod flow;
 mod machine;
 mod network;
 mod number;
@@ -24,6 +25,10 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::dense::Dense;
+    #[pymodule_export]
+    use crate::flow::{
+        gradient_by_lag, lyapunov, pull_back, push_forward, step_jacobians, transition,
+    };
     #[pymodule_export]
     use crate::machine::{
         available_isas, get_num_threads, isa, multiply_adds, set_max_isa, set_num_threads,

@@ -173,7 +173,8 @@ fn trace<'py, T: Number>(
     to_numpy(py, values, [tape.steps(), tape.batch(), len])
 }
 
-fn typed_tape<T: Number>(tape: &Tape) -> PyResult<&CoreTape<T>> {
+/// The tape, if it is of the network's float type.
+pub fn typed_tape<T: Number>(tape: &Tape) -> PyResult<&CoreTape<T>> {
     let expected = "tape: expected one of the network's own float type";
     T::unwrap(&tape.tape).ok_or_else(|| PyTypeError::new_err(expected))
 }

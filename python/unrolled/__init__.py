@@ -16,7 +16,7 @@ Example
 ((32, 8), (20, 4, 3))
 """
 
-from . import losses, optim, reference
+from . import flow, losses, optim, reference
 from ._clip import clip_grad_norm
 from ._dense import Dense, DenseGradients
 from ._files import load, save
@@ -46,6 +46,7 @@ __all__ = [
     "__version__",
     "available_isas",
     "clip_grad_norm",
+    "flow",
     "get_num_threads",
     "isa",
     "load",

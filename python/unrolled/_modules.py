@@ -10,7 +10,7 @@ from ._arguments import Array, Sizes
 from ._module import Module
 from ._native import Network as NativeNetwork
 from ._stream import Stream
-from ._tape import Tape
+from ._tape import Given, Tape
 
 S = TypeVar("S")
 
@@ -204,8 +204,9 @@ class Recurrent(Module, Generic[S]):
         """
         arguments.flag("train", train)
         dropout = (self.seed, self.dropout) if train and self.dropout else None
-        y, state, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
-        return y, state, Tape(self, native)
+        y, final, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
+        given = Given(x, state, lengths, resets, dropout is not None)
+        return y, final, Tape(self, native, given)
 
     def stream(self, batch: int = 1) -> Stream[S]:
         """The network one time step a call, from a state of zeros; not for two directions.

@@ -23,12 +23,18 @@ __all__ = [
     "cross_entropy",
     "get_num_threads",
     "global_norm",
+    "gradient_by_lag",
     "isa",
+    "lyapunov",
     "mse",
     "multiply_adds",
+    "pull_back",
+    "push_forward",
     "scale",
     "set_max_isa",
     "set_num_threads",
+    "step_jacobians",
+    "transition",
     "__version__",
 ]
 
@@ -129,3 +135,16 @@ def clip_coefficient(norm: float, max_norm: float) -> float: ...
 def scale(arrays: list[_Array], factor: float) -> None: ...
 def check_sgd(step: _SgdStep) -> None: ...
 def check_adam(step: _AdamStep) -> None: ...
+def step_jacobians(net: Network, tape: Tape, cell: int) -> _Array: ...
+def transition(net: Network, tape: Tape, cell: int, t: int, k: int) -> _Array: ...
+def pull_back(net: Network, tape: Tape, cell: int, t: int, k: int, v: _Array) -> _Array: ...
+def push_forward(net: Network, tape: Tape, cell: int, t: int, k: int, u: _Array) -> _Array: ...
+def lyapunov(net: Network, tape: Tape, cell: int, q: _Array) -> tuple[_Array, _Array]: ...
+def gradient_by_lag(
+    net: Network,
+    tape: Tape,
+    dy: Any,
+    parameter: int,
+    every: bool,
+    pairs: list[tuple[int, int]],
+) -> tuple[_Array, _Array, _Array]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from . import _native
 from ._arguments import Array
@@ -49,15 +49,29 @@ class Gradients(ModuleGradients, Generic[S]):
         self._state = state["state"]
 
 
+class Given(NamedTuple):
+    """The arguments of a recording, as the caller passed them."""
+
+    x: Any
+    state: Any
+    lengths: Any
+    resets: Any
+    # Whether masks of dropout acted between the layers.
+    dropout: bool
+
+
 class Tape(Generic[S]):
     """A recorded run of a network, made by its `record`.
 
-    `backward` may be called repeatedly, until the network's parameters change.
+    `backward` may be called repeatedly, until the network's parameters change. A tape refers to the
+    arrays it was recorded from, and copies none of them: `backward` does not need them, but
+    `unrolled.reference.flow` does, and refuses a tape whose arrays have been written to since.
     """
 
-    def __init__(self, net: Recurrent[S], native: _native.Tape) -> None:
+    def __init__(self, net: Recurrent[S], native: _native.Tape, given: Given) -> None:
         self._net = net
         self._native = native
+        self._given = given
 
     def backward(self, dy: Any, dstate: Any = None, *, truncate: Any = None) -> Gradients[S]:
         """The derivatives of a loss, by back-propagation through time.

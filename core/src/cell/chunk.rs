@@ -172,6 +172,56 @@ fn d_input<T: Real, S: Simd<T>>(
     );
 }
 
+/// The derivative by x of any number of rows at once, alone.
+pub struct InputDerivative<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Rows.
+    pub rows: usize,
+    /// Derivatives by the pre-activations.
+    pub d_gates: &'a [T],
+    /// W_ihᵀ.
+    pub input: Rhs<'a, T>,
+    /// Gets the derivatives by x, rows of the shape's `input_stride`.
+    pub d_x: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for InputDerivative<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, rows, d_gates, input, d_x } = self;
+        if rows > 0 {
+            let input = Rhs { tile: input.tile.max(S::LANES), ..input };
+            d_input(s, shape, input, rows, d_gates, d_x, false);
+        }
+    }
+}
+
+/// A sum of outer products over rows, alone: of what multiplies a weight and the derivatives by the
+/// pre-activations it goes into.
+pub struct Outer<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Rows.
+    pub rows: usize,
+    /// What multiplies: rows, how far they are apart (0: one row for all), how many values of each.
+    pub left: (&'a [T], usize, usize),
+    /// Derivatives: rows, how far they are apart, slots, and from one slot to the next.
+    pub right: (&'a [T], usize, usize, usize),
+    /// Gets the sum, added, as in [`WeightGradients`].
+    pub out: &'a mut [T],
+}
+
+impl<T: Real> Kernel<T> for Outer<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { shape, rows, left, right, out } = self;
+        outer(s, shape, left, right, rows, out);
+    }
+}
+
 /// c after the steps of any number of rows, out of what their tape holds.
 pub struct CellState<'a, T> {
     /// Sizes of an LSTM.

@@ -9,11 +9,13 @@
 //! state, which is thus the final one, and a row that the reverse direction has not
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
+mod pull_back;
 mod truncate;
 
+pub use pull_back::PullBack;
 pub use truncate::Truncation;
 
-use crate::cell::{self, Chunk, Projection, Step, WeightGradients, input};
+use crate::cell::{self, Chunk, InputDerivative, Outer, Projection, Step, WeightGradients, input};
 use crate::kernel::shape::{RunTime, Shape, Transposed, Weights};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
@@ -64,7 +66,7 @@ pub struct Pass<'a, T> {
 
 impl<T: Real> Pass<'_, T> {
     /// Whether the state entering step t of row b is cut to zero. Both directions are cut between the same steps.
-    fn is_cut(&self, t: usize, b: usize) -> bool {
+    pub(crate) fn is_cut(&self, t: usize, b: usize) -> bool {
         let t = if self.reverse { t + 1 } else { t };
         self.resets.is_some_and(|resets| b < self.rows.count(t) && resets[self.rows.offsets[t] + b])
     }
@@ -394,6 +396,12 @@ pub trait Passes: Element {
     fn step(level: Level, step: OneStep<'_, Self, Accurate>);
     /// Runs [`Chunk`].
     fn chunk(level: Level, chunk: Chunk<'_, Self>);
+    /// Runs [`PullBack`].
+    fn pull_back(level: Level, rows: PullBack<'_, Self, Accurate>);
+    /// Runs [`InputDerivative`].
+    fn input_derivative(level: Level, rows: InputDerivative<'_, Self>);
+    /// Runs [`Outer`].
+    fn outer(level: Level, sum: Outer<'_, Self>);
 }
 
 macro_rules! passes {
@@ -410,6 +418,15 @@ macro_rules! passes {
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);
+            }
+            fn pull_back(level: Level, rows: PullBack<'_, Self, Accurate>) {
+                Self::dispatch(level, rows);
+            }
+            fn input_derivative(level: Level, rows: InputDerivative<'_, Self>) {
+                Self::dispatch(level, rows);
+            }
+            fn outer(level: Level, sum: Outer<'_, Self>) {
+                Self::dispatch(level, sum);
             }
         }
     };

@@ -26,7 +26,7 @@ mod each;
 mod init;
 mod loss;
 mod optimizer;
-mod reduce;
+pub(crate) mod reduce;
 
 pub use clip::{clip_coefficient, global_norm, scale};
 pub use init::{Init, initialise, orthogonal, uniform, xavier_uniform};

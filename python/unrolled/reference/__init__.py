@@ -7,6 +7,7 @@ quick. It needs NumPy alone. Read it in this order:
 2. ``_sequence``: steps in a row. Back-propagation through time is here, in full and truncated.
    Lengths, resets and the reverse direction are only three masks on the same loop.
 3. ``_network``: layers and directions, parameters under PyTorch's names, the tape.
+4. ``_flow`` (public as ``reference.flow``): the gradient term by term, from the fast tapes.
 
 The gradient in one paragraph. With ``h_t = step(x_t, h_{t-1})`` and a loss ``L = sum_t L_t(h_t)``,
 let ``delta_t`` be the derivative of the *whole* loss with respect to ``h_t``, through every later
@@ -27,7 +28,8 @@ Example
 ((5, 2, 4), (5, 2, 3), (16, 4))
 """
 
+from . import _flow as flow
 from ._modules import GRU, LSTM, RNN
 from ._network import Gradients, Tape
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Tape"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Tape", "flow"]

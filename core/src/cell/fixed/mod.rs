@@ -15,9 +15,11 @@ use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
+mod jacobian;
 mod tape;
 mod variant;
 
+pub use jacobian::Jacobian;
 pub use tape::Tape;
 pub use variant::{ForgetGate, Relu, ResetAfter, ResetBefore, Sigmoid, Tanh, Variant};
 
@@ -402,6 +404,7 @@ struct Back<
     variant: PhantomData<V>,
     tape: &'a mut Tape<T, I, H, G, S, N>,
     steps: Range<usize>,
+    /// Empty where no loss enters on the way.
     d_y: &'a [[T; H]],
     d_state: &'a mut State<T, H>,
 }
@@ -433,7 +436,7 @@ impl<
         };
         let mut scratch = [T::ZERO; H];
         for t in steps.rev() {
-            for (d, &y) in d_state.h.iter_mut().zip(&d_y[t]) {
+            for (d, &y) in d_state.h.iter_mut().zip(d_y.get(t).into_iter().flatten()) {
                 *d += y;
             }
             let step = Step { gates: tape.gates[t].as_flattened(), h: &tape.h[t], c: &tape.c[t] };

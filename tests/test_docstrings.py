@@ -19,8 +19,8 @@ def test_examples(name: str) -> None:
     try:
         module = importlib.import_module(name)
     except ImportError as error:
-        # What only the demo needs comes with the extra of that name; `onnx` with its own.
-        if error.name in ("matplotlib", "tqdm", "onnx"):
+        # What only an extra needs comes with it.
+        if error.name in ("matplotlib", "tqdm", "onnx", "jax", "sklearn"):
             pytest.skip(f"{error.name} is not installed")
         raise
     assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -113,6 +113,17 @@ class Module(Written):
     def _fitting(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         a = arguments.array(name, value, self.dtype)
         return arguments.contiguous(arguments.shaped(name, a, "of the parameter", shape))
+
+    def twin(self, parameters: list[Array]) -> Self:
+        """Another of the same kind with these parameters, in the order of `state_dict`.
+
+        Nothing is drawn: for who has the parameters and needs what works with them.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._adopt(twin._make())
+        twin._native.load(parameters)
+        return twin
 
     # Pickled, and with that copied, as its attributes and its parameters.
 

@@ -59,7 +59,7 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
     }
     let mut jacobian = Jacobian::zeros();
     let jacobians = net.step_jacobians(&record, 0, None).unwrap();
-    for (t, expected) in jacobians.chunks(jacobians.len() / steps).enumerate() {
+    for (t, expected) in jacobians.chunks((jacobians.len() / steps.max(1)).max(1)).enumerate() {
         cell.jacobian(&mut tape, t, &mut jacobian).unwrap();
         let Jacobian { h_h, h_c, c_h, c_c } = &jacobian;
         let s = if V::KIND.has_cell_state() { 2 * H } else { H };

@@ -111,7 +111,9 @@ def test_dropout_draws_what_pytorch_draws(
         found = list(tensors(module(x)))
         loss = sum(o.square().sum() for o in found)
         results.append([*found, *torch.autograd.grad(loss, list(module.parameters()))])
-    assert not all(a.equal(b) for a, b in zip(results[1], tensors(theirs(x)), strict=False))
+    if p < 1:
+        torch.manual_seed(4)
+        assert not next(tensors(theirs(x))).equal(results[1][0])
     for i, (a, b) in enumerate(zip(*results, strict=True)):
         close(a, b, "reference.gradient.float64", f"result {i}")
     ours.eval(), theirs.eval()
@@ -195,6 +197,14 @@ def test_frozen_parameters_and_inputs_that_need_nothing() -> None:
 def test_views(view: Any, batch_first: bool) -> None:
     x = view(torch.randn(4, 6, INPUT + 1, dtype=torch.float64))[..., :INPUT]
     ours, theirs = pair("GRU", torch.float64, batch_first=batch_first)
+    close(ours(x)[0], theirs(x)[0], "reference.output.float64", "y")
+
+
+def test_lazy_negation() -> None:
+    ours, theirs = pair("GRU", torch.float64)
+    x = torch.randn(4, 3, INPUT, dtype=torch.complex128).conj().imag
+    assert x.is_neg()
+    by_us(ours, x)
     close(ours(x)[0], theirs(x)[0], "reference.output.float64", "y")
 
 

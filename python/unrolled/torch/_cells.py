@@ -99,11 +99,12 @@ class Cell(nn.RNNCellBase):
             t is not None and t.requires_grad for t in (x, h0, c0, *weights)
         )
         if _path.traced(x):
+            _path.one_dtype(x, weights)
             own = (None if t is None else t.unsqueeze(0) for t in (x, h0, c0))
             _, h, c, _ = _ops.recurrent(*own, weights, None, None, *kind, grad)
             return h.squeeze(0), c.squeeze(0) if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        network = packed(cache, 0, kind, weights, x.shape[0])
+        network = packed(cache, 0, kind, weights, x.dtype, x.shape[0])
         if not grad:
             return _run.step(network, x, h0, c0)
         found = Step.apply(kind, network, x, h0, c0, *weights)

@@ -17,13 +17,15 @@ from ._through import derivatives
 from ._weights import PLAIN
 
 functorch_level = torch._C._functorch.peek_interpreter_stack
+# What `autograd.grad(is_grads_batched=True)` makes, which is no transform of torch.func.
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 
 
 def _beyond_us(*grads: Any) -> bool:
     """Whether a way back is itself to be differentiated, or batched by vmap."""
     if torch.is_grad_enabled() or functorch_level() is not None:
         return True
-    return any(g is not None and type(g) not in PLAIN for g in grads)
+    return any(g is not None and (type(g) not in PLAIN or _is_batched(g)) for g in grads)
 
 
 class Sequence(torch.autograd.Function):

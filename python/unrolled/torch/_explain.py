@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from . import _path
 from ._cells import Cell
@@ -48,7 +49,8 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
     try:
         reason = module._reason(x, hx)
         if reason is None:
-            network = packed({}, 0, module._kind(), module._weights(), 1)
+            dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
+            network = packed({}, 0, module._kind(), module._weights(), dtype, 1)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:

@@ -32,7 +32,7 @@ def _recurrent(
     record: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind = Kind(cell, layers, bidirectional, bias, projected)
-    network = packed_loose(kind, weights)
+    network = packed_loose(kind, weights, x.dtype)
     if record:
         y, h, c, reserve = _run.record(network, x, h0, c0, lengths, resets)
     else:
@@ -88,7 +88,7 @@ def _recurrent_backward(
     kind = Kind(cell, layers, bidirectional, bias, projected)
     run = _run.recorded(reserve)
     if run is None:
-        network = packed_loose(kind, weights)
+        network = packed_loose(kind, weights, x.dtype)
         *_, again = _run.record(network, x, h0, c0, lengths, resets)
         run = _run.recorded(again)
         assert run is not None

@@ -12,7 +12,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ._eager import functorch_level
-from ._weights import NUMBERS, PLAIN
+from ._weights import NUMBERS, PLAIN, Unfit
 
 FORWARD_MODE = "forward-mode differentiation asks for it"
 FUNCTORCH = "a transform of torch.func asks for it"
@@ -34,12 +34,15 @@ def traced(x: Any) -> bool:
 
 def surroundings() -> str | None:
     """What is true of any call made just now."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on for the CPU"
+    if torch.compiler.is_compiling():
+        # What else there is Dynamo has taken upon itself.
+        return None
     if functorch_level() is not None:
         return FUNCTORCH
     if forward_ad._current_level >= 0:
         return FORWARD_MODE
-    if torch.is_autocast_enabled("cpu"):
-        return "autocast is on for the CPU"
     if _jit_tracing() is not None:
         return "torch.jit.trace is recording PyTorch's functions"
     return None
@@ -60,8 +63,6 @@ def numbers(name: str, x: Any) -> str | None:
         return f"{name} is on device {x.device}"
     if x.layout is not torch.strided:
         return f"the layout of {name} is {x.layout}"
-    if x.is_neg():
-        return f"{name} is a lazy negation"
     return None
 
 
@@ -75,3 +76,10 @@ def states(x: Any, given: tuple[Any, ...], shapes: tuple[tuple[int, ...], ...]) 
         if state.shape != shape:
             return f"{name} has shape {tuple(state.shape)}, not {shape}"
     return None
+
+
+def one_dtype(x: Any, weights: Any) -> None:
+    """For operators, whose weights nothing else looks at before they run."""
+    for weight in weights:
+        if weight.dtype is not x.dtype:
+            raise Unfit(f"x is {x.dtype}, a weight {weight.dtype}")

@@ -103,7 +103,7 @@ def derivative(gradient: Any, shape: Any, dtype: Any) -> Any:
     """A gradient as an array; autograd says None for zeros."""
     if gradient is None:
         return np.zeros(shape, dtype)
-    return array(gradient.resolve_neg())
+    return array(gradient)
 
 
 def backward(

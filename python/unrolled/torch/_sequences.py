@@ -194,10 +194,11 @@ class Recurrent(nn.RNNBase):
             t is not None and t.requires_grad for t in (x, h0, c0, *weights)
         )
         if _path.traced(x):
+            _path.one_dtype(x, weights)
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
             return y, h, c if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        network = packed(cache, slot, kind, weights, x.shape[0] * x.shape[1])
+        network = packed(cache, slot, kind, weights, x.dtype, x.shape[0] * x.shape[1])
         if not grad:
             return _run.forward(network, x, h0, c0, lengths, resets)
         y, h, *c = Sequence.apply(kind, network, lengths, resets, x, h0, c0, *weights)

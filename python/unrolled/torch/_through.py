@@ -8,7 +8,9 @@ given state, all others with zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -24,10 +26,31 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def composed() -> Any:
+_lock = Lock()
+_within = 0
+_before = True
+
+
+@contextmanager
+def composed() -> Iterator[None]:
     """Within it PyTorch computes an LSTM from differentiable parts, not by oneDNN's kernel, which
-    knows no forward mode and has no second derivative in every version."""
-    return torch.backends.mkldnn.flags(enabled=False)
+    knows no forward mode. A setting of the process, so the last to leave restores it.
+
+    (`torch.backends.mkldnn.flags` does the same and warns of TF32 on machines without it.)
+    """
+    global _within, _before
+    with _lock:
+        if _within == 0:
+            _before = torch._C._get_mkldnn_enabled()
+            torch._C._set_mkldnn_enabled(False)
+        _within += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _within -= 1
+            if _within == 0:
+                torch._C._set_mkldnn_enabled(_before)
 
 
 class Episodes:

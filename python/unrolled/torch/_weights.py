@@ -9,10 +9,10 @@ through a NumPy view, or by a fused optimiser (`Adam(fused=True)`) counts nowher
 themselves are compared too, all of them
 
 - after any `torch.optim` optimiser has stepped,
-- when the call is long enough that it costs next to nothing,
+- where it costs next to nothing: in long calls, and where the weights are few,
 
-and otherwise `GLANCE` of each weight, spread over it, which shows every change of a weight as a
-whole.
+and otherwise, in short calls with many weights, `GLANCE` of each, spread over it, which shows every
+change of a weight as a whole.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ EVERYTHING = sys.maxsize
 # Numbers of each weight that are looked at when there is no time for more.
 GLANCE = 32
 # Steps times rows from which all numbers are compared: each is used as often anyway.
-WORTH_COMPARING = 16
+LONG = 16
+# Numbers in all weights up to which they are compared always: some 3 µs.
+FEW = 32_768
 
 _optimisers_steps = itertools.count(1)
 _epoch = 0
@@ -56,21 +58,20 @@ class Unfit(Exception):  # noqa: N818 - a reason, not an error: PyTorch computes
 
 
 def array(tensor: Any) -> Any:
-    """A tensor's memory as a NumPy array."""
+    """A tensor's memory as a NumPy array; a copy if it is a negation still to be done."""
     if tensor.requires_grad:
         tensor = tensor.detach()
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
     return tensor.numpy()
 
 
-def _arrays(weights: Sequence[Any]) -> list[Any]:
-    dtype = weights[0].dtype
-    if dtype not in NUMBERS:
-        raise Unfit(f"the weights are {dtype}")
+def _arrays(weights: Sequence[Any], dtype: Any) -> list[Any]:
     for weight in weights:
         if not weight.is_cpu or weight.layout is not torch.strided or weight.is_neg():
             raise Unfit("the weights are not dense tensors in the CPU's memory")
         if weight.dtype is not dtype:
-            raise Unfit("the weights are of several dtypes")
+            raise Unfit(f"x is {dtype}, a weight {weight.dtype}")
     return [array(weight) for weight in weights]
 
 
@@ -100,19 +101,23 @@ def _with(network: Network, arrays: list[Any]) -> Network:
 class Packed:
     """A network, and the weights it was made of. Immutable but for when it was last compared."""
 
-    __slots__ = ("arrays", "epoch", "key", "network")
+    __slots__ = ("arrays", "dtype", "epoch", "few", "key", "network")
 
-    def __init__(self, network: Network, arrays: list[Any], key: Any, epoch: int) -> None:
+    def __init__(
+        self, network: Network, arrays: list[Any], dtype: Any, key: Any, epoch: int
+    ) -> None:
         self.network = network
+        self.dtype = dtype
         # They keep the weights' memory, so that no other weight can come to lie there.
         self.arrays = arrays
+        self.few = sum(a.size for a in arrays) <= FEW
         self.key = key
         self.epoch = epoch
 
-    def holds(self, dtype: Any, steps: int) -> bool:
+    def holds(self, steps: int) -> bool:
         """Whether the weights, known to lie where they lay, still have the network's numbers."""
         epoch = _epoch
-        thorough = steps >= WORTH_COMPARING or self.epoch != epoch or self.key[0] is None
+        thorough = steps >= LONG or self.few or self.epoch != epoch or self.key[0] is None
         most = EVERYTHING if thorough else GLANCE
         if not self.network.has_parameters(self.arrays, most):
             return False
@@ -122,9 +127,9 @@ class Packed:
 
 
 def packed(
-    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], steps: int
+    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any, steps: int
 ) -> Network:
-    """The network of these weights; `steps` times rows tell how long the call is.
+    """The network of these weights, for an x of that dtype and so many steps times rows.
 
     Raises
     ------
@@ -142,15 +147,15 @@ def packed(
     except RuntimeError:  # made in inference mode, where nothing is counted
         key.insert(0, None)
     found = cache.get(slot)
-    if found is not None and found.key == key and found.holds(weights[0].dtype, steps):
+    if found is not None and found.dtype is dtype and found.key == key and found.holds(steps):
         return found.network
     epoch = _epoch
-    arrays = _arrays(weights)
-    if found is not None and found.arrays[0].dtype == arrays[0].dtype:
+    arrays = _arrays(weights, dtype)
+    if found is not None and found.dtype is dtype:
         network = _with(found.network, arrays)
     else:
         network = _make(kind, arrays)
-    cache[slot] = Packed(network, arrays, key, epoch)
+    cache[slot] = Packed(network, arrays, dtype, key, epoch)
     return network
 
 
@@ -161,10 +166,10 @@ _MOST_LOOSE = 64
 _lock = Lock()
 
 
-def packed_loose(kind: Kind, weights: Sequence[Any]) -> Network:
+def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Network:
     """The network of weights that belong to no module we know."""
     key = (kind, *[(weight.data_ptr(), weight.shape, weight.dtype) for weight in weights])
-    arrays = _arrays(weights)
+    arrays = _arrays(weights, dtype)
     with _lock:
         found = _loose.pop(key, None)
     if found is None:

@@ -162,18 +162,18 @@ def test_vmap_over_the_way_back() -> None:
 
 
 def test_a_tape_goes_with_what_autograd_saved() -> None:
-    net = ut.LSTM(INPUT, HIDDEN)
+    layer = ut.LSTM(INPUT, HIDDEN)
     tapes: list[Any] = []
     record = _run._reserve
 
-    def watched(network: Any, tape: Any) -> Any:
-        reserve = record(network, tape)
+    def watched(net: Any, tape: Any) -> Any:
+        reserve = record(net, tape)
         tapes.append(weakref.ref(reserve.untyped_storage()))
         return reserve
 
     _run._reserve = watched
     try:
-        y = net(torch.randn(STEPS, BATCH, INPUT))[0]
+        y = layer(torch.randn(STEPS, BATCH, INPUT))[0]
         gc.collect()
         assert tapes[0]() is not None
         y.sum().backward(retain_graph=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 from torch_support import (
     BATCH,
@@ -22,6 +23,7 @@ from torch_support import (
     torch,
     ut,
 )
+from unrolled.torch import _run
 
 rnn = torch.nn.utils.rnn
 
@@ -208,14 +210,27 @@ def test_lazy_negation() -> None:
     close(ours(x)[0], theirs(x)[0], "reference.output.float64", "y")
 
 
-def test_memory_is_shared_not_copied() -> None:
-    """A large contiguous x is read where it lies, in either order of axes; y is laid out as
-    PyTorch's."""
-    for batch_first in (False, True):
-        ours, theirs = pair("LSTM", torch.float32, batch_first=batch_first)
-        x = torch.randn(64, 64, INPUT)
-        y, expected = ours(x)[0], theirs(x.double())[0]
-        assert y.stride() == expected.stride()
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_memory_is_shared_not_copied(batch_first: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels get x's own memory, in either order of axes; y is laid out as PyTorch's."""
+    seen: list[Any] = []
+
+    def watched(tensor: Any) -> Any:
+        seen.append(_run_array(tensor))
+        return seen[-1]
+
+    _run_array = _run.array
+    monkeypatch.setattr(_run, "array", watched)
+    ours, theirs = pair("LSTM", torch.float32, batch_first=batch_first)
+    x = torch.randn(32, 48, INPUT, requires_grad=True)
+    y, expected = ours(x)[0], theirs(x.double())[0]
+    assert np.shares_memory(seen[0], x.detach().numpy())
+    time_first = x.detach().transpose(0, 1) if batch_first else x.detach()
+    assert seen[0].strides == time_first.numpy().strides
+    assert y.stride() == expected.stride()
+    dy = torch.randn_like(y.transpose(0, 1)).transpose(0, 1)
+    y.backward(dy)
+    assert any(np.shares_memory(a, dy.numpy()) for a in seen[1:])
 
 
 WRONG: list[tuple[str, Any, Any]] = [

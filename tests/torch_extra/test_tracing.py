@@ -216,3 +216,13 @@ def test_dispatch_modes_see_the_operator() -> None:
         fake = ut.LSTM(INPUT, HIDDEN, proj_size=2)
         y, (h, c) = fake(torch.zeros(STEPS, BATCH, INPUT))
     assert (y.shape, h.shape, c.shape) == ((STEPS, BATCH, 2), (1, BATCH, 2), (1, BATCH, HIDDEN))
+
+
+def test_packed_sequences_under_compile() -> None:
+    """The graph breaks there; the results hold."""
+    ours, theirs = pair("GRU", torch.float64)
+    rnn = torch.nn.utils.rnn
+    x = torch.randn(STEPS, BATCH, INPUT, dtype=torch.float64)
+    packed = rnn.pack_padded_sequence(x, torch.tensor([9, 5, 2]))
+    compiled = torch.compile(ours, backend=BACKEND)
+    close(compiled(packed)[0].data, theirs(packed)[0].data, "reference.output.float64", "y")

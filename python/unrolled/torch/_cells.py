@@ -104,10 +104,10 @@ class Cell(nn.RNNCellBase):
             _, h, c, _ = _ops.recurrent(*own, weights, None, None, *kind, grad)
             return h.squeeze(0), c.squeeze(0) if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        network = packed(cache, 0, kind, weights, x.dtype, x.shape[0])
+        net = packed(cache, 0, kind, weights, x.dtype, x.shape[0])
         if not grad:
-            return _run.step(network, x, h0, c0)
-        found = Step.apply(kind, network, x, h0, c0, *weights)
+            return _run.step(net, x, h0, c0)
+        found = Step.apply(net, x, h0, c0, *weights)
         return found if kind.has_c else (found, None)
 
 

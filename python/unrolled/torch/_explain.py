@@ -50,12 +50,12 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
         reason = module._reason(x, hx)
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
-            network = packed({}, 0, module._kind(), module._weights(), dtype, 1)
+            net = packed({}, 0, module._kind(), module._weights(), dtype, 1)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:
         return f"PyTorch: {reason}"
-    parts = [f"{network.isa} kernels"]
+    parts = [f"{net.network.isa} kernels"]
     if _path.traced(x):
         parts.append("as an operator, for what is looking on")
     elif torch.is_grad_enabled() and any(p.requires_grad for p in module.parameters()):

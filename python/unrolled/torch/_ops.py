@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from . import _run
+from ._eager import recorded
 from ._kind import Kind
+from ._run import optional
 from ._through import derivatives
 from ._weights import packed_loose
 
@@ -32,11 +34,11 @@ def _recurrent(
     record: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     kind = Kind(cell, layers, bidirectional, bias, projected)
-    network = packed_loose(kind, weights, x.dtype)
+    net = packed_loose(kind, weights, x.dtype)
     if record:
-        y, h, c, reserve = _run.record(network, x, h0, c0, lengths, resets)
+        y, h, c, reserve = _run.record(net, x, h0, c0, lengths, resets)
     else:
-        y, h, c = _run.forward(network, x, h0, c0, lengths, resets)
+        y, h, c = _run.forward(net, x, h0, c0, lengths, resets)
         reserve = torch.zeros(1, dtype=torch.uint8)
     return y, h, x.new_empty(0) if c is None else c, reserve
 
@@ -86,16 +88,16 @@ def _recurrent_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """By all weights in a row, x, h0 and c0."""
     kind = Kind(cell, layers, bidirectional, bias, projected)
-    run = _run.recorded(reserve)
-    if run is None:
-        network = packed_loose(kind, weights, x.dtype)
-        *_, again = _run.record(network, x, h0, c0, lengths, resets)
-        run = _run.recorded(again)
-        assert run is not None
-    sizes = kind.sizes(weights)
-    grads = dy, dh, dc if kind.has_c else None
-    flat, d_x, d_h, d_c = _run.backward(kind, run, x, sizes.state, sizes.hidden, grads)
-    return flat, d_x, d_h, x.new_empty(0) if d_c is None else d_c
+
+    def again() -> Any:
+        net = packed_loose(kind, weights, x.dtype)
+        return _run.record(net, x, h0, c0, lengths, resets)[-1]
+
+    grads = optional(dy), optional(dh), optional(dc) if kind.has_c else None
+    flat, d_x, d_state = _run.go_back(recorded(reserve, again), x.shape[:2], grads)
+    d_h, d_c = d_state if kind.has_c else (d_state, None)
+    d_c = x.new_empty(0) if d_c is None else torch.from_numpy(d_c)
+    return torch.from_numpy(flat), torch.from_numpy(d_x), torch.from_numpy(d_h), d_c
 
 
 def _recurrent_backward_fake(
@@ -144,7 +146,8 @@ def _backward(ctx: Any, dy: Any, dh: Any, dc: Any, _: Any) -> Any:
         flat, *own = recurrent_backward(*grads, reserve, x, h0, c0, weights, lengths, resets, *kind)
         present = (x, h0, c0)
         found = [g if t is not None else None for g, t in zip(own, present, strict=True)]
-        found += _run.split(flat, weights)
+        parts = flat.split([weight.numel() for weight in weights])
+        found += [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
     return *found[:3], found[3:], *(None,) * 8
 
 

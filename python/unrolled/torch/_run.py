@@ -13,15 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from .._native import Network, Tape
-from ._kind import Kind
-from ._weights import array, follow_threads
+from .._native import Tape
+from ._weights import Net, array, follow_threads
 
 
 class Recorded(NamedTuple):
     """A tape, and the network that can read it."""
 
-    network: Network
+    net: Net
     tape: Tape
 
 
@@ -31,8 +30,9 @@ def _state(h0: Any, c0: Any) -> Any:
     return array(h0) if c0 is None else (array(h0), array(c0))
 
 
-def _lengths(lengths: Any) -> Any:
-    return None if lengths is None else array(lengths)
+def optional(tensor: Any) -> Any:
+    """As `array`; None stays None."""
+    return None if tensor is None else array(tensor)
 
 
 def _tensors(y: Any, state: Any) -> tuple[Any, Any, Any]:
@@ -54,44 +54,44 @@ def _states(state: Any) -> tuple[Any, Any]:
     return torch.from_numpy(state[0]), None
 
 
-def step(network: Network, x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
+def step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
     """h and c (None unless an LSTM) after one step, and nothing kept."""
     follow_threads()
     x, state = _one_step(x, h0, c0)
-    return _states(network.forward(x, state, None, None)[1])
+    return _states(net.network.forward(x, state, None, None)[1])
 
 
-def record_step(network: Network, x: Any, h0: Any, c0: Any) -> tuple[Any, Any, Any]:
+def record_step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any, Any]:
     """h, c and the reserve."""
     follow_threads()
     x, state = _one_step(x, h0, c0)
-    _, state, tape = network.record(x, state, None, None, None, None)
-    return *_states(state), _reserve(network, tape)
+    _, state, tape = net.network.record(x, state, None, None, None, None)
+    return *_states(state), _reserve(net, tape)
 
 
-def _reserve(network: Network, tape: Tape) -> Any:
+def _reserve(net: Net, tape: Tape) -> Any:
     reserve = torch.zeros(1, dtype=torch.uint8)
-    reserve.untyped_storage()._unrolled = Recorded(network, tape)
+    reserve.untyped_storage()._unrolled = Recorded(net, tape)
     return reserve
 
 
-def forward(
-    network: Network, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any
-) -> tuple[Any, Any, Any]:
+def forward(net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any) -> tuple[Any, Any, Any]:
     """y, h and c (None unless an LSTM), and nothing kept."""
     follow_threads()
-    return _tensors(*network.forward(array(x), _state(h0, c0), _lengths(lengths), _lengths(resets)))
+    return _tensors(
+        *net.network.forward(array(x), _state(h0, c0), optional(lengths), optional(resets))
+    )
 
 
 def record(
-    network: Network, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any
+    net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any
 ) -> tuple[Any, Any, Any, Any]:
     """y, h, c and the reserve."""
     follow_threads()
-    y, state, tape = network.record(
-        array(x), _state(h0, c0), _lengths(lengths), _lengths(resets), None, None
+    y, state, tape = net.network.record(
+        array(x), _state(h0, c0), optional(lengths), optional(resets), None, None
     )
-    return *_tensors(y, state), _reserve(network, tape)
+    return *_tensors(y, state), _reserve(net, tape)
 
 
 def recorded(reserve: Any) -> Recorded | None:
@@ -99,38 +99,49 @@ def recorded(reserve: Any) -> Recorded | None:
     return getattr(reserve.untyped_storage(), "_unrolled", None)
 
 
-def derivative(gradient: Any, shape: Any, dtype: Any) -> Any:
-    """A gradient as an array; autograd says None for zeros."""
-    if gradient is None:
-        return np.zeros(shape, dtype)
-    return array(gradient)
+def go_back(run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any]) -> Any:
+    """Gradients by all weights in a row, x and the state, all of them arrays.
+
+    `shape` is (T, B); `grads` are arrays by y, h and c, None for zeros.
+    """
+    follow_threads()
+    _, kind, sizes, dtype, _, _ = run.net
+    steps, batch = shape
+    dy, dh, dc = grads
+    cells = kind.layers * kind.directions
+    if dy is None:
+        dy = np.zeros((steps, batch, kind.directions * sizes.state), dtype)
+    d_state: Any = None
+    if dh is not None or dc is not None:
+        d_state = np.zeros((cells, batch, sizes.state), dtype) if dh is None else dh
+        if kind.has_c:
+            if dc is None:
+                dc = np.zeros((cells, batch, sizes.hidden), dtype)
+            d_state = (d_state, dc)
+    return run.net.network.backward(run.tape, dy, d_state, None)
 
 
 def backward(
-    kind: Kind,
-    run: Recorded,
-    x: Any,
-    state_size: int,
-    hidden_size: int,
-    grads: tuple[Any, Any, Any],
-) -> tuple[Any, Any, Any, Any]:
-    """Gradients by all weights in a row, x, h0 and c0 (None unless an LSTM)."""
-    follow_threads()
-    steps, batch, _ = x.shape
-    cells = kind.layers * kind.directions
-    dtype = "float32" if x.dtype is torch.float32 else "float64"
-    dy, dh, dc = grads
-    d_y = derivative(dy, (steps, batch, kind.directions * state_size), dtype)
-    d_state: Any = None
-    if dh is not None or dc is not None:
-        d_state = derivative(dh, (cells, batch, state_size), dtype)
-        if kind.has_c:
-            d_state = (d_state, derivative(dc, (cells, batch, hidden_size), dtype))
-    flat, d_x, d_state = run.network.backward(run.tape, d_y, d_state, None)
-    return torch.from_numpy(flat), *_tensors(d_x, d_state)
+    run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any], needs: Any
+) -> list[Any]:
+    """As `go_back`, tensors by x, h0, c0 and each weight; None where `needs` says so."""
+    flat, d_x, d_state = go_back(run, shape, grads)
+    d_h, d_c = d_state if isinstance(d_state, tuple) else (d_state, None)
+    found = [
+        torch.from_numpy(g) if need and g is not None else None
+        for g, need in zip((d_x, d_h, d_c), needs, strict=False)
+    ]
+    if not any(needs[3:]):
+        return found + [None] * len(run.net.counts)
+    return found + [
+        part if need else None
+        for part, need in zip(split(run.net, torch.from_numpy(flat)), needs[3:], strict=True)
+    ]
 
 
-def split(flat: Any, weights: Any) -> list[Any]:
-    """Gradients by each of the weights, which share the memory of `flat`."""
-    parts = flat.split([weight.numel() for weight in weights])
-    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
+def split(net: Net, flat: Any) -> list[Any]:
+    """Gradients by each weight, which share the memory of `flat`."""
+    return [
+        part if len(shape) == 1 else part.view(shape)
+        for part, shape in zip(flat.split(net.counts), net.shapes, strict=True)
+    ]

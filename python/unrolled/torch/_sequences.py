@@ -198,10 +198,10 @@ class Recurrent(nn.RNNBase):
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
             return y, h, c if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        network = packed(cache, slot, kind, weights, x.dtype, x.shape[0] * x.shape[1])
+        net = packed(cache, slot, kind, weights, x.dtype, x.shape[0] * x.shape[1])
         if not grad:
-            return _run.forward(network, x, h0, c0, lengths, resets)
-        y, h, *c = Sequence.apply(kind, network, lengths, resets, x, h0, c0, *weights)
+            return _run.forward(net, x, h0, c0, lengths, resets)
+        y, h, *c = Sequence.apply(net, lengths, resets, x, h0, c0, *weights)
         return y, h, c[0] if c else None
 
     def _theirs(self, input: Any, hx: Any, resets: Any, reason: str) -> Any:

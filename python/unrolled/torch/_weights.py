@@ -22,13 +22,13 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from .._native import Network
-from ._kind import Kind
+from ._kind import Kind, Sizes
 
 NUMBERS = {torch.float32: "float32", torch.float64: "float64"}
 # What has nothing to add to a tensor's behaviour.
@@ -75,7 +75,19 @@ def _arrays(weights: Sequence[Any], dtype: Any) -> list[Any]:
     return [array(weight) for weight in weights]
 
 
-def _make(kind: Kind, arrays: list[Any]) -> Network:
+class Net(NamedTuple):
+    """A network, and what a call has to know of it."""
+
+    network: Network
+    kind: Kind
+    sizes: Sizes
+    dtype: Any  # NumPy's
+    # Of each weight, and the numbers it has.
+    shapes: list[tuple[int, ...]]
+    counts: list[int]
+
+
+def _make(kind: Kind, arrays: list[Any]) -> Net:
     sizes = kind.sizes(arrays)
     network = Network(
         kind.cell,
@@ -88,29 +100,29 @@ def _make(kind: Kind, arrays: list[Any]) -> Network:
         False,
         arrays[0].dtype.name,
     )
-    return _with(network, arrays)
+    shapes = [tuple(shape) for _, shape in network.parameter_shapes()]
+    return _with(
+        Net(network, kind, sizes, arrays[0].dtype, shapes, [a.size for a in arrays]), arrays
+    )
 
 
-def _with(network: Network, arrays: list[Any]) -> Network:
-    expected = [tuple(shape) for _, shape in network.parameter_shapes()]
-    if [a.shape for a in arrays] != expected:
+def _with(net: Net, arrays: list[Any]) -> Net:
+    if [a.shape for a in arrays] != net.shapes:
         raise Unfit("the weights have unusual shapes")
-    return network.with_parameters(arrays)
+    return net._replace(network=net.network.with_parameters(arrays))
 
 
 class Packed:
     """A network, and the weights it was made of. Immutable but for when it was last compared."""
 
-    __slots__ = ("arrays", "dtype", "epoch", "few", "key", "network")
+    __slots__ = ("arrays", "dtype", "epoch", "few", "key", "net")
 
-    def __init__(
-        self, network: Network, arrays: list[Any], dtype: Any, key: Any, epoch: int
-    ) -> None:
-        self.network = network
+    def __init__(self, net: Net, arrays: list[Any], dtype: Any, key: Any, epoch: int) -> None:
+        self.net = net
         self.dtype = dtype
         # They keep the weights' memory, so that no other weight can come to lie there.
         self.arrays = arrays
-        self.few = sum(a.size for a in arrays) <= FEW
+        self.few = sum(net.counts) <= FEW
         self.key = key
         self.epoch = epoch
 
@@ -119,7 +131,7 @@ class Packed:
         epoch = _epoch
         thorough = steps >= LONG or self.few or self.epoch != epoch or self.key[0] is None
         most = EVERYTHING if thorough else GLANCE
-        if not self.network.has_parameters(self.arrays, most):
+        if not self.net.network.has_parameters(self.arrays, most):
             return False
         if thorough:
             self.epoch = epoch
@@ -128,7 +140,7 @@ class Packed:
 
 def packed(
     cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any, steps: int
-) -> Network:
+) -> Net:
     """The network of these weights, for an x of that dtype and so many steps times rows.
 
     Raises
@@ -148,41 +160,41 @@ def packed(
         key.insert(0, None)
     found = cache.get(slot)
     if found is not None and found.dtype is dtype and found.key == key and found.holds(steps):
-        return found.network
+        return found.net
     epoch = _epoch
     arrays = _arrays(weights, dtype)
     if found is not None and found.dtype is dtype:
-        network = _with(found.network, arrays)
+        net = _with(found.net, arrays)
     else:
-        network = _make(kind, arrays)
-    cache[slot] = Packed(network, arrays, dtype, key, epoch)
-    return network
+        net = _make(kind, arrays)
+    cache[slot] = Packed(net, arrays, dtype, key, epoch)
+    return net
 
 
 # Networks of weights that come without a module, by where the weights lie. Their memory may have
 # been reused since, so all numbers are compared always.
-_loose: OrderedDict[Any, Network] = OrderedDict()
+_loose: OrderedDict[Any, Net] = OrderedDict()
 _MOST_LOOSE = 64
 _lock = Lock()
 
 
-def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Network:
+def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Net:
     """The network of weights that belong to no module we know."""
     key = (kind, *[(weight.data_ptr(), weight.shape, weight.dtype) for weight in weights])
     arrays = _arrays(weights, dtype)
     with _lock:
         found = _loose.pop(key, None)
     if found is None:
-        network = _make(kind, arrays)
-    elif found.has_parameters(arrays, EVERYTHING):
-        network = found
+        net = _make(kind, arrays)
+    elif found.network.has_parameters(arrays, EVERYTHING):
+        net = found
     else:
-        network = _with(found, arrays)
+        net = _with(found, arrays)
     with _lock:
-        _loose[key] = network
+        _loose[key] = net
         while len(_loose) > _MOST_LOOSE:
             _loose.popitem(last=False)
-    return network
+    return net
 
 
 def threads_follower() -> Callable[[], None]:

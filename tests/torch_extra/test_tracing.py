@@ -58,14 +58,20 @@ def test_opcheck_of_the_way_back(name: str, more: dict[str, Any]) -> None:
 
 
 def test_gradcheck_of_the_operator() -> None:
-    given = call("LSTM", {}, states=True, grad=True)
-    x, h, c, weights, *rest = given
+    net = ut.LSTM(2, 3, bidirectional=True, dtype=torch.float64)
+    x, h, c = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((3, 2, 2), (2, 2, 3), (2, 2, 3))
+    )
+    resets = torch.zeros(3, 2, dtype=torch.bool)
+    resets[1, 1] = True
 
     def run(x: Any, h: Any, c: Any, *weights: Any) -> Any:
-        return _ops.recurrent(x, h, c, list(weights), *rest)[:3]
+        lengths = torch.tensor([3, 2])
+        return _ops.recurrent(x, h, c, list(weights), lengths, resets, *net._kind(), True)[:3]
 
-    leaves = (x, h, c, *weights)
-    assert torch.autograd.gradcheck(run, leaves, fast_mode=True)
+    leaves = (x, h, c, *(p.detach().requires_grad_() for p in net._weights()))
+    assert torch.autograd.gradcheck(run, leaves)
     assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
 
 

@@ -225,7 +225,7 @@ def test_dispatch_modes_see_the_operator() -> None:
 
 
 def test_packed_sequences_under_compile() -> None:
-    """The graph breaks there; the results hold."""
+    """The graph breaks there, as for any recurrent layer of PyTorch; the results hold."""
     ours, theirs = pair("GRU", torch.float64)
     rnn = torch.nn.utils.rnn
     x = torch.randn(STEPS, BATCH, INPUT, dtype=torch.float64)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import _VF, nn
+from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
@@ -47,6 +48,9 @@ class Recurrent(nn.RNNBase):
         output, hx
             As PyTorch's.
         """
+        if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
+            # Its sizes are numbers in a tensor, on which a graph cannot depend.
+            return _untraced(self, input, hx, resets)
         reason = self._reason(input, hx)
         if reason is None:
             try:
@@ -224,6 +228,12 @@ class Recurrent(nn.RNNBase):
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )
         return self._result(input, y, h, c, call.lengths)
+
+
+@_disable_dynamo
+def _untraced(module: Recurrent, *arguments: Any) -> Any:
+    *given, resets = arguments
+    return module.forward(*given, resets=resets)
 
 
 def _checked(resets: Any, shape: Any, axes: str) -> Any:

@@ -22,8 +22,8 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon
 
-.PHONY: help demo test test-rust test-python lint lint-rust lint-python bench bench-rust bench-rust-peers \
-	math-exhaustive clean
+.PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
+	bench-rust-peers bench-monitor math-exhaustive clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ $(VENV)/installed-%: $(BIN)/python $(SOURCES)
 demo: $(VENV)/installed-demo  ## check the kernels, tell nine speakers apart, forecast sunspots
 	$(BIN)/unrolled demo $(ARGS)
 
+course: $(VENV)/installed-demo  ## the course on gradient flow: seven parts with figures (minutes)
+	$(BIN)/python examples/gradient_flow/run_all.py $(ARGS)
+
 test: test-rust test-python  ## every test, Rust's and Python's
 	@echo "make test: all tests passed"
 
@@ -55,6 +58,17 @@ test-rust:
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
+
+# Everything beside which ours can be tried: PyTorch is several GB.
+$(VENV)/installed-extras: $(VENV)/installed-test
+	$(PIP) install --quiet '.[test,torch,jax,sklearn,onnx,keras]' 'onnxruntime>=1.20'
+	@touch $@
+
+test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, scikit-learn, ONNX, Keras
+	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
+	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_fuzz.py tests/test_formats_cli.py \
+	  tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py tests/test_docstrings.py \
+	  $(ARGS)
 
 lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stubs
 	@echo "make lint: nothing to object to"
@@ -83,6 +97,9 @@ bench-rust:  ## the kernels alone, from Rust: steps, tiles, passes, what silence
 
 bench-rust-peers:  ## beside candle and burn, one thread (their crates take minutes to build)
 	cd benches/rust-peers && RAYON_NUM_THREADS=1 $(ONE_CORE) $(CARGO) run --release -- $(ARGS)
+
+bench-monitor: $(VENV)/installed-demo  ## what watching the flow of gradients costs a training
+	$(BIN)/python benches/monitor.py $(ARGS)
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled

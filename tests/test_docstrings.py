@@ -20,7 +20,8 @@ def test_examples(name: str) -> None:
         module = importlib.import_module(name)
     except ImportError as error:
         # What only an extra needs comes with it.
-        if error.name in ("matplotlib", "tqdm", "onnx", "jax", "sklearn"):
-            pytest.skip(f"{error.name} is not installed")
+        missing = getattr(error.__cause__ or error, "name", None)
+        if missing in ("matplotlib", "tqdm", "onnx", "jax", "sklearn", "torch"):
+            pytest.skip(f"{missing} is not installed")
         raise
     assert doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE).failed == 0

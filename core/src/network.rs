@@ -160,6 +160,22 @@ impl<T: Passes> Network<T> {
         Ok(this)
     }
 
+    /// Another such net with these parameters, ordered as [`Config::parameters`]. This one stays as it is, and
+    /// with it the tapes recorded with it.
+    ///
+    /// # Errors
+    /// `Length` where they are not as many; `TooLarge` if there is no memory.
+    pub fn with_parameters(&self, parameters: Vec<T>) -> Result<Self, Error> {
+        let (expected, got) = (self.parameters.len(), parameters.len());
+        if got != expected {
+            return Err(Error::Length { argument: "parameters", expected, got });
+        }
+        let Network { config, level, .. } = *self;
+        let mut this = Network { config, level, parameters, packed: Vec::new(), version: 0 };
+        this.pack()?;
+        Ok(this)
+    }
+
     /// What it is made of.
     #[must_use]
     pub fn config(&self) -> &Config {

@@ -160,6 +160,15 @@ impl Network {
     }
 }
 
+fn renewed<T: Number>(
+    py: Python<'_>,
+    net: &RwLock<Net<T>>,
+    arrays: &[Bound<'_, PyAny>],
+) -> PyResult<RwLock<Net<T>>> {
+    let all = parameters::joined(arrays)?;
+    Ok(RwLock::new(detached(py, || read(net).with_parameters(all))?))
+}
+
 fn trace<'py, T: Number>(
     py: Python<'py>,
     net: &RwLock<Net<T>>,
@@ -240,6 +249,26 @@ impl Network {
     /// Replaces every parameter.
     fn load(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         each!(&self.net, net => parameters::set(py, net, &arrays))
+    }
+
+    /// Another network with these parameters; this one, and its tapes, stay as they are.
+    fn with_parameters(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<Self> {
+        let net = match &self.net {
+            Float::F32(net) => Float::F32(renewed(py, net, &arrays)?),
+            Float::F64(net) => Float::F64(renewed(py, net, &arrays)?),
+        };
+        let Network { config, batch_first, num_parameters, .. } = *self;
+        Ok(Network { config, batch_first, net, num_parameters, draws: AtomicU64::new(0) })
+    }
+
+    /// Whether these are its parameters to the last bit; looks at no more than `most` numbers of each array.
+    fn has_parameters(
+        &self,
+        py: Python<'_>,
+        arrays: Vec<Bound<'_, PyAny>>,
+        most: usize,
+    ) -> PyResult<bool> {
+        each!(&self.net, net => parameters::same(py, net, &arrays, most))
     }
 
     /// The instruction set of its kernels.

@@ -29,6 +29,8 @@ pub trait Number: Passes + numpy::Element {
     fn wrap(tape: Tape<Self>) -> AnyTape;
     /// The tape, if it is of this type.
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>>;
+    /// Whether they are one number to the last bit, which a NaN may be and the two zeros are not.
+    fn same_bits(self, other: Self) -> bool;
 }
 
 impl Number for f32 {
@@ -38,6 +40,9 @@ impl Number for f32 {
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
         if let Float::F32(tape) = tape { Some(tape) } else { None }
     }
+    fn same_bits(self, other: Self) -> bool {
+        self.to_bits() == other.to_bits()
+    }
 }
 
 impl Number for f64 {
@@ -46,6 +51,9 @@ impl Number for f64 {
     }
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
         if let Float::F64(tape) = tape { Some(tape) } else { None }
+    }
+    fn same_bits(self, other: Self) -> bool {
+        self.to_bits() == other.to_bits()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parameters into and out of networks and layers, whose crate keeps them flat.
 
 use crate::array::{Values, copied, to_numpy};
-use crate::compute::{detached, exception, read, write};
+use crate::compute::{briefly, detached, exception, read, write};
 use crate::number::Number;
 use pyo3::prelude::*;
 use std::sync::RwLock;
@@ -57,14 +57,17 @@ pub fn get<'py, T: Number>(
     Ok(arrays)
 }
 
+fn slices<'py, T: Number>(arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Values<'py, T>>> {
+    arrays.iter().map(|a| Values::<T>::typed("mapping", a)).collect()
+}
+
 /// Replaces every parameter.
 pub fn set<T: Number>(
     py: Python<'_>,
     module: &impl Parameters<T>,
     arrays: &[Bound<'_, PyAny>],
 ) -> PyResult<()> {
-    let values: Vec<_> =
-        arrays.iter().map(|a| Values::<T>::typed("mapping", a)).collect::<PyResult<_>>()?;
+    let values = slices::<T>(arrays)?;
     let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
     detached(py, || {
         module.update(|parameters| {
@@ -78,4 +81,55 @@ pub fn set<T: Number>(
             Ok(())
         })
     })
+}
+
+/// All of `arrays` in a row.
+pub fn joined<T: Number>(arrays: &[Bound<'_, PyAny>]) -> PyResult<Vec<T>> {
+    let values = slices::<T>(arrays)?;
+    let mut all = Vec::new();
+    for own in &values {
+        all.try_reserve(own.slice()?.len())
+            .map_err(|_| exception(Error::TooLarge { what: "parameters" }))?;
+        all.extend_from_slice(own.slice()?);
+    }
+    Ok(all)
+}
+
+/// Whether `arrays` hold the parameters to the last bit, looking at `most` numbers, spread evenly, of each.
+pub fn same<T: Number>(
+    py: Python<'_>,
+    net: &RwLock<Network<T>>,
+    arrays: &[Bound<'_, PyAny>],
+    most: usize,
+) -> PyResult<bool> {
+    let values = slices::<T>(arrays)?;
+    let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
+    let looked_at = slices.iter().map(|own| own.len().min(most)).sum();
+    briefly(py, net, looked_at, |net| {
+        let mut rest = net.parameters();
+        let lengths = slices.iter().map(|own| own.len()).sum();
+        check_length("parameters", rest.len(), lengths)?;
+        for given in slices {
+            let own;
+            (own, rest) = rest.split_at(given.len());
+            let every = own.len().div_ceil(most.max(1)).max(1);
+            // One step apart, the compiler compares many at once.
+            let same = if every == 1 {
+                all_same(own, given)
+            } else {
+                own.iter().zip(given).step_by(every).all(|(a, b)| a.same_bits(*b))
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
+/// Without a branch for each number, block by block.
+fn all_same<T: Number>(a: &[T], b: &[T]) -> bool {
+    a.chunks(1024)
+        .zip(b.chunks(1024))
+        .all(|(a, b)| a.iter().zip(b).fold(true, |same, (a, b)| same & a.same_bits(*b)))
 }

@@ -1,0 +1,42 @@
+"""Drop-in recurrent layers for PyTorch on a CPU.
+
+`accelerate` takes a model as it is; or use `LSTM`, `GRU`, `RNN`, `LSTMCell`, `GRUCell` and
+`RNNCell` where `torch.nn`'s would stand. What our kernels cannot do – other devices, other dtypes,
+second derivatives, forward mode, `torch.func` – PyTorch does, as it did before.
+
+Example
+-------
+>>> import torch
+>>> import unrolled.torch
+>>> model = torch.nn.LSTM(3, 8)
+>>> unrolled.torch.accelerate(model)
+accelerated 1 recurrent layer
+  (the model): LSTM(3, 8)
+>>> y, (h, c) = model(torch.randn(20, 4, 3))
+>>> y.sum().backward()
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "unrolled.torch: expected PyTorch, which is not installed; pip install 'unrolled[torch]'"
+    ) from error
+
+from ._accelerate import Summary, accelerate, restore
+from ._cells import GRUCell, LSTMCell, RNNCell
+from ._explain import explain
+from ._sequences import GRU, LSTM, RNN
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
+    "Summary",
+    "accelerate",
+    "explain",
+    "restore",
+]

@@ -1,0 +1,141 @@
+"""LSTMCell, GRUCell and RNNCell: one step a call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import _ops, _path, _run
+from ._eager import Step
+from ._kind import GATES, Kind
+from ._through import composed
+from ._weights import Packed, Unfit, packed
+
+_PACKED = "_unrolled_packed"
+
+
+class Cell(nn.RNNCellBase):
+    """What our cells add to PyTorch's."""
+
+    _names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
+        try:
+            reason = self._reason(input, hx)
+            if reason is None:
+                return self._ours(input, hx)
+        except Unfit as unfit:
+            reason = str(unfit)
+        if reason in _path.TRANSFORMS:
+            with composed():
+                return super().forward(input, hx)
+        return super().forward(input, hx)
+
+    def __getstate__(self) -> Any:
+        return {name: value for name, value in self.__dict__.items() if name != _PACKED}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # The copies for the kernels hold on to the weights' memory.
+        self.__dict__.pop(_PACKED, None)
+        return super()._apply(fn, recurse)
+
+    def _kind(self) -> Kind:
+        return Kind(self._cell(), 1, False, self.bias, False)
+
+    def _cell(self) -> str:
+        raise NotImplementedError
+
+    def _weights(self) -> list[Any]:
+        names = self._names if self.bias else self._names[:2]
+        own = self._parameters
+        try:
+            return [own[name] for name in names]
+        except KeyError:
+            return [getattr(self, name) for name in names]
+
+    def _reason(self, input: Any, hx: Any) -> str | None:
+        if not isinstance(input, torch.Tensor):
+            return f"x is a {type(input).__name__}"
+        found = _path.surroundings()
+        if found is None:
+            traced = _path.traced(input)
+            found = _path.numbers("x", input) if traced else _path.tensor("x", input)
+        if found is not None:
+            return found
+        shape = input.shape
+        if len(shape) not in (1, 2):
+            return f"x has {len(shape)} dimensions"
+        if shape[-1] != self.input_size:
+            return f"x has {shape[-1]} features, not {self.input_size}"
+        if 0 in shape:
+            return "x is empty"
+        if hx is None:
+            return None
+        given = hx
+        if self._cell() != "lstm":
+            given = (hx,)
+        elif not isinstance(hx, (tuple, list)) or len(hx) != 2:
+            return "the states are not a pair"
+        expected = (*shape[:-1], self.hidden_size)
+        return _path.states(input, given, (expected,) * len(given))
+
+    def _ours(self, input: Any, hx: Any) -> Any:
+        kind, weights = self._kind(), self._weights()
+        h0, c0 = (hx if kind.has_c else (hx, None)) if hx is not None else (None, None)
+        x = input
+        alone = x.dim() == 1
+        if alone:
+            x, h0, c0 = (None if t is None else t.unsqueeze(0) for t in (x, h0, c0))
+        h, c = self._step(kind, x, h0, c0, weights)
+        if alone:
+            h, c = h.squeeze(0), None if c is None else c.squeeze(0)
+        return h if c is None else (h, c)
+
+    def _step(self, kind: Kind, x: Any, h0: Any, c0: Any, weights: list[Any]) -> tuple[Any, Any]:
+        grad = torch.is_grad_enabled() and any(
+            t is not None and t.requires_grad for t in (x, h0, c0, *weights)
+        )
+        if _path.traced(x):
+            _path.one_dtype(x, weights)
+            own = (None if t is None else t.unsqueeze(0) for t in (x, h0, c0))
+            _, h, c, _ = _ops.recurrent(*own, weights, None, None, *kind, grad)
+            return h.squeeze(0), c.squeeze(0) if kind.has_c else None
+        cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
+        net = packed(cache, 0, kind, weights, x.dtype, x.shape[0])
+        if not grad:
+            return _run.step(net, x, h0, c0)
+        found = Step.apply(net, x, h0, c0, *weights)
+        return found if kind.has_c else (found, None)
+
+
+class LSTMCell(Cell, nn.LSTMCell):
+    """`torch.nn.LSTMCell` with our kernels on the CPU. As `LSTM`, one step a call."""
+
+    __module__ = "unrolled.torch"
+
+    def _cell(self) -> str:
+        return "lstm"
+
+
+class GRUCell(Cell, nn.GRUCell):
+    """`torch.nn.GRUCell` with our kernels on the CPU. As `LSTM`, one step a call."""
+
+    __module__ = "unrolled.torch"
+
+    def _cell(self) -> str:
+        return "gru"
+
+
+class RNNCell(Cell, nn.RNNCell):
+    """`torch.nn.RNNCell` with our kernels on the CPU. As `LSTM`, one step a call."""
+
+    __module__ = "unrolled.torch"
+
+    def _cell(self) -> str:
+        cell = f"rnn_{self.nonlinearity}"
+        if cell not in GATES:
+            raise Unfit(f"the nonlinearity is {self.nonlinearity}")
+        return cell

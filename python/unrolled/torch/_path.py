@@ -1,0 +1,85 @@
+"""Who computes: our kernels or PyTorch, and why.
+
+The functions here give None where our kernels can, or else the reason why they cannot, as a clause
+for `explain`. Modules ask them before every call, so they are ordered by what is cheap.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd import forward_ad
+
+from ._eager import functorch_level
+from ._weights import NUMBERS, PLAIN, Unfit
+
+FORWARD_MODE = "forward-mode differentiation asks for it"
+FUNCTORCH = "a transform of torch.func asks for it"
+# With these PyTorch itself has to take its differentiable parts rather than oneDNN's kernel.
+TRANSFORMS = frozenset((FORWARD_MODE, FUNCTORCH))
+
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_jit_tracing = torch._C._get_tracing_state
+
+
+def traced(x: Any) -> bool:
+    """Whether something looks on that has to see operators: a compiler, a dispatch mode."""
+    return bool(
+        torch.compiler.is_compiling()
+        or _dispatch_modes() > 0
+        or (type(x) not in PLAIN and type(x).__module__.startswith("torch._subclasses."))
+    )
+
+
+def surroundings() -> str | None:
+    """What is true of any call made just now."""
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on for the CPU"
+    if torch.compiler.is_compiling():
+        # What else there is Dynamo has taken upon itself.
+        return None
+    if functorch_level() is not None:
+        return FUNCTORCH
+    if forward_ad._current_level >= 0:
+        return FORWARD_MODE
+    if _jit_tracing() is not None:
+        return "torch.jit.trace is recording PyTorch's functions"
+    return None
+
+
+def tensor(name: str, x: Any) -> str | None:
+    """What is wrong with a tensor, whatever its shape."""
+    if type(x) not in PLAIN:
+        return f"{name} is a {type(x).__name__}"
+    return numbers(name, x)
+
+
+def numbers(name: str, x: Any) -> str | None:
+    """As `tensor`, for one that may be a stand-in."""
+    if x.dtype not in NUMBERS:
+        return f"{name} is {x.dtype}; the kernels know float32 and float64"
+    if not x.is_cpu:
+        return f"{name} is on device {x.device}"
+    if x.layout is not torch.strided:
+        return f"the layout of {name} is {x.layout}"
+    return None
+
+
+def states(x: Any, given: tuple[Any, ...], shapes: tuple[tuple[int, ...], ...]) -> str | None:
+    """What is wrong with initial states that should have these shapes."""
+    for name, state, shape in zip(("h0", "c0"), given, shapes, strict=False):
+        if not isinstance(state, torch.Tensor):
+            return f"{name} is a {type(state).__name__}"
+        if state.dtype is not x.dtype:
+            return f"{name} is {state.dtype}, x {x.dtype}"
+        if state.shape != shape:
+            return f"{name} has shape {tuple(state.shape)}, not {shape}"
+    return None
+
+
+def one_dtype(x: Any, weights: Any) -> None:
+    """For operators, whose weights nothing else looks at before they run."""
+    for weight in weights:
+        if weight.dtype is not x.dtype:
+            raise Unfit(f"x is {x.dtype}, a weight {weight.dtype}")

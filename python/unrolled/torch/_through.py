@@ -1,0 +1,164 @@
+"""The same recurrences by PyTorch's own functions: differentiable as often and as one likes.
+
+A reset cuts a row into episodes, between which nothing passes. So a batch with resets is a batch
+of its episodes, of several lengths, which PyTorch's functions take as a packed sequence: the
+forward direction of a row's first episode and the reverse direction of its last begin with the
+given state, all others with zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import _VF
+
+from ._kind import Kind
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "lstm": _VF.lstm,
+    "gru": _VF.gru,
+    "rnn_tanh": _VF.rnn_tanh,
+    "rnn_relu": _VF.rnn_relu,
+}
+
+
+_lock = Lock()
+_within = 0
+_before = True
+
+
+@contextmanager
+def composed() -> Iterator[None]:
+    """Within it PyTorch computes an LSTM from differentiable parts, not by oneDNN's kernel, which
+    knows no forward mode. A setting of the process, so the last to leave restores it.
+
+    (`torch.backends.mkldnn.flags` does the same and warns of TF32 on machines without it.)
+    """
+    global _within, _before
+    with _lock:
+        if _within == 0:
+            _before = torch._C._get_mkldnn_enabled()
+            torch._C._set_mkldnn_enabled(False)
+        _within += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _within -= 1
+            if _within == 0:
+                torch._C._set_mkldnn_enabled(_before)
+
+
+class Episodes:
+    """The episodes of a batch: what runs from a reset, or a row's begin, to the next or its end."""
+
+    def __init__(self, steps: int, batch: int, lengths: Any, resets: Any, device: Any) -> None:
+        if lengths is None:
+            lengths = torch.full((batch,), steps, device=device)
+        lengths = lengths.to(device)
+        time = torch.arange(steps, device=device)
+        begins = torch.zeros(batch, steps, dtype=torch.bool, device=device)
+        if resets is not None:
+            begins |= resets.t() & (time < lengths[:, None])
+        # At step 0 a row begins in any case; whether with its state is another matter.
+        keeps_state = ~begins[:, 0]
+        begins[:, 0] = True
+        row, start = begins.nonzero(as_tuple=True)
+        first = start == 0
+        # In order of rows, then time: an episode is its row's last if the next one is a first.
+        last = torch.cat([first[1:], first.new_ones(1)])
+        end = torch.where(last, lengths[row], start.roll(-1))
+        order = torch.argsort(start - end, stable=True)
+        place = torch.argsort(order)
+
+        self.row = row[order]
+        self.takes_state = (first & keeps_state[row])[order], last[order]
+        self.final = place[last], place[first]
+        # (step within the episode, episode): in this order lies a packed sequence.
+        length = (end - start)[order]
+        within = torch.arange(int(length[0]), device=device)[:, None]
+        runs = within < length
+        self.sizes = runs.sum(1).cpu()
+        self.index = ((start[order] + within) * batch + self.row)[runs]
+
+    def begin(self, kind: Kind, state: Any) -> Any:
+        """States of the rows -> states of the episodes."""
+        per_direction = torch.stack([*self.takes_state[: kind.directions]])
+        mask = per_direction.repeat(kind.layers, 1)[..., None]
+        return torch.where(mask, state.index_select(1, self.row), state.new_zeros(()))
+
+    def end(self, kind: Kind, state: Any) -> Any:
+        """Final states of the episodes -> of the rows."""
+        by_direction = state.unflatten(0, (kind.layers, kind.directions))
+        found = [by_direction[:, d].index_select(1, self.final[d]) for d in range(kind.directions)]
+        return torch.stack(found, 1).flatten(0, 1)
+
+
+def through_torch(
+    kind: Kind,
+    x: Any,
+    h0: Any,
+    c0: Any,
+    weights: Sequence[Any],
+    lengths: Any,
+    resets: Any,
+    dropout: float = 0.0,
+) -> tuple[Any, Any, Any]:
+    """y, h and c (None unless an LSTM) of x (T, B, I), by PyTorch."""
+    steps, batch, _ = x.shape
+    cells = kind.layers * kind.directions
+    sizes = kind.sizes(weights)
+    if h0 is None:
+        h0 = x.new_zeros(cells, batch, sizes.state)
+        c0 = x.new_zeros(cells, batch, sizes.hidden) if kind.has_c else None
+    rest = (list(weights), kind.bias, kind.layers, dropout, dropout > 0, kind.bidirectional)
+    function = FUNCTIONS[kind.cell]
+    if lengths is None and resets is None:
+        y, *state = function(x, (h0, c0) if kind.has_c else h0, *rest, False)
+        return y, state[0], state[1] if kind.has_c else None
+    episodes = Episodes(steps, batch, lengths, resets, x.device)
+    states = [episodes.begin(kind, s) for s in (h0, c0) if s is not None]
+    data = x.reshape(steps * batch, -1).index_select(0, episodes.index)
+    data, *state = function(data, episodes.sizes, tuple(states) if kind.has_c else states[0], *rest)
+    y = data.new_zeros(steps * batch, data.shape[1]).index_copy(0, episodes.index, data)
+    state = [episodes.end(kind, s) for s in state]
+    return y.view(steps, batch, -1), state[0], state[1] if kind.has_c else None
+
+
+def derivatives(
+    kind: Kind,
+    inputs: tuple[Any, Any, Any],
+    weights: Sequence[Any],
+    lengths: Any,
+    resets: Any,
+    grads: tuple[Any, Any, Any],
+    needed: Sequence[bool],
+) -> list[Any]:
+    """Gradients by x, h0, c0 and the weights that can themselves be differentiated.
+
+    The run is repeated by PyTorch's functions. Each argument goes in as a view of its own, so that
+    what one argument owes another outside this run is not counted here.
+    """
+    create = torch.is_grad_enabled()
+    with torch.enable_grad(), composed():
+        own = [None if t is None else t.view_as(t) for t in (*inputs, *weights)]
+        outputs = through_torch(kind, own[0], own[1], own[2], own[3:], lengths, resets)
+        given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+        wanted = [t for t, need in zip(own, needed, strict=True) if need]
+        found: list[Any] = [None] * len(wanted)
+        if given and wanted:
+            found = list(
+                torch.autograd.grad(
+                    [o for o, _ in given],
+                    wanted,
+                    [g for _, g in given],
+                    create_graph=create,
+                    allow_unused=True,
+                )
+            )
+    results = iter(found)
+    return [next(results) if need else None for need in needed]

@@ -12,7 +12,7 @@ from .._arguments import Array
 from .._modules import RNN, Recurrent
 from ..reference._flow import lyapunov_exponents
 from ._spectra import GAMMA
-from ._theory import DEFECTIVE, EPSILON, matrix_power_curve
+from ._theory import DEFECTIVE, EPSILON, matrix_power_curve, square
 
 # Into how many stretches of time a run is cut to see how much its rate of growth varies.
 STRETCHES = 10
@@ -172,7 +172,7 @@ def _mean_and_error(running: Array) -> tuple[float, float]:
 
 
 def _of_matrix(w: Array, tolerance: float | None) -> Classification:
-    curve = matrix_power_curve(w, 1)
+    curve = matrix_power_curve(square("net_or_W", w), 1)
     radius, size = curve.spectral_radius, float(curve.norms[1])
     if tolerance is None:
         # Bauer & Fike: no eigenvalue is off by more than the eigenvectors' condition times the

@@ -7,13 +7,16 @@ import importlib.util
 import json
 import shutil
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from unrolled._bench import cliffs, command, contenders, measure, record, session, table
-from unrolled._bench.contenders import OURS, Contender, Runner, UnsupportedError
+from unrolled._bench.apart import Apart
+from unrolled._bench.contenders import OURS, Contender, FailedError, Runner, UnsupportedError, base
 from unrolled._bench.contenders.unrolled_ import Reference, Unrolled
 from unrolled._bench.measure import Effort
 from unrolled._bench.task import task
@@ -82,6 +85,11 @@ class Absent(Fake):
         raise ModuleNotFoundError("No module named 'jax'")
 
 
+def here(which: type[Contender], threads: int) -> Contender:
+    """In this process."""
+    return which(threads)
+
+
 def outcome(fake: type[Contender], mode: str = TRAINING) -> dict[str, Any]:
     """What the record says of a contender beside ours."""
     there: dict[str, Contender] = {OURS: Unrolled(1), "JAX": fake(1)}
@@ -118,13 +126,27 @@ def test_who_cannot_or_fails_says_why_and_not_where() -> None:
     assert outcome(Failing) == failed
 
 
+def test_who_fails_on_the_way_is_out() -> None:
+    def tired(calls: int) -> float:
+        tired.left -= 1
+        if not tired.left:
+            raise FailedError("its process ended, code -9")
+        return 3e-3
+
+    tired.left = 4
+    steady = {OURS: lambda calls: 3e-3, "JAX": tired}
+    outcomes, _ = measure.samples(steady, Effort(repeats=5), 1, "float32")
+    assert outcomes["JAX"] == {"status": "failed", "reason": "its process ended, code -9"}
+    assert outcomes[OURS]["repeats"] == 5
+
+
 def test_preparation_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(Fake):
         def prepare(self, task: Any, mode: str) -> Runner:
             while True:
                 pass
 
-    monkeypatch.setattr(measure, "PREPARATION", 1)
+    monkeypatch.setattr(base, "PREPARATION", 1)
     found = outcome(Slow)
     assert found == {"status": "failed", "reason": "TimeoutError: not ready after 1 s"}
 
@@ -132,10 +154,10 @@ def test_preparation_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_session_is_as_documented() -> None:
     seen = []
     known = {**contenders.ALL, "JAX": Absent}
-    part = session.session(OPTIONS, 1, contenders=known, keep=seen.append)
+    part = session.session(OPTIONS, 1, contenders=known, start=here, keep=seen.append)
     assert part["missing"] == {}  # JAX was not asked for
     asked = {**OPTIONS, "contenders": [OURS, "NumPy", "JAX"], "works": "^LSTM step 16,16$"}
-    part_with = session.session(asked, 1, contenders=known)
+    part_with = session.session(asked, 1, contenders=known, start=here)
     assert part_with["missing"] == {"JAX": "ModuleNotFoundError: No module named 'jax'"}
     assert len(seen) == len(part["works"]) == 3
     made = record.assemble(OPTIONS, {1: part, 2: part_with}, {3: "not run"})
@@ -160,6 +182,53 @@ def test_a_session_is_as_documented() -> None:
     printed = table.text(made)
     assert "JAX: missing (ModuleNotFoundError: No module named 'jax')" in printed
     assert "3 threads: not run" in printed
+
+
+@pytest.fixture
+def apart() -> Iterator[Apart]:
+    contender = Apart(Unrolled, 1)
+    yield contender
+    contender.close()
+
+
+def test_a_contender_apart_gives_what_it_gives_here(apart: Apart) -> None:
+    there, here = apart.ready(task(TINY), TRAINING), Unrolled(1).ready(task(TINY), TRAINING)
+    assert there.results.keys() == here.results.keys()
+    for name, a in here.results.items():
+        np.testing.assert_array_equal(there.results[name], a)
+    assert apart.version() == Unrolled(1).version()
+    assert 0 < there.sample(3) < 1
+    with pytest.raises(UnsupportedError, match="the reference has no stream"):
+        Reference(1).ready(task(Work("LSTM", 1, 1, 2, 3, stream=True)), STEP)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the state of a process from /proc")
+def test_a_contender_stands_still_when_it_is_not_its_turn(apart: Apart) -> None:
+    def state() -> str:
+        stat = Path(f"/proc/{apart._process.pid}/stat").read_text(encoding="utf-8")
+        return stat.rpartition(")")[2].split()[0]
+
+    def stops() -> bool:
+        # The signal takes a moment.
+        return any(state() == "T" or time.sleep(0.01) for _ in range(500))
+
+    assert stops()
+    prepared = apart.ready(task(TINY), FORWARD)
+    assert stops()
+    prepared.sample(1)
+    assert stops()
+
+
+def test_a_process_that_ends_is_a_failure_and_is_started_anew(apart: Apart) -> None:
+    apart._process.kill()
+    apart._process.join()
+    first = apart._process.pid
+    prepared = apart.ready(task(TINY), FORWARD)
+    assert apart._process.pid != first
+    apart._process.kill()
+    with pytest.raises(FailedError, match="its process ended, code -9"):
+        prepared.sample(1)
+    assert apart.ready(task(TINY), FORWARD).sample(1) > 0
 
 
 def test_the_command_writes_everything(

@@ -273,7 +273,11 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ur.set_max_isa("sse9"), ValueError, r"name: .*'portable'.*got 'sse9'"),
     (lambda: ur.set_max_isa(2), TypeError, r"name: .*got int"),
     (lambda: ur.show_config("json"), ValueError, r"mode: .*'stdout', 'dicts', got 'json'"),
-    (lambda: ur.save(3, "x"), TypeError, r"net: expected one of LSTM, GRU, RNN, Dense, got int"),
+    (
+        lambda: ur.save(3, "x"),
+        TypeError,
+        r"net: expected one of LSTM, GRU, RNN, Dense, Sequential, got int",
+    ),
 ]
 
 

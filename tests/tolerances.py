@@ -27,6 +27,13 @@ TOLERANCES: dict[str, float] = {
     "reference.gradient.float64": 1e-12,
     "reference.output.float32": 1e-6,
     "reference.gradient.float32": 1e-5,
+    # ONNX nodes, against ONNX Runtime in float32 and the plain loop in float64: rounding, over five
+    # steps, through functions that may amplify it.
+    "onnx.output.float64": 1e-12,
+    "onnx.output.float32": 1e-6,
+    # ONNX Runtime's float32 is not the judge but a second defendant: its RNN's tanh alone is off by
+    # 1.2e-6 where the kernels keep the line above.
+    "onnx.peer.float32": 2e-6,
     # Central differences in float64 with a step of 1e-5: its square times a third derivative of
     # order 1, and 1e-16 over the step.
     "finite differences": 1e-8,

@@ -78,6 +78,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod activation;
 #[cfg(feature = "alloc")]
 pub mod batch;
 pub mod cell;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 
-const STEPS: [&str; 4] = ["lstm_step", "lstm_step_fast", "gru_step", "rnn_step"];
+const STEPS: [&str; 5] = ["lstm_step", "lstm_step_fast", "gru_step", "rnn_step", "read_out_step"];
 
 fn output(command: &mut Command) -> String {
     let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));

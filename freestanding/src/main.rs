@@ -6,9 +6,11 @@
 #![no_std]
 #![no_main]
 
-use unrolled::cell::fixed::{Parameters, State, Tape};
+use unrolled::activation::Function;
+use unrolled::cell::fixed::{Dense, Parameters, State, Tape};
 use unrolled::math::Fast;
 use unrolled::rng::Rng;
+use unrolled::simd::Level;
 use unrolled::train::Adam;
 use unrolled::{Error, Gru, Lstm, Rnn};
 
@@ -50,6 +52,14 @@ fn gru_step(cell: &Gru<f64, 2, 7>, x: &[f64; 2], state: &mut State<f64, 7>) {
 #[inline(never)]
 fn rnn_step(cell: &Rnn<f32, 5, 33>, x: &[f32; 5], state: &mut State<f32, 33>) {
     cell.step(x, state);
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn read_out_step(layer: &Dense<f32, 33, 5>, x: &[f32; 33], y: &mut [f32; 5]) {
+    *y = layer.forward(x);
+    Function::Elu { alpha: 1.0 }.apply(Level::best(), y, 5);
+    Function::Softmax.apply(Level::best(), y, 5);
 }
 
 // The precompiled `core` names it in tables for unwinding, which never happens here.
@@ -131,6 +141,7 @@ fn train() -> Result<(f32, f32), Error> {
     gru_step(&cell, &[1.0; 2], &mut cell.zero_state());
     let cell = Rnn::new([[0.1; 5]; 33], [[0.1; 33]; 33], [0.0; 33], [0.0; 33]);
     rnn_step(&cell, &[1.0; 5], &mut cell.zero_state());
+    read_out_step(&Dense::new([[0.1; 33]; 5], [0.0; 5]), &[1.0; 33], &mut [0.0; 5]);
     Ok((first, last))
 }
 

@@ -5,6 +5,7 @@
 //! are the Python part's business.
 #![forbid(unsafe_code)]
 
+mod activation;
 mod arguments;
 mod array;
 mod compute;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 /// The compiled part of `unrolled`. Use the package.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use crate::activation::{activate, activate_backward};
     #[pymodule_export]
     use crate::dense::Dense;
     #[pymodule_export]

@@ -17,9 +17,11 @@ Example
 """
 
 from . import flow, losses, optim, reference
+from ._activation import Activation
 from ._clip import clip_grad_norm
 from ._dense import Dense, DenseGradients
-from ._files import load, save
+from ._files import export, load, save
+from ._keras_weights import from_keras_weights, to_keras_weights
 from ._machine import (
     available_isas,
     check_environment,
@@ -31,6 +33,8 @@ from ._machine import (
 )
 from ._modules import GRU, LSTM, RNN
 from ._native import __version__
+from ._sequential import Sequential
+from ._sequential_run import SequentialGradients, SequentialStream, SequentialTape
 from ._stream import Stream
 from ._tape import Gradients, Tape
 
@@ -38,15 +42,22 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Dense",
     "DenseGradients",
     "Gradients",
+    "Sequential",
+    "SequentialGradients",
+    "SequentialStream",
+    "SequentialTape",
     "Stream",
     "Tape",
     "__version__",
     "available_isas",
     "clip_grad_norm",
     "flow",
+    "export",
+    "from_keras_weights",
     "get_num_threads",
     "isa",
     "load",
@@ -57,6 +68,7 @@ __all__ = [
     "set_max_isa",
     "set_num_threads",
     "show_config",
+    "to_keras_weights",
 ]
 
 check_environment()

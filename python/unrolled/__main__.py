@@ -22,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("check", help="kernels against the NumPy reference", add_help=False)
     commands.add_parser("bench", help="speed beside other libraries'", add_help=False)
     commands.add_parser("demo", help="what it is good for", add_help=False)
+    commands.add_parser("flow", help="how gradients flow through a network", add_help=False)
+    commands.add_parser("inspect", help="what a model's file holds", add_help=False)
+    commands.add_parser("convert", help="a model into another program's format", add_help=False)
     given, rest = parser.parse_known_args(argv)
     if given.command == "info":
         if rest:

@@ -1,4 +1,4 @@
-"""Networks in files: safetensors, PyTorch's names, the constructor's arguments as metadata."""
+"""Networks in files: our own, and other programs'."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import safetensors.numpy
 
-from . import _arguments as arguments
-from ._dense import Dense
+from ._formats import by_name, of_content, to_write
+from ._formats._safetensors import class_name
 from ._module import Module
-from ._modules import GRU, LSTM, RNN
 from ._native import __version__
-
-# What a file may hold, by the name in its metadata.
-CLASSES: dict[str, type[Module]] = {cls.__name__: cls for cls in (LSTM, GRU, RNN, Dense)}
+from ._sequential import Sequential
 
 
-def save(net: Module, path: str | os.PathLike[str]) -> None:
-    """Write a network (or a `Dense`) to a safetensors file.
+def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
+    """Write a network (or a `Dense`, or a `Sequential`) to a safetensors file.
 
     The parameters have PyTorch's names, so that `torch.nn.LSTM` can load them. The constructor's
     arguments are in the metadata under "unrolled". The file is replaced in one move: a crash leaves
@@ -29,15 +25,18 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    net : LSTM, GRU, RNN or Dense
+    net : LSTM, GRU, RNN, Dense or Sequential
     path : path
     """
-    name = next((n for n, cls in CLASSES.items() if isinstance(net, cls)), None)
-    if name is None:
-        raise TypeError(f"net: expected one of {', '.join(CLASSES)}, got {arguments.kind(net)}")
+    name = class_name(net)
     path = Path(path)
     about = {"class": name, "version": __version__, "config": net.config()}
     data = safetensors.numpy.save(net.state_dict(), metadata={"unrolled": json.dumps(about)})
+    replace(path, data)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file in one move."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(data)
@@ -46,52 +45,66 @@ def save(net: Module, path: str | os.PathLike[str]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """Read what `save` wrote.
+def load(path: str | os.PathLike[str], **hints: Any) -> Any:
+    """Read a model from a file, whose format is recognised by what is in it.
+
+    `save`'s files; safetensors and ``.pt`` state dicts under PyTorch's names; Keras' ``.keras`` and
+    ``.weights.h5``; RTNeural's JSON; Neural Amp Modeler's LSTM files; ONNX. ``docs/formats.md`` and
+    ``docs/onnx.md`` say what is taken of each. What cannot be read, or is not known here, is
+    refused by name.
 
     Parameters
     ----------
     path : path
+    **hints
+        What a file of some format leaves open, and the errors ask for: ``nonlinearity="tanh"`` for
+        a PyTorch RNN, ``layers=("lstm", ur.Activation("relu"), "head")`` for the order of modules
+        in a state dict, ``batch_first=True``. ``allow_nonfinite=True`` takes NaN and infinity as
+        parameters, which are refused otherwise.
 
     Returns
     -------
-    LSTM, GRU, RNN or Dense
+    LSTM, GRU, RNN, Dense or Sequential
+        Of an ONNX graph that is no chain of such layers, an `unrolled.onnx.Model`.
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        If it is not a safetensors file, or one that `save` did not write. (For those, make the
-        network and pass ``safetensors.numpy.load_file(path)`` to its `load_state_dict`.)
+        If it is of no known format, damaged, or holds what is not known here.
+    ImportError
+        If reading it takes a package that is not installed; the message names the extra.
+    TypeError
+        For a hint that this format does not take.
     """
+    form, content = of_content(Path(path))
+    for name in hints:
+        if name not in (*form.hints, "allow_nonfinite"):
+            takes = ", ".join((*form.hints, "allow_nonfinite"))
+            raise TypeError(f"{name}: expected one of {takes} for {form.title}, got it")
+    return form.load(content, hints)
+
+
+def export(
+    net: Module | Sequential, path: str | os.PathLike[str], format: str | None = None
+) -> None:
+    """Write a model in another program's format.
+
+    Parameters
+    ----------
+    net : LSTM, GRU, RNN, Dense or Sequential
+    path : path
+    format : str, optional
+        Its name: "safetensors", "rtneural", … None goes by the path's ending.
+
+    Raises
+    ------
+    ValueError
+        If there is no such format, or the model has what the format cannot hold.
+    """
+    class_name(net)
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"path: no such file: {str(path)!r}")
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            parameters = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"path: expected a safetensors file, got {str(path)!r}: {error}") from None
-    cls, config = _about(path, metadata)
-    try:
-        net = cls(**config)
-        net.load_state_dict(parameters)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"path: {str(path)!r} does not hold what it says: {error}") from None
-    return net
-
-
-def _about(path: Path, metadata: dict[str, str]) -> tuple[type[Module], dict[str, Any]]:
-    """The class and the constructor's arguments that a file names."""
-    expected = f"path: expected a file written by unrolled.save, got {str(path)!r}"
-    if "unrolled" not in metadata:
-        raise ValueError(f"{expected}, whose metadata has no 'unrolled'")
-    try:
-        about = json.loads(metadata["unrolled"])
-        cls, config = CLASSES[about["class"]], about["config"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{expected}, whose metadata cannot be read") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{expected}, whose metadata cannot be read")
-    return cls, config
+    form = to_write(path) if format is None else by_name(format)
+    if form.save is None:
+        raise ValueError(f"format: {form.title} is only read here")
+    form.save(net, path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -15,7 +16,32 @@ from ._native import Dense as NativeDense
 from ._native import Network as NativeNetwork
 
 
-class Module:
+class Written:
+    """What can be written as Rust source."""
+
+    def to_rust(self, path: str | os.PathLike[str]) -> None:
+        """Write the model as Rust source for programs without `std` and without an allocator.
+
+        A module with the weights as `static` cells of fixed size and
+        ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, whose results are `stream`'s, bit
+        for bit. It depends on the crate `unrolled` with ``default-features = false``.
+
+        Parameters
+        ----------
+        path : path
+
+        Raises
+        ------
+        ValueError
+            For what cells of fixed size do not have: a second direction, a projection, an LSTM
+            without a forget gate; and for parameters that are not finite.
+        """
+        from ._rust import write
+
+        write(cast(Any, self), path)
+
+
+class Module(Written):
     """Something with parameters. Use `LSTM`, `GRU`, `RNN` or `Dense`."""
 
     dtype: np.dtype[Any]
@@ -87,6 +113,17 @@ class Module:
     def _fitting(self, name: str, value: Any, shape: tuple[int, ...]) -> Array:
         a = arguments.array(name, value, self.dtype)
         return arguments.contiguous(arguments.shaped(name, a, "of the parameter", shape))
+
+    def twin(self, parameters: list[Array]) -> Self:
+        """Another of the same kind with these parameters, in the order of `state_dict`.
+
+        Nothing is drawn: for who has the parameters and needs what works with them.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._adopt(twin._make())
+        twin._native.load(parameters)
+        return twin
 
     # Pickled, and with that copied, as its attributes and its parameters.
 

@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 
 _Array: TypeAlias = npt.NDArray[Any]
 _SgdStep: TypeAlias = tuple[int, float, float, float, float, bool]
+_Function: TypeAlias = tuple[str, float, float]
 _AdamStep: TypeAlias = tuple[int, float, float, float, float, float, bool]
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Network",
     "Stream",
     "Tape",
+    "activate",
+    "activate_backward",
     "available_isas",
     "binary_cross_entropy_with_logits",
     "check_adam",
@@ -115,6 +118,10 @@ class Dense:
     def sgd_step(self, step: _SgdStep, gradients: list[_Array], buffer: _Array) -> None: ...
     def adam_step(self, step: _AdamStep, gradients: list[_Array], m: _Array, v: _Array) -> None: ...
 
+def activate(dtype: str, function: _Function, row: int, x: _Array) -> _Array: ...
+def activate_backward(
+    dtype: str, function: _Function, row: int, x: _Array, y: _Array, dy: _Array
+) -> _Array: ...
 def available_isas() -> list[str]: ...
 def isa() -> str: ...
 def set_max_isa(name: str) -> None: ...

@@ -18,10 +18,12 @@ def progress(items: Sequence[T], what: str, *, width: int = 30) -> Iterator[T]:
         bar = "#" * filled + "." * (width - filled)
         print(f"\r{what} [{bar}] {done}/{len(items)}", end="", file=sys.stderr, flush=True)
 
-    for done, item in enumerate(items):
+    try:
+        for done, item in enumerate(items):
+            if shown:
+                show(done)
+            yield item
+    finally:
+        # Gone when done, or when whoever asked has had enough: what follows is the result.
         if shown:
-            show(done)
-        yield item
-    if shown:
-        # Gone when done: what follows is the result.
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ macro_rules! units {
         }
     }};
 }
-use units;
+pub(crate) use units;
 
 /// The place of `gate` among the gates of an RNN or LSTM, whose slots are in that order.
 #[inline(always)]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from .session import session
 def main(arguments: list[str]) -> int:
     """The arguments are JSON, and where to leave the part of the record, which is JSON too."""
     given, result = json.loads(arguments[0]), Path(arguments[1])
-    # Of libraries' own dealings with each other; what matters here is whether results are right.
-    warnings.simplefilter("ignore")
 
     def keep(part: dict[str, Any]) -> None:
         # In one move, so that it is whole even if this process is ended.

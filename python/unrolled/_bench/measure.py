@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import gc
-import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from .. import _native
 from .._arguments import Array
-from .contenders import OURS, Contender, Runner, UnsupportedError
+from .contenders import OURS, Contender, FailedError, UnsupportedError
 from .task import task
 from .works import Work
+
+# Calls to seconds of them all.
+Sample = Callable[[int], float]
 
 # The largest difference over the largest number expected, in units of the dtype's precision.
 # Sums over some thousand terms in another order differ by tens of units; a gate in the wrong
@@ -27,14 +26,8 @@ from .works import Work
 TOLERANCE = 2000
 # Seconds a sample lasts at least, beside which the clock's own cost and grain are nothing.
 SAMPLE = 2e-3
-# Seconds for building, compiling and a first run.
-PREPARATION = 120
 # Rounds, where a number is not asked for: as many as the seconds allow, within these.
 FEWEST, MOST = 5, 31
-# Seconds between samples with more than one thread: pools of some libraries spin for a while when
-# their work is done, and would do it on the next one's CPUs. Some go on for longer than this: see
-# the spread before believing a figure of more than one thread.
-SETTLE = 5e-3
 # Of the chains of `multiply_adds`; some milliseconds.
 PEAK_ROUNDS = 500_000
 
@@ -60,27 +53,25 @@ def measure(
     """An entry of the record; `contenders` has ours among them, which the others must equal."""
     numbers = task(work)
     outcomes: dict[str, dict[str, Any]] = {}
-    runners: dict[str, Runner] = {}
-    runners[OURS] = contenders[OURS].prepare(numbers, mode)
-    expected = {name: a.copy() for name, a in runners[OURS].results().items()}
+    ours = contenders[OURS].ready(numbers, mode)
+    there = {OURS: ours.sample}
     for name, contender in contenders.items():
         if name == OURS:
             continue
         try:
-            with limited(PREPARATION):
-                runner = contender.prepare(numbers, mode)
-                complaint = difference(runner.results(), expected)
+            prepared = contender.ready(numbers, mode)
         except UnsupportedError as error:
             outcomes[name] = {"status": "unsupported", "reason": str(error)}
-        except Exception as error:
-            outcomes[name] = {"status": "failed", "reason": said(error)}
+            continue
+        except FailedError as error:
+            outcomes[name] = {"status": "failed", "reason": str(error)}
+            continue
+        complaint = difference(prepared.results, ours.results)
+        if complaint is None:
+            there[name] = prepared.sample
         else:
-            if complaint is None:
-                runners[name] = runner
-            else:
-                outcomes[name] = {"status": "wrong", "reason": complaint}
-    del expected
-    timings, peak = samples(runners, effort, threads, work.dtype)
+            outcomes[name] = {"status": "wrong", "reason": complaint}
+    timings, peak = samples(there, effort, threads, work.dtype)
     outcomes |= timings
     return {
         "work": work.name,
@@ -111,58 +102,46 @@ def difference(results: Mapping[str, Array], expected: Mapping[str, Array]) -> s
     return None
 
 
-def said(error: Exception) -> str:
-    """The first line of an error, without the paths of this machine."""
-    lines = str(error).strip().splitlines() or [""]
-    text = re.sub(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+){2,}", "<path>", lines[0])
-    return f"{type(error).__name__}: {text[:200]}"
-
-
-@contextmanager
-def limited(seconds: int) -> Iterator[None]:
-    """Stop with an exception after so many seconds, where there are signals to do that."""
-    if not hasattr(signal, "SIGALRM"):
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"not ready after {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def samples(
-    runners: Mapping[str, Runner], effort: Effort, threads: int, dtype: str
+    contenders: Mapping[str, Sample], effort: Effort, threads: int, dtype: str
 ) -> tuple[dict[str, dict[str, Any]], float]:
     """Seconds a call of each, and the highest peak in GFLOP/s; all take their turn in each round.
 
     The highest: what stood in the way of the others is no limit of the machine.
     """
-    inner = {name: _inner(runner) for name, runner in runners.items()}
-    once = sum(_sample(runner, inner[name]) for name, runner in runners.items())
-    rounds = effort.rounds(once * 1.1)
-    names = list(runners)
-    taken: dict[str, list[float]] = {name: [] for name in names}
+    outcomes: dict[str, dict[str, Any]] = {}
+    calls: dict[str, int] = {}
+    once = 0.0
+    for name, sample in contenders.items():
+        with _failing(name, outcomes):
+            calls[name] = _calls(sample)
+            once += sample(calls[name])
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
     peaks = []
-    gc.collect()
-    for turn in range(rounds):
+    for turn in range(effort.rounds(once * 1.1)):
         peaks.append(peak(threads, dtype))
+        names = [name for name in contenders if name not in outcomes]
         start = turn % len(names)
         for name in names[start:] + names[:start]:
-            if threads > 1:
-                time.sleep(SETTLE)
-            taken[name].append(_sample(runners[name], inner[name]) / inner[name])
+            with _failing(name, outcomes):
+                taken[name].append(contenders[name](calls[name]) / calls[name])
     timings = {
-        name: {"status": "timed", **_summary(each), "inner": inner[name]}
+        name: {"status": "timed", **_summary(each), "inner": calls[name]}
         for name, each in taken.items()
+        if name not in outcomes
     }
-    return timings, max(peaks)
+    return outcomes | timings, max(peaks)
+
+
+@contextmanager
+def _failing(name: str, outcomes: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """A peer that fails on the way is out of the race; without ours there is none."""
+    try:
+        yield
+    except FailedError as error:
+        if name == OURS:
+            raise
+        outcomes[name] = {"status": "failed", "reason": str(error)}
 
 
 def _summary(seconds: list[float]) -> dict[str, Any]:
@@ -170,33 +149,14 @@ def _summary(seconds: list[float]) -> dict[str, Any]:
     return {"median": median, "q1": q1, "q3": q3, "repeats": len(seconds)}
 
 
-def _inner(runner: Runner) -> int:
+def _calls(sample: Sample) -> int:
     """How many calls make a sample: doubled until they last long enough."""
-    inner = 1
+    calls = 1
     while True:
-        seconds = _sample(runner, inner)
+        seconds = sample(calls)
         if seconds >= SAMPLE:
-            return inner
-        inner = max(2 * inner, min(64 * inner, int(1.2 * inner * SAMPLE / max(seconds, 1e-7))))
-
-
-def _sample(runner: Runner, inner: int) -> float:
-    """Seconds of so many calls. The collector of garbage waits, as in `timeit`."""
-    run, turns = runner.run, range(inner)
-    collecting = gc.isenabled()
-    with runner.surroundings():
-        if inner > 1:
-            # Small works are asked for in a row: caches and pools are theirs, not the last one's.
-            run()
-        gc.disable()
-        try:
-            start = time.perf_counter()
-            for _ in turns:
-                run()
-            return time.perf_counter() - start
-        finally:
-            if collecting:
-                gc.enable()
+            return calls
+        calls = max(2 * calls, min(64 * calls, int(1.2 * calls * SAMPLE / max(seconds, 1e-7))))
 
 
 def peak(threads: int, dtype: str) -> float:

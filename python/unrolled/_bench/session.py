@@ -1,8 +1,7 @@
-"""All works at one number of threads, in this process."""
+"""All works at one number of threads."""
 
 from __future__ import annotations
 
-import gc
 import importlib
 import re
 import sys
@@ -11,11 +10,15 @@ from typing import Any, TypeVar
 
 from .._machine import isa
 from .._progress import progress as plain_progress
+from .apart import Apart
 from .contenders import ALL, OURS, Contender
-from .measure import Effort, measure, said
+from .contenders.base import said
+from .measure import Effort, measure
 from .works import QUICK, WORKS, Work, sweeps
 
 T = TypeVar("T")
+# Of a contender, for so many threads.
+Start = Callable[[type[Contender], int], Contender]
 
 QUICK_SECONDS, QUICK_FEWEST = 0.1, 3
 # A sweep has many points and draws a line through them.
@@ -46,20 +49,16 @@ def progress(items: Sequence[T], label: str) -> Iterable[T]:
 
 
 def load(
-    wanted: Mapping[str, type[Contender]], threads: int
+    wanted: Mapping[str, type[Contender]], threads: int, start: Start
 ) -> tuple[dict[str, Contender], dict[str, str]]:
     """Those that are there, and why the others are not."""
     there: dict[str, Contender] = {}
     missing = {}
     for name, contender in wanted.items():
         try:
-            there[name] = contender(threads)
+            there[name] = start(contender, threads)
         except ImportError as error:
             missing[name] = said(error)
-    # What the libraries made while they were loaded stays; looking through it at every work for
-    # garbage would take longer than many a measurement.
-    gc.collect()
-    gc.freeze()
     return there, missing
 
 
@@ -69,27 +68,44 @@ def session(
     *,
     sweeping: bool = False,
     contenders: Mapping[str, type[Contender]] = ALL,
+    start: Start = Apart,
     keep: Callable[[dict[str, Any]], None] = lambda part: None,
 ) -> dict[str, Any]:
     """The part of a record that one process makes; `keep` gets it whenever it has grown."""
     wanted = {n: c for n, c in contenders.items() if n == OURS or n in options["contenders"]}
-    there, missing = load(wanted, threads)
-    entries: list[dict[str, Any]] = []
-    swept: list[dict[str, Any]] = []
-    part = {
+    there, missing = load(wanted, threads, start)
+    part: dict[str, Any] = {
         "isa": isa(),
         "versions": {name: contender.version() for name, contender in there.items()},
         "missing": missing,
-        "works": entries,
-        "sweeps": swept,
+        "works": [],
+        "sweeps": [],
     }
+    try:
+        _fill(part, options, there, threads, sweeping, keep)
+    finally:
+        for contender in there.values():
+            contender.close()
+    return part
+
+
+def _fill(
+    part: dict[str, Any],
+    options: Mapping[str, Any],
+    there: Mapping[str, Contender],
+    threads: int,
+    sweeping: bool,
+    keep: Callable[[dict[str, Any]], None],
+) -> None:
+    """The works and sweeps."""
     label = f"{threads} thread{'s' * (threads > 1)}"
     pairs = [(work, mode) for work in chosen(options) for mode in work.modes]
     for work, mode in progress(pairs, label):
-        entries.append(measure(work, mode, there, effort(options), threads))
+        entry = measure(work, mode, there, effort(options), threads)
+        part["works"].append(entry)
         keep(part)
     if not sweeping:
-        return part
+        return
     points = [(sweep, value) for sweep in sweeps() for value in sweep.works]
     brief = Effort(None, SWEEP_SECONDS, SWEEP_FEWEST)
     for sweep, value in progress(points, "sweeps"):
@@ -97,7 +113,7 @@ def session(
         names = {OURS, *(sweep.others if value in sweep.shared else ())}
         some = {name: c for name, c in there.items() if name in names}
         entry = measure(sweep.works[value], sweep.mode, some, brief, threads)
-        swept.append({"sweep": sweep.name, "title": sweep.title, "value": value, **entry})
+        added = {"sweep": sweep.name, "title": sweep.title, "value": value}
+        part["sweeps"].append({**added, **entry})
         if value == max(sweep.works):
             keep(part)
-    return part

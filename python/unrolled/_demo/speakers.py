@@ -15,7 +15,9 @@ import numpy as np
 
 import unrolled as ur
 
-from .data import Floats, Utterances
+from .._arguments import Array
+from .._training import Reader
+from .data import Utterances
 
 HIDDEN, BATCH, LEARNING_RATE, CLIP = 64, 32, 1e-2, 1.0
 TORCH_SCRIPT = Path("benches") / "train_vowels_torch.py"
@@ -25,35 +27,23 @@ class Recogniser:
     """Reads an utterance in both directions; a dense layer judges the two last hidden states."""
 
     def __init__(self, channels: int, speakers: int, seed: int) -> None:
-        self.lstm = ur.LSTM(channels, HIDDEN, bidirectional=True, seed=seed)
-        self.dense = ur.Dense(2 * HIDDEN, speakers, seed=seed + 1)
-        self.optimiser = ur.optim.Adam([self.lstm, self.dense], lr=LEARNING_RATE)
+        lstm = ur.LSTM(channels, HIDDEN, bidirectional=True, seed=seed)
+        dense = ur.Dense(2 * HIDDEN, speakers, seed=seed + 1)
+        self.reader = Reader(lstm, dense, "last")
+        self.optimiser = ur.optim.Adam([lstm, dense], lr=LEARNING_RATE)
 
     def accuracy(self, data: Utterances) -> float:
         """The share of utterances given to the right speaker."""
-        _, (h, _) = self.lstm(data.x, lengths=data.lengths)
-        return float(np.mean(self.dense(_side_by_side(h)).argmax(axis=-1) == data.speakers))
+        said = self.reader(data.x, data.lengths).argmax(axis=-1)
+        return float(np.mean(said == data.speakers))
 
     def learn(self, data: Utterances) -> float:
-        """One step on these utterances; the loss before it.
+        """One step on these utterances; the loss before it."""
 
-        The loss depends on the last hidden states alone, so its gradient enters through them
-        (`dstate`) and is zero for every single output.
-        """
-        y, (h, c), tape = self.lstm.record(data.x, lengths=data.lengths)
-        summary = _side_by_side(h)
-        loss, d_logits = ur.losses.cross_entropy(self.dense(summary), data.speakers)
-        g_dense = self.dense.backward(summary, d_logits)
-        d_h = np.ascontiguousarray(np.stack(np.split(g_dense.input, 2, axis=-1)))
-        g_lstm = tape.backward(np.zeros_like(y), (d_h, np.zeros_like(c)))
-        ur.clip_grad_norm([g_lstm, g_dense], CLIP)
-        self.optimiser.step([g_lstm, g_dense])
-        return loss
+        def loss(logits: Array) -> tuple[float, Array]:
+            return ur.losses.cross_entropy(logits, data.speakers)
 
-
-def _side_by_side(h: Floats) -> Floats:
-    """(2, B, H), forward and reverse, as (B, 2 H)."""
-    return np.concatenate([h[0], h[1]], axis=-1)
+        return self.reader.learn(data.x, data.lengths, loss, self.optimiser, CLIP)
 
 
 @dataclass

@@ -19,6 +19,7 @@ True
 from ..reference._flow import layer_jacobian
 from ._cell_path import CellPath, cell_path
 from ._classify import Classification, classify
+from ._gates import GateSaturation, gate_saturation
 from ._kernels import (
     LagGradients,
     gradient_by_lag,
@@ -28,6 +29,18 @@ from ._kernels import (
     transition,
     vjp,
 )
+from ._monitor import Monitor, Sample
+from ._plots import (
+    plot_bounds,
+    plot_by_lag,
+    plot_cell_path,
+    plot_gates,
+    plot_lyapunov,
+    plot_power_curve,
+    plot_singular_values,
+    plot_triangle,
+)
+from ._report import report
 from ._spectra import Bounds, bounds, singular_values_by_lag
 from ._theory import PowerCurve, matrix_power_curve
 
@@ -35,16 +48,29 @@ __all__ = [
     "Bounds",
     "CellPath",
     "Classification",
+    "GateSaturation",
     "LagGradients",
+    "Monitor",
     "PowerCurve",
+    "Sample",
     "bounds",
     "cell_path",
     "classify",
+    "gate_saturation",
     "gradient_by_lag",
     "jvp",
     "layer_jacobian",
     "lyapunov_exponents",
     "matrix_power_curve",
+    "plot_bounds",
+    "plot_by_lag",
+    "plot_cell_path",
+    "plot_gates",
+    "plot_lyapunov",
+    "plot_power_curve",
+    "plot_singular_values",
+    "plot_triangle",
+    "report",
     "singular_values_by_lag",
     "step_jacobians",
     "transition",

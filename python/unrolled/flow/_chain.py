@@ -10,8 +10,8 @@ import numpy as np
 from .. import _arguments as arguments
 from .._arguments import Array
 from .._tape import Tape
-from ..reference._flow import step_jacobians
 from ..reference._sequence import Schedule
+from ._kernels import step_jacobians
 
 
 class Chain:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _arguments as arguments
 from .._arguments import Array
 from .._modules import RNN, Recurrent
-from ..reference._flow import lyapunov_exponents
+from ._kernels import lyapunov_exponents
 from ._spectra import GAMMA
 from ._theory import DEFECTIVE, EPSILON, matrix_power_curve, square
 

@@ -15,10 +15,12 @@ use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
+mod dense;
 mod jacobian;
 mod tape;
 mod variant;
 
+pub use dense::Dense;
 pub use jacobian::Jacobian;
 pub use tape::Tape;
 pub use variant::{ForgetGate, Relu, ResetAfter, ResetBefore, Sigmoid, Tanh, Variant};

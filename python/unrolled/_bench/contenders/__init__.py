@@ -3,8 +3,9 @@
 All get the same weights and the same x and dy in memory of their own kind before the clock starts
 (NumPy arrays, tensors, JAX arrays), time-major as every one of them takes it, in the work's dtype,
 float32 but where it says float64; no contender computes in less (OpenVINO is told so). All run on
-the CPUs and with the number of threads of the process they share. Before the clock starts each
-has built, compiled and run the work, and its results have been compared with ours.
+the same CPUs with the same number of threads, in processes of their own of which the others stand
+still (see `apart`). Before the clock starts each has built, compiled and run the work, and its
+results have been compared with ours.
 
 * Forward: y. No tape and no graph for gradients (`inference_mode` in PyTorch).
 * Training: y, and the gradients of sum(y * dy) by every parameter and by x, new ones each time.
@@ -16,7 +17,7 @@ the clock, as a loop that trains would. What the classes' docstrings say is part
 
 from __future__ import annotations
 
-from .base import Contender, Runner, UnsupportedError
+from .base import Contender, FailedError, Prepared, Runner, UnsupportedError
 from .jax_ import Jax
 from .onnx_ import OnnxRuntime, OpenVino
 from .torch_ import Torch, TorchCompiled
@@ -29,4 +30,13 @@ ALL: dict[str, type[Contender]] = {
 }
 PEERS = tuple(name for name, each in ALL.items() if each.peer)
 
-__all__ = ["ALL", "OURS", "PEERS", "Contender", "Runner", "UnsupportedError"]
+__all__ = [
+    "ALL",
+    "OURS",
+    "PEERS",
+    "Contender",
+    "FailedError",
+    "Prepared",
+    "Runner",
+    "UnsupportedError",
+]

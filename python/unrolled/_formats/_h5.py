@@ -1,0 +1,118 @@
+"""Keras' weights in HDF5, read with h5py and with suspicion.
+
+A layer's variables are the datasets ``vars/0``, ``vars/1`` … below its group, a recurrent layer's
+below ``cell``. Nothing is followed out of the file, and no dataset may claim more than there is.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._arguments import Array
+from . import _limits
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
+# Kernel, recurrent kernel, bias.
+MOST_VARIABLES = 3
+ERRORS = (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, MemoryError)
+
+
+def h5py(what: str) -> Any:
+    """The package, or an ImportError that says where to get it."""
+    try:
+        import h5py as found
+    except ImportError:
+        raise ImportError(f"{what} takes h5py: pip install 'unrolled[keras]'") from None
+    return found
+
+
+class Weights:
+    """An open file of weights.
+
+    Parameters
+    ----------
+    source : path, or the file's bytes
+    where : str
+        What to call it in messages.
+    """
+
+    def __init__(self, source: Path | bytes, where: str) -> None:
+        self._h5py = h5py(f"reading {where}")
+        self._where = where
+        self._size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        try:
+            opened = io.BytesIO(source) if isinstance(source, bytes) else source
+            self._file = self._h5py.File(opened, "r")
+        except ERRORS as error:
+            raise ValueError(f"path: {where}: a damaged HDF5 file: {error}") from None
+
+    def __enter__(self) -> Weights:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def groups(self) -> list[str]:
+        """The names of the layers that have a group, without the empty ones."""
+        try:
+            layers = self._get(self._file, "layers")
+            names = list(layers) if isinstance(layers, self._h5py.Group) else []
+            return [name for name in names if self._any(layers, name)]
+        except ERRORS as error:
+            raise ValueError(f"path: {self._where}: a damaged HDF5 file: {error}") from None
+
+    def _any(self, layers: Any, name: str) -> bool:
+        """Whether some dataset lies below: in the places where Keras has them."""
+        for below in ("vars", "cell/vars", "layer/vars", "forward_layer/cell/vars"):
+            place = self._get(layers, f"{name}/{below}")
+            if isinstance(place, self._h5py.Group) and len(place):
+                return True
+        return False
+
+    def arrays(self, place: str, *, finite: bool) -> list[Array]:
+        """The variables of ``layers/<place>/vars``, in order; none if there is no such group."""
+        try:
+            group = self._get(self._file, f"layers/{place}/vars")
+            if not isinstance(group, self._h5py.Group):
+                return []
+            if len(group) > MOST_VARIABLES:
+                raise ValueError(f"expected at most {MOST_VARIABLES} variables, got {len(group)}")
+            found = [self._array(f"{place}/vars/{n}", group, str(n)) for n in range(len(group))]
+        except ERRORS as error:
+            text = str(error).removeprefix("path: ")
+            raise ValueError(f"path: {self._where}: {place}: {text:.300}") from None
+        if finite:
+            _limits.finite({f"{place}/vars/{n}": a for n, a in enumerate(found)})
+        return found
+
+    def _get(self, group: Any, path: str) -> Any:
+        """What lies there, by hard links alone: others may lead out of the file, or round about."""
+        for name in path.split("/"):
+            if not isinstance(group, self._h5py.Group):
+                return None
+            link = group.get(name, getlink=True)
+            if link is None:
+                return None
+            if not isinstance(link, self._h5py.HardLink):
+                raise ValueError(f"{path}: expected no links, got {type(link).__name__}")
+            group = group[name]
+        return group
+
+    def _array(self, place: str, group: Any, name: str) -> Array:
+        data = self._get(group, name)
+        if not isinstance(data, self._h5py.Dataset) or data.dtype not in (np.float32, np.float64):
+            raise ValueError(f"{place}: expected float32 or float64 numbers, got {data!r:.80}")
+        if data.is_virtual or data.external or data.compression is not None:
+            raise ValueError(f"{place}: expected plain numbers in the file, got another storage")
+        if data.ndim not in (1, 2) or data.size * data.dtype.itemsize > self._size:
+            raise ValueError(
+                f"{place}: expected no more numbers than the file has, got a dataset "
+                f"of {data.shape}"
+            )
+        array: Array = np.asarray(data[()])
+        # Whatever byte order the file has.
+        return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,105 @@
+"""What a file says of itself, checked before anything of that size is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from .._arguments import Array
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+
+
+def finite(arrays: Mapping[str, Array]) -> None:
+    """Refuse NaN and infinity, naming the parameter."""
+    for name, a in arrays.items():
+        good = np.isfinite(a)
+        if not good.all():
+            wrong = np.unravel_index(int(np.argmin(good)), a.shape)
+            at = ", ".join(map(str, wrong))
+            raise ValueError(
+                f"path: {name}: expected finite numbers, got {a[wrong]} at [{at}] "
+                f"({a.size - int(good.sum())} of {a.size})"
+            )
+
+
+def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"path: {name}: expected a size, got {value!r:.80}")
+    return value
+
+
+def recurrent_shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The parameters of a recurrent layer, one by one: a configuration may name billions."""
+    inputs, hidden = _size(config, "input_size"), _size(config, "hidden_size")
+    layers, proj = _size(config, "num_layers", 1), _size(config, "proj_size", 0)
+    rows = (3 if config.get("forget_gate") is False else GATES[kind]) * hidden
+    state = proj or hidden
+    directions = ("", "_reverse") if config.get("bidirectional") else ("",)
+    for layer in range(layers):
+        columns = inputs if layer == 0 else state * len(directions)
+        for direction in directions:
+            name = f"l{layer}{direction}"
+            yield f"weight_ih_{name}", (rows, columns)
+            yield f"weight_hh_{name}", (rows, state)
+            if config.get("bias", True):
+                yield f"bias_ih_{name}", (rows,)
+                yield f"bias_hh_{name}", (rows,)
+            if proj:
+                yield f"weight_hr_{name}", (proj, hidden)
+
+
+def shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The parameters that a model of that class and configuration has."""
+    if kind == "Sequential":
+        layers = config.get("layers")
+        for n, about in enumerate(layers if isinstance(layers, list) else ()):
+            if isinstance(about, dict) and isinstance(about.get("config"), dict):
+                inner, own = str(about.get("class")), about["config"]
+                # None within another: however deep a file nests them, nothing here follows.
+                if inner == "Sequential":
+                    continue
+                for name, shape in shapes(inner, own):
+                    yield f"{n}.{name}", shape
+                # With its initial state, if that is one of the parameters.
+                if config.get("initial_state") is True and inner in GATES:
+                    yield from _initial(n, inner, own)
+    elif kind == "Dense":
+        outputs = _size(config, "out_features")
+        yield "weight", (outputs, _size(config, "in_features"))
+        if config.get("bias", True):
+            yield "bias", (outputs,)
+    elif kind in GATES:
+        yield from recurrent_shapes(kind, config)
+
+
+def _initial(n: int, kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    hidden, directions = _size(config, "hidden_size"), 2 if config.get("bidirectional") else 1
+    cells = _size(config, "num_layers", 1) * directions
+    yield f"{n}.h_0", (cells, _size(config, "proj_size", 0) or hidden)
+    if kind == "LSTM":
+        yield f"{n}.c_0", (cells, hidden)
+
+
+def agree(
+    kind: str, config: Mapping[str, Any], arrays: Mapping[str, tuple[int, ...]], where: str
+) -> None:
+    """Refuse a configuration that does not describe these arrays, before it asks for memory."""
+    count = 0
+    for name, shape in shapes(kind, config):
+        if name not in arrays:
+            raise ValueError(f"{where} says, by its configuration, that it holds {name}; got none")
+        if arrays[name] != shape:
+            raise ValueError(
+                f"{where}: {name}: expected shape {shape} by the configuration, got {arrays[name]}"
+            )
+        count += 1
+    if count != len(arrays):
+        known = {name for name, _ in shapes(kind, config)}
+        raise ValueError(
+            f"{where}: got {[n for n in arrays if n not in known][:8]}, which its configuration "
+            "does not know"
+        )

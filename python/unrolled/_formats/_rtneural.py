@@ -1,0 +1,173 @@
+"""RTNeural's JSON: a Keras-like list of layers, weights and all.
+
+``in_shape`` and ``layers``; each layer has ``type``, ``shape`` (its output's), ``weights`` as
+Keras' `get_weights` gives them and, for dense ones, an ``activation`` that is computed after it.
+RTNeural knows dense, lstm, gru, convolutions, batch normalisation and activations; here are all
+but the convolutions and normalisations, and prelu with one slope.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._activation import Activation
+from .._dense import Dense
+from .._keras_weights import from_keras_weights, to_keras_weights
+from .._modules import GRU, LSTM
+from .._sequential import Layer, Sequential, features
+from ._format import Content, Format
+from ._numbers import array, last_size, text
+
+# RTNeural's names are ours; its elu has alpha = 1.
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax", "elu")
+# How many lists deep the weights of a layer are.
+WEIGHTS = {"dense": (2, 1), "lstm": (2, 2, 1), "gru": (2, 2, 2)}
+KINDS = {"dense": "Dense", "lstm": "LSTM", "gru": "GRU"}
+
+
+def sniff(content: Content) -> bool:
+    """Whether it is JSON with such keys."""
+    return content.is_json and {"in_shape", "layers"} <= content.json.keys()
+
+
+def load(content: Content, hints: Mapping[str, Any]) -> Any:
+    """The layers as a Sequential, float32 unless the user says otherwise: JSON has no types."""
+    dtype, batch_first = hints.get("dtype", "float32"), hints.get("batch_first", False)
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r:.80}")
+    width = last_size("in_shape", content.json["in_shape"])
+    given = content.json["layers"]
+    if not isinstance(given, list) or not given:
+        raise ValueError(f"path: layers: expected a list of layers, got {given!r:.80}")
+    layers: list[Layer] = []
+    for n, about in enumerate(given):
+        at = f"layers[{n}]"
+        if not isinstance(about, dict):
+            raise ValueError(f"path: {at}: expected an object, got {about!r:.80}")
+        made = _layer(at, about, dtype, batch_first)
+        for layer in made:
+            if not isinstance(layer, Activation):
+                takes, gives = features(layer)
+                if takes != width:
+                    raise ValueError(f"path: {at}: expected {width} inputs, got {takes}")
+                width = gives
+        if (said := last_size(f"{at}.shape", about.get("shape"))) != width:
+            raise ValueError(f"path: {at}.shape: expected {width} at its end, got {said}")
+        layers += made
+    if not layers:
+        raise ValueError("path: layers: expected at least one that computes something, got none")
+    return Sequential(*layers)
+
+
+def _layer(at: str, about: Mapping[str, Any], dtype: str, batch_first: bool) -> list[Layer]:
+    kind = text(f"{at}.type", about.get("type")).removeprefix("time-distributed-")
+    activation = text(f"{at}.activation", about.get("activation", ""))
+    if kind == "activation":
+        return _activation(at, activation)
+    weights = about.get("weights")
+    if not isinstance(weights, list):
+        raise ValueError(f"path: {at}.weights: expected a list, got {weights!r:.80}")
+    if kind == "prelu":
+        if not weights:
+            raise ValueError(f"path: {at}.weights: expected slopes, got none")
+        slopes = array(f"{at}.weights[0]", weights[0], 2, dtype)
+        if (slopes != slopes[0, 0]).any():
+            raise ValueError(f"path: {at}: prelu with slopes that differ is not known here")
+        return [Activation("leaky_relu", alpha=float(slopes[0, 0]))]
+    if kind not in KINDS:
+        raise ValueError(f"path: {at}: expected one of {', '.join(KINDS)}, activation, got {kind}")
+    depths = WEIGHTS[kind]
+    if len(weights) != len(depths):
+        raise ValueError(f"path: {at}.weights: expected {len(depths)} of them, got {len(weights)}")
+    arrays = [
+        array(f"{at}.weights[{n}]", a, ndim, dtype)
+        for n, (a, ndim) in enumerate(zip(weights, depths, strict=True))
+    ]
+    try:
+        layer = from_keras_weights(arrays, KINDS[kind], batch_first=batch_first)
+    except ValueError as error:
+        raise ValueError(f"path: {at}.{error}") from None
+    if isinstance(layer, Dense):
+        return [layer, *_activation(at, activation)]
+    # RTNeural computes tanh whatever is written here.
+    if activation not in ("", "tanh"):
+        raise ValueError(f"path: {at}.activation: expected tanh in {kind}, got {activation}")
+    return [layer]
+
+
+def _activation(at: str, name: str) -> list[Layer]:
+    if name in ("", "linear"):
+        return []
+    if name not in ACTIVATIONS:
+        expected = ", ".join(ACTIVATIONS)
+        raise ValueError(f"path: {at}.activation: expected one of {expected}, got {name:.40}")
+    return [Activation(name)]
+
+
+def save(net: Any, path: Path) -> None:
+    """The model as RTNeural's `parseJson` reads it."""
+    from .._files import replace
+
+    if getattr(net, "initial_state", None) is not None:
+        raise ValueError("net: expected no initial_state, which RTNeural does not have")
+    model = net if isinstance(net, Sequential) else Sequential(net)
+    layers: list[dict[str, Any]] = []
+    width = model.input_size
+    if width is None:
+        raise ValueError("net: expected a layer with parameters, got activations alone")
+    begin = width
+    for n, layer in enumerate(model.layers):
+        at = f"layers[{n}]"
+        if isinstance(layer, Activation):
+            layers.append(_written_activation(at, layer, width))
+            continue
+        if isinstance(layer, GRU) and not layer.reset_after:
+            raise ValueError(f"{at}: expected reset_after=True, as RTNeural's GRU, got False")
+        kind = "dense" if isinstance(layer, Dense) else type(layer).__name__.lower()
+        if kind not in KINDS:
+            raise ValueError(f"{at}: expected a layer that RTNeural has, got {layer!r}")
+        try:
+            stacks = to_keras_weights(layer)
+        except ValueError as error:
+            raise ValueError(f"{at}.{error}") from None
+        width = features(layer)[1]
+        for weights in stacks:
+            if not layer.bias:
+                shape = (2, weights[0].shape[1]) if kind == "gru" else weights[0].shape[1]
+                weights.append(np.zeros(shape, dtype=model.dtype))
+            layers.append(
+                {
+                    "type": kind,
+                    "activation": "tanh" if isinstance(layer, (LSTM, GRU)) else "",
+                    "shape": [None, None, width],
+                    "weights": [a.tolist() for a in weights],
+                }
+            )
+    about = {"in_shape": [None, None, begin], "layers": layers}
+    replace(path, json.dumps(about, allow_nan=False).encode())
+
+
+def _written_activation(at: str, layer: Activation, width: int) -> dict[str, Any]:
+    shape = [None, None, width]
+    if layer.function == "leaky_relu":
+        # What RTNeural has for a slope below 0 is one of each unit's own.
+        return {"type": "prelu", "shape": shape, "weights": [[[layer.alpha] * width]]}
+    if layer.function not in ACTIVATIONS or layer.alpha not in (None, 1.0):
+        raise ValueError(f"{at}: expected an activation that RTNeural has, got {layer!r}")
+    return {"type": "activation", "activation": layer.function, "shape": shape, "weights": []}
+
+
+FORMAT = Format(
+    name="rtneural",
+    title="RTNeural JSON",
+    suffixes=(".json",),
+    sniff=sniff,
+    load=load,
+    save=save,
+    hints=("dtype", "batch_first"),
+)

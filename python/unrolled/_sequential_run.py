@@ -1,0 +1,198 @@
+"""A `Sequential` one step a call, and its way back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from . import _arguments as arguments
+from ._activation import Activation
+from ._arguments import Array
+from ._dense import Dense, DenseGradients
+from ._gradients import ModuleGradients
+from ._modules import LSTM, Recurrent
+from ._stream import Stream
+from ._tape import Gradients, Tape
+
+if TYPE_CHECKING:
+    from ._sequential import Sequential
+
+
+class SequentialStream:
+    """A model that is fed one time step a call, made by its `stream`.
+
+    What `step` returns is, bit for bit, what a call of the model on the whole sequence gives.
+    """
+
+    def __init__(self, model: Sequential, batch: int = 1) -> None:
+        self._model = model
+        self._batch = arguments.size("batch", batch, at_least=1)
+        self._steps = [
+            layer.stream(self._batch) if isinstance(layer, Recurrent) else layer
+            for layer in model.layers
+        ]
+        self._streams: list[Stream[Any]] = [s for s in self._steps if isinstance(s, Stream)]
+        self.reset()
+
+    @property
+    def batch(self) -> int:
+        """The number of rows, B."""
+        return self._batch
+
+    def step(self, x: Any) -> Array:
+        """Feed one time step.
+
+        Parameters
+        ----------
+        x : array (B, I), or (I,) if B is 1
+
+        Returns
+        -------
+        y : array (B, O), or (O,) if x has one axis
+        """
+        y: Any = x
+        for layer in self._steps:
+            y = layer.step(y) if isinstance(layer, Stream) else layer(y)
+        found: Array = y
+        return found
+
+    def reset(self) -> None:
+        """Go back to the model's initial state."""
+        self.state = None
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """A tuple with the state of each recurrent layer: copies.
+
+        It can be set to what a call or another stream gave; None means the initial state.
+        """
+        return tuple(stream.state for stream in self._streams)
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        states = self._model._start(value, self._batch)
+        before = self.state
+        try:
+            for stream, state in zip(self._streams, states, strict=True):
+                stream.state = state
+        except (TypeError, ValueError):
+            for stream, state in zip(self._streams, before, strict=True):
+                stream.state = state
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Stream of {self.batch} rows through {self._model!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("stream: cannot be pickled or copied; make another and set its state")
+
+
+class SequentialGradients:
+    """The derivatives of a loss.
+
+    Attributes
+    ----------
+    parameters : dict of str to array
+        With the keys and shapes of the model's `state_dict`.
+    input : array
+        With the shape of x.
+    state : tuple
+        For the recurrent layers' initial states, each with the state's shape.
+    modules : tuple
+        The gradients of each of the model's `modules`, as an optimiser of those takes them.
+    """
+
+    def __init__(
+        self,
+        parameters: dict[str, Array],
+        input: Array,
+        state: tuple[Any, ...],
+        modules: tuple[ModuleGradients, ...],
+    ) -> None:
+        self.parameters = parameters
+        self.input = input
+        self.state = state
+        self.modules = modules
+
+    def __repr__(self) -> str:
+        return f"<SequentialGradients by {', '.join(self.parameters)}; input {self.input.shape}>"
+
+
+class SequentialTape:
+    """A recorded run of a model, made by its `record`.
+
+    Attributes
+    ----------
+    tapes : tuple
+        The recurrent layers' own tapes, in order.
+    """
+
+    def __init__(self, model: Sequential, kept: list[Any], own_start: bool) -> None:
+        self._model = model
+        self._kept = kept
+        # Whether the run started from the model's own initial state.
+        self._own_start = own_start
+
+    @property
+    def tapes(self) -> tuple[Tape[Any], ...]:
+        """The recurrent layers' tapes."""
+        return tuple(tape for tape in self._kept if isinstance(tape, Tape))
+
+    def backward(self, dy: Any, dstate: Any = None, *, truncate: Any = None) -> SequentialGradients:
+        """The derivatives of a loss.
+
+        Parameters
+        ----------
+        dy : array, as y
+            Derivative of the loss with respect to y.
+        dstate : tuple, as the state, optional
+            Derivative with respect to the final states.
+        truncate : int, optional
+            As the recurrent layers take it.
+
+        Returns
+        -------
+        SequentialGradients
+        """
+        model = self._model
+        d = arguments.array("dy", dy, model.dtype)
+        d_ends = model._each_state("dstate", dstate)
+        found: dict[int, ModuleGradients] = {}
+        for n in reversed(range(len(model.layers))):
+            layer, kept = model.layers[n], self._kept[n]
+            g: DenseGradients | Gradients[Any]
+            if isinstance(layer, Activation):
+                d = layer.backward(kept[0], d, y=kept[1])
+                continue
+            if isinstance(layer, Dense):
+                g = layer.backward(kept[0], d)
+            else:
+                g = kept.backward(d, d_ends.pop(), truncate=truncate)
+            found[n], d = g, g.input
+        return self._gathered(found, d)
+
+    def _gathered(self, found: dict[int, ModuleGradients], d_x: Array) -> SequentialGradients:
+        model = self._model
+        parameters: dict[str, Array] = {}
+        states: list[Any] = []
+        for n in sorted(found):
+            g = found[n]
+            parameters |= {f"{n}.{key}": a for key, a in g.parameters.items()}
+            if isinstance(g, Gradients):
+                states.append(g.state)
+                parts = g.state if isinstance(model.layers[n], LSTM) else (g.state,)
+                for name, part in zip(("h_0", "c_0"), parts, strict=False):
+                    if (key := f"{n}.{name}") in model._initial:
+                        parameters[key] = self._by_initial(key, part)
+        modules = tuple(found[n] for n in sorted(found))
+        return SequentialGradients(parameters, d_x, tuple(states), modules)
+
+    def _by_initial(self, key: str, d_state: Array) -> Array:
+        """Every row started from the same numbers."""
+        if not self._own_start:
+            return np.zeros_like(self._model._initial[key])
+        return d_state if d_state.ndim == 2 else d_state.sum(axis=1)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("tape: cannot be pickled or copied; pickle the model and record again")

@@ -1,0 +1,347 @@
+"""LSTM, GRU and RNN as functions for JAX: under `jit`, `grad` and `vmap`, on the CPU's kernels.
+
+Parameters are a dict of arrays with PyTorch's names and shapes, a pytree like any other; the
+network is read from their shapes. ``pip install 'unrolled[jax]'``.
+
+Under `vmap` a mapped axis of x becomes part of the batch: one call. Where the kernels cannot go
+(forward mode, derivatives of derivatives, other devices) the same network runs as a `jax.lax.scan`.
+
+>>> import jax, jax.numpy as jnp
+>>> import unrolled.jax as uj
+>>> params = uj.init(jax.random.key(0), "LSTM", 3, 8)
+>>> x = jnp.ones((20, 4, 3))
+>>> y, (h, c) = jax.jit(uj.lstm)(params, x)
+>>> y.shape, h.shape
+((20, 4, 8), (1, 4, 8))
+>>> g = jax.grad(lambda params: jnp.mean(uj.lstm(params, x)[0] ** 2))(params)
+>>> g["weight_hh_l0"].shape
+(32, 8)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+try:
+    import jax
+except ModuleNotFoundError as error:
+    if error.name != "jax":
+        raise
+    raise ModuleNotFoundError(
+        "unrolled.jax: expected jax to be installed: pip install 'unrolled[jax]'", name="jax"
+    ) from None
+import jax.numpy as jnp
+
+from .. import _arguments as arguments
+from .._modules import Recurrent
+from ._call import CLASSES, Call, infer, template
+from ._compute import tapes
+from ._primitives import run
+
+__all__ = ["gru", "init", "lstm", "parameters", "rnn", "set_tape_limit"]
+
+
+def lstm(
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    batch_first: bool = False,
+) -> tuple[Any, tuple[Any, Any]]:
+    """Long short-term memory, formulae as for `unrolled.LSTM`.
+
+    Parameters
+    ----------
+    params : dict of arrays
+        `weight_ih_l0` and so on, as `init` and `parameters` give them. What they are says how many
+        layers and directions there are, whether biases, a projection, a forget gate.
+    x : array (T, B, I), or (B, T, I) with `batch_first`, or (T, I) without a batch
+        float32 or float64, as the parameters.
+    state : tuple of arrays (h, c), each (L*D, B, H), optional
+        L layers, D directions; without a batch no B axis. None means zeros.
+    lengths : integers (B,), optional
+        Row b ends after ``lengths[b]`` steps. Past its end x is not read and outputs are zero; the
+        final state is that at the row's own end.
+    resets : bool array (T, B), ordered as x, optional
+        The state becomes zeros just before step t.
+    batch_first : bool
+        Of x, y and resets.
+
+    Returns
+    -------
+    y : array (T, B, D*H), ordered as x
+    state : tuple (h, c)
+
+    Raises
+    ------
+    TypeError
+        For a wrong dtype; nothing is cast but what `jax.numpy.asarray` does.
+    ValueError
+        For a wrong shape or key. Of `lengths` the values are known only when the program runs:
+        one out of range raises JAX's own error, with the message of ours.
+    """
+    y, found = _apply("LSTM", params, x, state, lengths, resets, batch_first)
+    return y, (found[0], found[1])
+
+
+def gru(
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    batch_first: bool = False,
+    reset_after: bool = True,
+) -> tuple[Any, Any]:
+    """Gated recurrent unit, formulae as for `unrolled.GRU`.
+
+    Parameters
+    ----------
+    reset_after : bool
+        False is the original form, which multiplies r with h and not with the product.
+    others
+        As for `lstm`, but the state is the one array h.
+
+    Returns
+    -------
+    y : array (T, B, D*H), ordered as x
+    state : array (L*D, B, H)
+    """
+    arguments.flag("reset_after", reset_after)
+    given = ("GRU", params, x, state, lengths, resets, batch_first)
+    y, found = _apply(*given, reset_after=reset_after)
+    return y, found[0]
+
+
+def rnn(
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    batch_first: bool = False,
+    nonlinearity: str = "tanh",
+) -> tuple[Any, Any]:
+    """Simple recurrent network, formula as for `unrolled.RNN`.
+
+    Parameters
+    ----------
+    nonlinearity : {"tanh", "relu", "sigmoid"}
+    others
+        As for `lstm`, but the state is the one array h.
+
+    Returns
+    -------
+    y : array (T, B, D*H), ordered as x
+    state : array (L*D, B, H)
+    """
+    arguments.choice("nonlinearity", nonlinearity, ("tanh", "relu", "sigmoid"))
+    given = ("RNN", params, x, state, lengths, resets, batch_first)
+    y, found = _apply(*given, nonlinearity=nonlinearity)
+    return y, found[0]
+
+
+def init(
+    key: Any,
+    kind: str,
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    *,
+    forget_bias: float = 0.0,
+    dtype: Any = "float32",
+    **options: Any,
+) -> dict[str, Any]:
+    """Parameters to begin with, uniform in +-1/sqrt(H) as PyTorch's.
+
+    Parameters
+    ----------
+    key : key of `jax.random`
+    kind : {"LSTM", "GRU", "RNN"}
+    input_size, hidden_size, num_layers : int
+    forget_bias : float
+        Added to the forget gate's rows of ``bias_ih`` of an LSTM.
+    dtype : {"float32", "float64"}
+        float64 needs JAX's option ``jax_enable_x64``.
+    **options
+        The others of the class's constructor that decide about shapes: `bias`, `bidirectional`;
+        for an LSTM `proj_size`, `forget_gate`.
+
+    Returns
+    -------
+    dict of arrays by PyTorch's names
+
+    Example
+    -------
+    >>> import jax
+    >>> import unrolled.jax as uj
+    >>> params = uj.init(jax.random.key(0), "GRU", 2, 4, bidirectional=True)
+    >>> params["weight_hh_l0_reverse"].shape
+    (12, 4)
+    """
+    arguments.choice("kind", kind, tuple(CLASSES))
+    shaping = {"bias", "bidirectional"} | (
+        {"proj_size", "forget_gate"} if kind == "LSTM" else set()
+    )
+    if not options.keys() <= shaping:
+        raise TypeError(
+            f"options: expected some of {sorted(shaping)} for {kind}, "
+            f"got {sorted(options.keys() - shaping)}"
+        )
+    if kind == "LSTM":
+        options["forget_bias"] = forget_bias
+    elif forget_bias:
+        raise ValueError(f"forget_bias: expected 0.0 for {kind}, got {forget_bias}")
+    dtype = arguments.float_dtype(dtype)
+    net = CLASSES[kind](input_size, hidden_size, num_layers, dtype=dtype, seed=0, **options)
+    _fitting_precision("dtype", dtype.name)
+    bound = net.hidden_size**-0.5
+    found = {}
+    for name, shape in net._shapes.items():
+        key, drawn = jax.random.split(key)
+        found[name] = jax.random.uniform(drawn, shape, dtype.name, -bound, bound)
+        if forget_bias and name.startswith("bias_ih"):
+            rows = slice(net.hidden_size, 2 * net.hidden_size)
+            found[name] = found[name].at[rows].add(forget_bias)
+    return found
+
+
+def parameters(net: Recurrent[Any]) -> dict[str, Any]:
+    """The parameters of a network of ours as JAX arrays, copied.
+
+    The way back is ``net.load_state_dict(params)``.
+
+    Example
+    -------
+    >>> import unrolled as ur, unrolled.jax as uj
+    >>> params = uj.parameters(ur.GRU(3, 8, seed=0))
+    >>> sorted(params)
+    ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
+    """
+    if not isinstance(net, Recurrent):
+        raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
+    _fitting_precision("net", net.dtype.name)
+    return {name: jnp.array(a) for name, a in net.state_dict().items()}
+
+
+def set_tape_limit(nbytes: int) -> None:
+    """Set how much memory recorded runs may hold that wait for their way back: 1 GiB at first.
+
+    Under `grad`, forward keeps a tape outside of JAX's memory. When there are more of them, the
+    oldest go and backward computes forward again: slower by about a third, and with the same
+    results to the last bit. 0 keeps none.
+
+    Parameters
+    ----------
+    nbytes : int
+    """
+    tapes.limit = arguments.integer("nbytes", nbytes, at_least=0)
+
+
+def _fitting_precision(name: str, dtype: str) -> None:
+    if jax.dtypes.canonicalize_dtype(dtype) != dtype:
+        raise ValueError(
+            f"{name}: expected float32 while JAX's option jax_enable_x64 is off, got {dtype}"
+        )
+
+
+def _apply(
+    kind: str,
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any,
+    lengths: Any,
+    resets: Any,
+    batch_first: bool,
+    **options: Any,
+) -> tuple[Any, list[Any]]:
+    """y and the state's arrays, in the layout of the arguments."""
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params: expected a mapping, got {arguments.kind(params)}")
+    arguments.flag("batch_first", batch_first)
+    given = {name: jnp.asarray(p) for name, p in params.items()}
+    config = infer(kind, given, **options)
+    about = dict(config)
+    x = jnp.asarray(x)
+    if str(x.dtype) != about["dtype"]:
+        raise TypeError(f"x: expected {about['dtype']} as the parameters, got {x.dtype}")
+    if x.ndim not in (2, 3) or x.shape[-1] != about["input_size"]:
+        axes = "(B, T, I)" if batch_first else "(T, B, I)"
+        raise ValueError(
+            f"x: expected shape {axes} or (T, I) with I = {about['input_size']}, got {x.shape}"
+        )
+    unbatched = x.ndim == 2
+    swapped = batch_first and not unbatched
+    if unbatched:
+        x = x[:, None]
+    elif swapped:
+        x = jnp.swapaxes(x, 0, 1)
+    steps, batch = x.shape[:2]
+
+    operands = [x, *_state(kind, about, state, batch, unbatched)]
+    if lengths is not None:
+        if unbatched:
+            raise ValueError("lengths: expected None for x without a batch")
+        lengths = _shaped("lengths", jnp.asarray(lengths), "(B,)", (batch,))
+        if not jnp.issubdtype(lengths.dtype, jnp.integer):
+            raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
+        operands.append(lengths.astype(jnp.int32))
+    if resets is not None:
+        resets = jnp.asarray(resets)
+        if resets.dtype != bool:
+            raise TypeError(f"resets: expected bool, got {resets.dtype}")
+        shape = (steps,) if unbatched else (batch, steps) if swapped else (steps, batch)
+        axes = "(T,)" if unbatched else "(B, T)" if swapped else "(T, B)"
+        resets = _shaped("resets", resets, axes, shape)
+        operands.append(resets.T if swapped else resets.reshape(steps, batch))
+    operands += [given[name] for name in template(kind, config)._shapes]
+
+    call = Call(
+        kind,
+        config,
+        lengths is not None,
+        resets is not None,
+        0,
+        (False,) * len(operands),
+        (False,) * len(operands),
+    )
+    y, *final = run(call, operands)
+    if unbatched:
+        return y[:, 0], [s[:, 0] for s in final]
+    return jnp.swapaxes(y, 0, 1) if swapped else y, final
+
+
+def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool) -> list[Any]:
+    """The state's arrays, (L*D, B, columns) each."""
+    cells = about["num_layers"] * (1 + about["bidirectional"])
+    columns = [about["hidden_size"]]
+    if kind == "LSTM":
+        columns = [about["proj_size"] or about["hidden_size"], *columns]
+    if state is None:
+        return [jnp.zeros((cells, batch, n), about["dtype"]) for n in columns]
+    if kind == "LSTM":
+        if not isinstance(state, (tuple, list)) or len(state) != 2:
+            raise TypeError(f"state: expected a tuple (h, c), got {arguments.kind(state)}")
+        parts = dict(zip(("state[0]", "state[1]"), state, strict=True))
+    else:
+        parts = {"state": state}
+    found = []
+    for (name, part), n in zip(parts.items(), columns, strict=True):
+        part = jnp.asarray(part)
+        if str(part.dtype) != about["dtype"]:
+            raise TypeError(f"{name}: expected {about['dtype']}, got {part.dtype}")
+        axes = "(L*D, H)" if unbatched else "(L*D, B, H)"
+        part = _shaped(name, part, axes, (cells, n) if unbatched else (cells, batch, n))
+        found.append(part[:, None] if unbatched else part)
+    return found
+
+
+def _shaped(name: str, a: Any, axes: str, shape: tuple[int, ...]) -> Any:
+    if a.shape != shape:
+        raise ValueError(f"{name}: expected shape {axes} = {shape}, got {a.shape}")
+    return a

@@ -1,0 +1,435 @@
+"""Telling whether a graph is a chain of layers, and which.
+
+The graph is walked once with symbols for values. The symbol of a sequence on its way (`Signal`) is
+the layers it has passed and what its axes stand for, so that transposes, squeezes and reshapes
+cancel out however an exporter wrote them. Whatever does not fit raises `UnlikeLayersError`, which
+says why: the model is then run as the graph it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .._arguments import Array
+from ._model import Model, Node, Value
+from ._recurrent import Recurrence
+from ._symbols import (
+    FEATURES,
+    ActivationStage,
+    Axis,
+    DenseStage,
+    Final,
+    Lengths,
+    RecurrentStage,
+    Rows,
+    Signal,
+    Sizes,
+    Stage,
+    StateInput,
+    Symbol,
+    UnlikeLayersError,
+    Zeros,
+)
+
+RESHAPING = (
+    "Concat", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+)  # fmt: skip
+ACTIVATIONS = {
+    "Elu": "elu",
+    "HardSigmoid": "hard_sigmoid",
+    "LeakyRelu": "leaky_relu",
+    "Relu": "relu",
+    "Sigmoid": "sigmoid",
+    "Softsign": "softsign",
+    "Tanh": "tanh",
+}
+
+
+@dataclass
+class Chain:
+    """What was found: the layers in order, and which input is what."""
+
+    stages: tuple[Stage, ...]
+    batch_first: bool
+
+
+def find(model: Model) -> Chain:
+    """The chain that `model` is, or UnlikeLayersError."""
+    return Walk(model).chain()
+
+
+class Walk:
+    """One walk over a model's nodes."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.symbols: dict[str, Symbol] = {**model._constants, **model.inputs}
+        self.used: set[str] = set()
+        self.lengths: set[str | None] = set()
+        if model.defaults:
+            raise UnlikeLayersError("inputs with defaults")
+
+    def chain(self) -> Chain:
+        for node in self.model._nodes:
+            if node.recurrence is not None:
+                found = self.recurrent(node, node.recurrence)
+            else:
+                found = self.other(node)
+            for name, symbol in zip(node.outputs, found, strict=False):
+                self.symbols[name] = symbol
+        longest: Signal | None = None
+        outputs = [self.symbol(name) for name in self.model.outputs]
+        for output in outputs:
+            if isinstance(output, Signal):
+                longest = longest or output
+                if output is not longest:
+                    raise UnlikeLayersError("several sequences as outputs")
+        stages = longest.stages if longest else self.stages_of(outputs)
+        if longest:
+            self.check_order(longest)
+        self.check_outputs(outputs, stages)
+        if unused := self.model.inputs.keys() - self.used:
+            raise UnlikeLayersError(f"inputs {sorted(unused)} that no layer reads")
+        if len(self.lengths) > 1:
+            raise UnlikeLayersError("recurrent nodes of different sequence_lens")
+        orders = {s.batch_first for s in stages if isinstance(s, RecurrentStage)}
+        return Chain(stages, orders == {True})
+
+    def stages_of(self, outputs: list[Symbol | None]) -> tuple[Stage, ...]:
+        """All layers, where the graph gives states alone."""
+        wanted = {id(stage) for f in outputs if isinstance(f, Final) for stage, _ in f.parts}
+        signals = [s for s in self.symbols.values() if isinstance(s, Signal)]
+        for signal in signals:
+            last = signal.stages[-1] if signal.stages else None
+            inside = wanted <= {id(stage) for stage in signal.stages}
+            if inside and isinstance(last, RecurrentStage) and id(last) in wanted:
+                return signal.stages
+        raise UnlikeLayersError("outputs that are no sequence and no state")
+
+    def check_order(self, signal: Signal) -> None:
+        """The output's axes are the input's, or those of a node's Y."""
+        rest = [axis for axis in signal.axes if axis != ("D",)]
+        lead = [("0",), ("1",)][: len(rest) - 1]
+        last_is_node = bool(signal.stages) and isinstance(signal.stages[-1], RecurrentStage)
+        if signal.directions > 1 and len(rest) < len(signal.axes) and not last_is_node:
+            raise UnlikeLayersError("directions that stay apart")
+        if rest[:-1] != lead or rest[-1] not in FEATURES or not signal.stages:
+            raise UnlikeLayersError("an output whose axes are not ordered as the input's")
+
+    def check_outputs(self, outputs: list[Symbol | None], stages: tuple[Stage, ...]) -> None:
+        known = {id(stage) for stage in stages}
+        for symbol in outputs:
+            if isinstance(symbol, Final):
+                if not all(id(stage) in known for stage, _ in symbol.parts):
+                    raise UnlikeLayersError("states of a layer beside the chain")
+            elif not isinstance(symbol, Signal):
+                raise UnlikeLayersError("outputs that are no sequence and no state")
+
+    # Nodes.
+
+    def symbol(self, name: str) -> Symbol | None:
+        """What a name stands for, None for an omitted input."""
+        if name and name not in self.symbols:
+            raise UnlikeLayersError(f"{name!r}, an output that layers do not have")
+        return self.symbols[name] if name else None
+
+    def signal(self, name: str) -> Signal:
+        """The sequence of that name; an input of the graph becomes one when it is first read so."""
+        symbol = self.symbol(name)
+        if isinstance(symbol, Value):
+            if symbol.shape is None or len(symbol.shape) not in (2, 3):
+                raise UnlikeLayersError(f"input {name!r} of a rank that is not told, or not 2 or 3")
+            if any(isinstance(s, Signal) and not s.stages for s in self.symbols.values()):
+                raise UnlikeLayersError("several sequences as inputs")
+            axes = (("0",), ("1",))[: len(symbol.shape) - 1]
+            signal = Signal((), (*axes, ("F",)))
+            self.symbols[name] = signal
+            self.used.add(name)
+            return signal
+        if not isinstance(symbol, Signal):
+            raise UnlikeLayersError(f"{name!r}, which is no sequence, where one is expected")
+        return symbol
+
+    def recurrent(self, node: Node, recurrence: Recurrence) -> list[Symbol]:
+        names = [*node.inputs, *[""] * (8 - len(node.inputs))]
+        w, r, b, p = (self.constant(node, n) if names[n] else None for n in (1, 2, 3, 7))
+        why = recurrence.unlike_kernels(p)
+        if why is not None or recurrence.reverse == (True,):
+            raise UnlikeLayersError(
+                f"{node.label}: {why or 'direction reverse'}, which no layer has"
+            )
+        signal = self.signal(names[0])
+        if len(signal.axes) != 3:
+            raise UnlikeLayersError(f"{node.label}: an input of {len(signal.axes)} axes")
+        signal.rows()
+        first, second, _ = signal.axes
+        time, batch = (second, first) if recurrence.batch_first else (first, second)
+        if {time, batch} != {("0",), ("1",)} or signal.time not in (None, time[0]):
+            raise UnlikeLayersError(f"{node.label}: time where the batch is elsewhere")
+        self.lengths.add(self.length_input(names[4]))
+        w, r, b = recurrence.weights((w, r, b))
+        initial = tuple(
+            self.initial(node, name, r, recurrence.batch_first)
+            for name in names[5 : 5 + len(recurrence.kind.states)]
+        )
+        stage = RecurrentStage(node.name, recurrence, w, r, b, initial, time == ("1",))
+        stages = (*signal.stages, stage)
+        axes: tuple[Axis, ...] = (time, ("D",), batch, ("H",))
+        if recurrence.batch_first:
+            axes = (batch, time, ("D",), ("H",))
+        finals = [Final(((stage, n),)) for n in range(len(recurrence.kind.states))]
+        return [Signal(stages, axes, time[0]), *finals]
+
+    def length_input(self, name: str) -> str | None:
+        symbol = self.symbol(name)
+        if symbol is None:
+            return None
+        if isinstance(symbol, Value):
+            self.used.add(name)
+            self.symbols[name] = symbol = Lengths(name)
+        if not isinstance(symbol, Lengths):
+            raise UnlikeLayersError("sequence_lens that are computed or constant")
+        return symbol.name
+
+    def initial(
+        self, node: Node, name: str, r: Array, batch_first: bool
+    ) -> StateInput | Rows | None:
+        symbol = self.symbol(name)
+        directions = r.shape[0]
+        if isinstance(symbol, Value):
+            if batch_first or symbol.shape is None or len(symbol.shape) != 3:
+                raise UnlikeLayersError(f"{node.label}: an initial state of another layout")
+            if symbol.shape[0] not in (None, directions):
+                raise UnlikeLayersError(f"{node.label}: an initial state of another size")
+            self.used.add(name)
+            return StateInput(name, 0, directions)
+        if isinstance(symbol, np.ndarray):
+            if not symbol.any():
+                return None
+            if symbol.ndim == 3 and symbol.shape[0 if batch_first else 1] == 1:
+                symbol = Rows(symbol)
+        fits = isinstance(symbol, Rows) and symbol.value.shape == (directions, 1, r.shape[2])
+        if isinstance(symbol, Rows) and fits and not batch_first:
+            return symbol
+        if isinstance(symbol, StateInput) and not batch_first:
+            return symbol
+        if symbol is None or isinstance(symbol, Zeros):
+            return None
+        raise UnlikeLayersError(f"{node.label}: initial states that are computed")
+
+    def other(self, node: Node) -> list[Symbol]:
+        symbols = [self.symbol(name) for name in node.inputs]
+        if node.op == "Shape":
+            # Of the input too, without making it a sequence: exporters ask for its batch.
+            return [Sizes()]
+        if node.op in ("Identity", "Dropout"):
+            if len(symbols) > 2 or len([name for name in node.outputs if name]) > 1:
+                raise UnlikeLayersError(f"{node.label}, as it is used here")
+            found = symbols[0]
+            return [self.signal(node.inputs[0]) if isinstance(found, Value) else _there(found)]
+        if all(isinstance(s, (Sizes, np.ndarray, Zeros, Rows)) or s is None for s in symbols):
+            return self.of_sizes(node, symbols)
+        if all(isinstance(s, Final) for s in symbols) and node.op == "Concat":
+            parts = tuple(part for s in symbols if isinstance(s, Final) for part in s.parts)
+            if node.attributes["axis"] != 0 or any(s.recurrence.batch_first for s, _ in parts):
+                raise UnlikeLayersError(f"{node.label}: states joined along another axis")
+            return [Final(parts)]
+        if node.op in ("Slice", "Split") and isinstance(symbols[0], Value):
+            return self.state_slices(node, symbols)
+        handler = HANDLERS.get(node.op)
+        if node.op in ACTIVATIONS:
+            handler = Walk.activation
+        if handler is None:
+            raise UnlikeLayersError(f"{node.label}, which is no layer")
+        return [handler(self, node)]
+
+    def of_sizes(self, node: Node, symbols: list[Symbol | None]) -> list[Symbol]:
+        """Zeros stay zeros whatever shape they are given; the rest is arithmetic of sizes."""
+        data = symbols[0]
+        outputs = max(len(node.outputs), 1)
+        if node.op == "ConstantOfShape":
+            value = node.attributes.get("value")
+            return [Sizes() if value is not None and value.any() else Zeros()]
+        if node.op == "Concat":
+            zero = all(
+                isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not s.any()) for s in symbols
+            )
+            if zero and any(isinstance(s, Zeros) for s in symbols):
+                return [Zeros()]
+        elif node.op in RESHAPING and isinstance(data, Zeros):
+            return [Zeros()] * outputs
+        if node.op == "Expand" and isinstance(data, np.ndarray):
+            if not data.any():
+                return [Zeros()]
+            if data.ndim == 3 and data.shape[1] == 1:
+                return [Rows(data)]
+        if node.op == "Slice" and isinstance(data, Rows):
+            whole = node([_there(data).value, *map(_array, symbols[1:])])[0]
+            if whole.ndim == 3 and whole.shape[1:] == data.value.shape[1:]:
+                return [Rows(whole)]
+        if any(isinstance(s, (Zeros, Rows)) for s in symbols):
+            raise UnlikeLayersError(f"{node.label} of a state")
+        return [Sizes()] * outputs
+
+    def state_slices(self, node: Node, symbols: list[Symbol | None]) -> list[Symbol]:
+        """Which rows of an input each output is, by slicing the numbers of the rows."""
+        value = symbols[0]
+        assert isinstance(value, Value)
+        if value.shape is None or len(value.shape) != 3 or value.shape[0] is None:
+            raise UnlikeLayersError(f"{node.label}: a state of a shape that is not told")
+        if value.shape[0] > 4096:
+            raise UnlikeLayersError(f"{node.label}: a state of {value.shape[0]} rows")
+        numbers = np.arange(value.shape[0])[:, None, None]
+        parts = node([numbers, *map(_array, symbols[1:])])
+        found: list[Symbol] = []
+        for part in parts:
+            rows = part.reshape(-1)
+            if part.shape != (len(rows), 1, 1) or not len(rows) or (np.diff(rows) != 1).any():
+                raise UnlikeLayersError(f"{node.label}: a state cut another way")
+            found.append(StateInput(value.name, int(rows[0]), int(rows[-1]) + 1))
+        self.used.add(value.name)
+        return found
+
+    # Nodes a sequence passes.
+
+    def transpose(self, node: Node) -> Signal:
+        signal = self.signal(node.inputs[0])
+        perm = node.attributes.get("perm") or list(reversed(range(len(signal.axes))))
+        if sorted(perm) != list(range(len(signal.axes))):
+            raise UnlikeLayersError(f"{node.label}: an order of other axes")
+        return replace(signal, axes=tuple(signal.axes[n] for n in perm))
+
+    def squeeze(self, node: Node) -> Signal:
+        signal = self.signal(node.inputs[0])
+        axes = self.integers(node, "axes")
+        if axes is None or len(axes) != 1 or not -len(signal.axes) <= axes[0] < len(signal.axes):
+            raise UnlikeLayersError(f"{node.label}: axes that are not told")
+        axis = axes[0] % len(signal.axes)
+        if signal.axes[axis] != ("D",) or signal.directions != 1:
+            raise UnlikeLayersError(f"{node.label}: another axis than that of directions")
+        return replace(signal, axes=signal.axes[:axis] + signal.axes[axis + 1 :])
+
+    def reshape(self, node: Node) -> Signal:
+        """Only what joins directions and features at the end: (0, 0, -1)."""
+        signal = self.signal(node.inputs[0])
+        sizes = self.integers(node, "shape")
+        if sizes is None or node.attributes.get("allowzero", 0):
+            raise UnlikeLayersError(f"{node.label}: sizes that are not told")
+        if signal.axes[-2:] != (("D",), ("H",)) or sizes[:-1] != [0, 0] or len(signal.axes) != 4:
+            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
+        last = signal.stages[-1]
+        assert isinstance(last, RecurrentStage)
+        if sizes[-1] not in (-1, signal.directions * last.r.shape[2]):
+            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
+        return replace(signal, axes=(*signal.axes[:2], ("D", "H")))
+
+    def matmul(self, node: Node) -> Signal:
+        weight = self.constant(node, 1)
+        if weight.ndim != 2:
+            raise UnlikeLayersError(f"{node.label}: a product with {weight.ndim} axes")
+        return self.dense(node, weight.T, None)
+
+    def gemm(self, node: Node) -> Signal:
+        a = node.attributes
+        weight = self.constant(node, 1)
+        bias = self.constant(node, 2) if len(node.inputs) > 2 and node.inputs[2] else None
+        if a["transA"] or a["alpha"] != 1 or (bias is not None and a["beta"] != 1):
+            raise UnlikeLayersError(f"{node.label}: transA, alpha or beta")
+        if len(self.signal(node.inputs[0]).axes) != 2 or weight.ndim != 2:
+            raise UnlikeLayersError(f"{node.label}: other than two axes")
+        weight = weight if a["transB"] else weight.T
+        return self.dense(node, weight, None if bias is None else self.row(node, bias, len(weight)))
+
+    def dense(self, node: Node, weight: Array, bias: Array | None) -> Signal:
+        signal = self.signal(node.inputs[0]).rows()
+        if weight.dtype.kind != "f":
+            raise UnlikeLayersError(f"{node.label}: weights of {weight.dtype}")
+        stages = (*signal.stages, DenseStage(weight, bias))
+        return replace(signal, stages=stages, axes=(*signal.axes[:-1], ("F",)))
+
+    def add(self, node: Node) -> Signal:
+        names = sorted(node.inputs, key=lambda n: isinstance(self.symbol(n), np.ndarray))
+        signal, bias = self.signal(names[0]), self.symbol(names[1])
+        last = signal.stages[-1] if signal.stages else None
+        if (
+            not isinstance(bias, np.ndarray)
+            or not isinstance(last, DenseStage)
+            or (last.bias is not None)
+        ):
+            raise UnlikeLayersError(
+                f"{node.label}: another sum than that of a product and its bias"
+            )
+        stage = DenseStage(last.weight, self.row(node, bias, len(last.weight)))
+        return replace(signal, stages=(*signal.stages[:-1], stage))
+
+    def multiply(self, node: Node) -> Signal:
+        """x * sigmoid(x)."""
+        x, s = sorted((self.signal(n) for n in node.inputs), key=lambda each: len(each.stages))
+        gate = s.stages[-1] if s.stages else None
+        if (
+            s.stages[:-1] != x.stages
+            or s.axes != x.axes
+            or not (isinstance(gate, ActivationStage) and gate.function == "sigmoid")
+        ):
+            raise UnlikeLayersError(f"{node.label}, which is no layer")
+        return replace(x, stages=(*x.stages, ActivationStage("silu", {})))
+
+    def activation(self, node: Node) -> Signal:
+        signal = self.signal(node.inputs[0])
+        stage = ActivationStage(ACTIVATIONS[node.op], node.attributes)
+        return replace(signal, stages=(*signal.stages, stage))
+
+    def softmax(self, node: Node) -> Signal:
+        signal = self.signal(node.inputs[0]).rows()
+        if node.attributes["axis"] not in (-1, len(signal.axes) - 1):
+            raise UnlikeLayersError(f"{node.label}: another axis than the last")
+        return replace(signal, stages=(*signal.stages, ActivationStage("softmax", {})))
+
+    # Inputs of nodes.
+
+    def constant(self, node: Node, index: int) -> Array:
+        symbol = self.symbol(node.inputs[index])
+        if not isinstance(symbol, np.ndarray):
+            raise UnlikeLayersError(f"{node.label}: weights that are no constants")
+        return symbol
+
+    def row(self, node: Node, bias: Array, size: int) -> Array:
+        if bias.size != size or (bias.ndim and bias.shape[-1] != size):
+            raise UnlikeLayersError(f"{node.label}: a bias of another shape than ({size},)")
+        return bias.reshape(size)
+
+    def integers(self, node: Node, name: str) -> list[int] | None:
+        if name in node.attributes:
+            return list(node.attributes[name])
+        symbol = self.symbol(node.inputs[1]) if len(node.inputs) > 1 else None
+        if not isinstance(symbol, np.ndarray) or symbol.dtype.kind != "i":
+            return None
+        return [int(n) for n in symbol.reshape(-1)]
+
+
+HANDLERS: dict[str, Callable[[Walk, Node], Symbol]] = {
+    "Add": Walk.add,
+    "Gemm": Walk.gemm,
+    "MatMul": Walk.matmul,
+    "Mul": Walk.multiply,
+    "Reshape": Walk.reshape,
+    "Softmax": Walk.softmax,
+    "Squeeze": Walk.squeeze,
+    "Transpose": Walk.transpose,
+}
+
+
+def _there(symbol: Any) -> Any:
+    assert symbol is not None
+    return symbol
+
+
+def _array(symbol: Symbol | None) -> Array | None:
+    if symbol is not None and not isinstance(symbol, np.ndarray):
+        raise UnlikeLayersError("a state cut where it is not told")
+    return symbol

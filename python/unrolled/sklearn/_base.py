@@ -1,0 +1,92 @@
+"""What the estimators share: the network and the options of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+
+from .. import _arguments as arguments
+from .. import optim
+from .._dense import Dense
+from .._modules import GRU, LSTM, RNN
+from .._progress import progress
+from .._training import Batch, Reader, train
+
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+
+class Recurrent(BaseEstimator):  # type: ignore[misc]
+    """Checks the parameters, makes the network, runs the training."""
+
+    cell: str
+    hidden_size: int
+    num_layers: int
+    dropout: float
+    epochs: int
+    batch_size: int
+    lr: float
+    clip: float
+    early_stopping: bool
+    validation_fraction: float
+    patience: int
+    random_state: Any
+    verbose: Any
+
+    def _begin(self) -> np.random.Generator:
+        """Refuse options that make no sense; the source of all that is random here."""
+        arguments.choice("cell", self.cell, tuple(CELLS))
+        for name in ("hidden_size", "num_layers", "epochs", "batch_size", "patience"):
+            arguments.integer(name, getattr(self, name), at_least=1)
+        for name in ("lr", "clip"):
+            if not arguments.real(name, getattr(self, name)) > 0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        arguments.flag("early_stopping", self.early_stopping)
+        if not 0 < arguments.real("validation_fraction", self.validation_fraction) < 1:
+            raise ValueError(
+                "validation_fraction: expected more than 0 and less than 1, "
+                f"got {self.validation_fraction}"
+            )
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+
+    def _reader(
+        self, inputs: int, outputs: int, pooling: str, rng: np.random.Generator, **options: Any
+    ) -> Reader:
+        seeds = rng.integers(2**62, size=2)
+        net = CELLS[self.cell](
+            inputs,
+            self.hidden_size,
+            self.num_layers,
+            dropout=self.dropout,
+            seed=int(seeds[0]),
+            **options,
+        )
+        dense = Dense(self.hidden_size * net.num_directions, outputs, seed=int(seeds[1]))
+        return Reader(net, dense, pooling)
+
+    def _train(
+        self,
+        reader: Reader,
+        batches: Callable[[], Iterator[Batch]],
+        validate: Callable[[], tuple[float, float]] | None,
+    ) -> None:
+        """Train; `history_` and `n_iter_` say how it went."""
+        optimiser = optim.Adam([reader.net, reader.dense], lr=self.lr)
+        epochs: Iterable[int] = range(self.epochs)
+        if self.verbose:
+            epochs = progress(range(self.epochs), type(self).__name__)
+        history = train(reader, optimiser, self.clip, epochs, batches, validate, self.patience)
+        self.history_ = {"loss": history.loss}
+        if validate is not None:
+            self.history_["validation_loss"] = history.validation_loss
+            self.history_["validation_score"] = history.validation_score
+            self.best_epoch_ = history.best_epoch
+        self.n_iter_ = len(history.loss)
+        if not np.isfinite(history.loss[-1]):
+            raise ValueError(
+                f"lr: expected one with which the loss stays finite, got {self.lr}, with which "
+                f"it was {history.loss[-1]} in epoch {self.n_iter_}"
+            )

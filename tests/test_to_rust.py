@@ -1,0 +1,170 @@
+"""Models as Rust source: compiled without `std`, run, and the same to the last bit as a stream."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import unrolled as ur
+from support import normal
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 9
+
+
+def initial(net: ur.Sequential) -> ur.Sequential:
+    h, c = normal(2, 5, seed=1), normal(2, 5, seed=2)
+    return ur.Sequential(*net.layers, initial_state=((h, c),))
+
+
+# Sizes around the vectors' widths, and every cell, layer and function there is.
+MODELS: dict[str, Any] = {
+    "lstm": lambda: ur.LSTM(1, 16, seed=1),
+    "lstm_stack": lambda: ur.LSTM(3, 9, num_layers=3, bias=False, seed=2),
+    "lstm_f64": lambda: ur.LSTM(2, 20, dtype="float64", seed=3),
+    "gru": lambda: ur.GRU(2, 7, num_layers=2, seed=4),
+    "gru_before": lambda: ur.GRU(2, 33, reset_after=False, seed=5),
+    "rnn": lambda: ur.RNN(5, 8, seed=6),
+    "rnn_relu": lambda: ur.RNN(1, 12, nonlinearity="relu", num_layers=2, seed=7),
+    "rnn_sigmoid": lambda: ur.RNN(4, 5, nonlinearity="sigmoid", dtype="float64", seed=8),
+    "dense": lambda: ur.Dense(3, 17, seed=9),
+    "amp": lambda: initial(
+        ur.Sequential(ur.LSTM(1, 5, num_layers=2, seed=10), ur.Dense(5, 1, seed=11))
+    ),
+    "classes": lambda: ur.Sequential(
+        ur.Activation("silu"),
+        ur.GRU(3, 40, seed=12),
+        ur.Activation("elu", alpha=0.5),
+        ur.Dense(40, 21, bias=False, seed=13),
+        ur.Activation("leaky_relu"),
+        ur.Activation("hard_sigmoid"),
+        ur.Dense(21, 6, seed=14),
+        ur.Activation("softsign"),
+        ur.Activation("softmax"),
+    ),
+    "double": lambda: ur.Sequential(
+        ur.RNN(2, 6, dtype="float64", seed=15),
+        ur.Activation("tanh"),
+        ur.Dense(6, 9, dtype="float64", seed=16),
+        ur.Activation("sigmoid"),
+        ur.Activation("relu"),
+    ),
+}
+
+
+def inputs(net: Any) -> np.ndarray:
+    size = net.in_features if isinstance(net, ur.Dense) else net.input_size
+    return 2 * normal(STEPS, size, dtype=net.dtype, seed=3)
+
+
+def expected(net: Any, x: np.ndarray) -> np.ndarray:
+    step = net if isinstance(net, ur.Dense) else net.stream().step
+    return np.stack([step(x_t) for x_t in x])
+
+
+def bits(a: np.ndarray) -> np.ndarray:
+    return a.view(np.uint32 if a.dtype == np.float32 else np.uint64)
+
+
+def program(nets: dict[str, Any]) -> str:
+    """Prints every model's outputs as numbers of their bits."""
+    lines = ["fn main() {"]
+    for name, net in nets.items():
+        t, u = ("f32", "u32") if net.dtype == np.float32 else ("f64", "u64")
+        x = bits(inputs(net))
+        lines += [
+            f"    let x: [[{u}; made::{name}::INPUTS]; {STEPS}] = {x.tolist()};",
+            f"    let mut state = made::{name}::State::new();",
+            "    for x_t in x {",
+            f"        let y = made::{name}::step(&x_t.map({t}::from_bits), &mut state);",
+            f'        println!("{name} {{:?}}", y.map({t}::to_bits));',
+            "    }",
+        ]
+    return "\n".join([*lines, "}"])
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+    cargo = shutil.which("cargo")
+    if cargo is None:
+        pytest.skip("cargo is not installed")
+    crate = tmp_path_factory.mktemp("made")
+    (crate / "src").mkdir()
+    nets = {name: make() for name, make in MODELS.items()}
+    for name, net in nets.items():
+        net.to_rust(crate / "src" / f"{name}.rs")
+    modules = "\n".join(f"pub mod {name};" for name in nets)
+    lints = "#![no_std]\n#![deny(warnings, missing_docs)]\n//! Models.\n"
+    docs = modules.replace("pub mod", "/// A model.\npub mod")
+    (crate / "src" / "lib.rs").write_text(
+        "//! Models.\n" + lints.replace("//! Models.\n", "") + docs
+    )
+    (crate / "src" / "main.rs").write_text(program(nets))
+    core = (ROOT / "core").as_posix()
+    (crate / "Cargo.toml").write_text(
+        '[package]\nname = "made"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n'
+        f'[dependencies]\nunrolled = {{ path = "{core}", default-features = false }}\n'
+    )
+    # The same versions of what the crate depends on, which are there without a network.
+    shutil.copy(ROOT / "freestanding" / "Cargo.lock", crate)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "to-rust"
+    ran = subprocess.run(
+        [cargo, "run", "--offline", "--release", "-q", "--target-dir", str(target)],
+        cwd=crate,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "RUSTFLAGS"},
+    )
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    found: dict[str, list[list[int]]] = {name: [] for name in nets}
+    for line in ran.stdout.splitlines():
+        name, _, numbers = line.partition(" ")
+        found[name].append([int(n) for n in numbers.strip("[]").split(",")])
+    return {name: np.array(rows) for name, rows in found.items()}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bit_for_bit(name: str, outputs: dict[str, np.ndarray]) -> None:
+    if ur.isa() == "portable":
+        pytest.skip("this machine does not fuse multiply-add: its bits may differ")
+    net = MODELS[name]()
+    y = expected(net, inputs(net))
+    assert outputs[name].shape == y.shape
+    assert np.array_equal(outputs[name], bits(y))
+    # The inputs say something about the model: no two steps alike.
+    assert len(np.unique(outputs[name], axis=0)) == STEPS
+
+
+def test_numbers_come_back(tmp_path: Path) -> None:
+    """The text of every float, the smallest and the largest too."""
+    dense = ur.Dense(7, 1, bias=False)
+    weight = np.array([[1e-45, 3.4028235e38, -0.0, 1 / 3, 1e-7, 16777217, 1e16]], dtype=np.float32)
+    dense.load_state_dict({"weight": weight})
+    dense.to_rust(tmp_path / "model.rs")
+    text = (tmp_path / "model.rs").read_text()
+    literal = text.partition("Dense::new(")[2].partition("],")[0].strip("[ \n")
+    found = np.array([np.float32(word) for word in literal.split(",")])
+    assert bits(found).tolist() == bits(weight[0]).tolist()
+
+
+def test_what_cannot_be_written(tmp_path: Path) -> None:
+    broken = ur.GRU(1, 2)
+    state = broken.state_dict()
+    state["bias_hh_l0"][1] = np.nan
+    broken.load_state_dict(state)
+    mistakes: list[tuple[Any, str]] = [
+        (ur.LSTM(1, 2, bidirectional=True), r"layers\[0\].bidirectional: expected False"),
+        (ur.LSTM(1, 2, proj_size=1), r"layers\[0\].proj_size: expected 0"),
+        (ur.LSTM(1, 2, forget_gate=False), r"layers\[0\].forget_gate: expected True"),
+        (ur.Sequential(ur.Activation("tanh")), "activations alone"),
+        (broken, "0.bias_hh_l0: expected finite numbers"),
+    ]
+    for net, message in mistakes:
+        with pytest.raises(ValueError, match=message):
+            net.to_rust(tmp_path / "model.rs")
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::flow::Terms;
 use unrolled::kernel::product::chains as chains_of;
 use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::sequence::Passes;
@@ -87,6 +88,8 @@ fn use_everything() {
         let losses = Losses { y: View::time_major(&d_y, 2, 3), h: None, c: None };
         let (_, tape) = net.record(&input, Recording::default(), None).unwrap();
         black_box(net.backward(&tape, &losses, None, None).unwrap());
+        black_box(net.gradient_by_lag(&tape, losses.y, 1, Terms::All, None).unwrap());
+        black_box(net.lyapunov(&tape, 0, &mut [1.0; 12], None).unwrap());
         let mut stream = net.stream(1).unwrap();
         net.step(&mut stream, &[T::ONE; 2], &mut [T::ZERO; 3]).unwrap();
     }

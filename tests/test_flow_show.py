@@ -844,7 +844,7 @@ def test_monitor_survives_empty_batches_and_refuses_wrong_ones() -> None:
 
 def test_monitor_costs_a_twentieth_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows times steps, forward and back, at its defaults; time is for benches/monitor.py."""
-    steps, batch, calls = 100, 32, 100
+    steps, batch, calls = 100, 32, 200
     net = ur.LSTM(32, 64, seed=0)
     x, dy = normal(steps, batch, 32), normal(steps, batch, 64)
     done = []

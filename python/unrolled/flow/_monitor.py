@@ -82,9 +82,9 @@ class Monitor:
 
     Called at every step, it looks at every so many: a few rows are recorded anew and taken back.
     Nothing of the network, of the tape or of the gradients is changed, and no dropout is drawn:
-    training goes on to the last bit as it would without. At the defaults that is one or two
-    hundredths of the time of training, more where a step of training takes less than about a
-    millisecond: raise `every` there (benches/monitor.py in the repository measures it).
+    training goes on to the last bit as it would without. At the defaults that is a hundredth or
+    so of the time of training, and up to a twentieth where a step of it takes a tenth of a
+    millisecond (benches/monitor.py in the repository measures it).
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class Monitor:
     def __init__(
         self,
         net: Any,
-        every: int = 100,
+        every: int = 200,
         *,
         rows: int = 2,
         jacobians: int = 2,

@@ -703,7 +703,7 @@ def test_command_says_what_is_wrong(files: Path) -> None:
     before = sorted(each.name for each in files.iterdir())
     for arguments, expected in (
         ((files / "none.safetensors", x), "no such file"),
-        ((files / "corrupt.safetensors", x), "expected a safetensors file"),
+        ((files / "corrupt.safetensors", x), "expected a file of one of safetensors"),
         ((files / "dense.safetensors", x), "MODEL: expected an LSTM, GRU or RNN, got a Dense"),
         ((model, files / "none.npy"), "DATA: no such file"),
         ((model, files / "corrupt.npy"), "DATA: expected a NumPy file"),

@@ -104,6 +104,32 @@ def test_explain() -> None:
         ut.explain(3, x)
 
 
+def test_recorded_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # of conftest
+    text = "PyTorch: it is quicker in one step of such a cell that will be differentiated"
+    for cell, by_torch in [
+        (ut.LSTMCell(4, 16), False),
+        (ut.LSTMCell(64, 256), True),
+        (ut.GRUCell(64, 64), False),
+        (ut.GRUCell(64, 256), True),
+        (ut.RNNCell(4, 16), True),
+    ]:
+        x = torch.randn(3, cell.input_size)
+        assert (ut.explain(cell, x) == text) == by_torch
+        y = cell(x)
+        node = (y[0] if isinstance(y, tuple) else y).grad_fn.name()
+        assert (node != "StepBackward") == by_torch
+        with torch.no_grad():
+            assert ut.explain(cell, x).startswith("unrolled: ")
+        cell.requires_grad_(False)
+        assert ut.explain(cell, x).startswith("unrolled: ")
+        assert (ut.explain(cell, x.requires_grad_()) == text) == by_torch
+    odd = ut.RNNCell(4, 16)
+    odd.nonlinearity = "sigmoid"
+    with pytest.raises(RuntimeError, match="Unknown nonlinearity: sigmoid"):
+        odd(torch.randn(3, 4))
+
+
 def test_without_pytorch_the_extra_is_named() -> None:
     code = "import sys; sys.modules['torch'] = None\nimport unrolled, unrolled.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

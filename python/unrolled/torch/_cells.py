@@ -20,9 +20,15 @@ class Cell(nn.RNNCellBase):
     """What our cells add to PyTorch's."""
 
     _names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    # Numbers in the weights up to which a step that will be differentiated is quicker by us, as
+    # measured (benches/torch_dropin.py). A single step's way back is mostly the writing of the
+    # weights' gradients, and around a small one mostly PyTorch's own book-keeping.
+    _most_recorded = 0
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
+        if self._quicker_by_torch(input):
+            return super().forward(input, hx)
         try:
             reason = self._reason(input, hx)
             if reason is None:
@@ -48,6 +54,20 @@ class Cell(nn.RNNCellBase):
     def _cell(self) -> str:
         raise NotImplementedError
 
+    def _quicker_by_torch(self, input: Any) -> bool:
+        # Asked before anything else: where PyTorch computes, the call should cost what it cost.
+        if not torch.is_grad_enabled():
+            return False
+        most = self._most_recorded
+        if most:
+            units = self.hidden_size
+            if GATES.get(self._cell(), 1) * units * (self.input_size + units) <= most:
+                return False
+        for parameter in self._parameters.values():
+            if parameter is not None and parameter.requires_grad:
+                return True
+        return getattr(input, "requires_grad", False)
+
     def _weights(self) -> list[Any]:
         names = self._names if self.bias else self._names[:2]
         own = self._parameters
@@ -59,6 +79,8 @@ class Cell(nn.RNNCellBase):
     def _reason(self, input: Any, hx: Any) -> str | None:
         if not isinstance(input, torch.Tensor):
             return f"x is a {type(input).__name__}"
+        if self._cell() not in GATES:  # an RNNCell's attribute may have been set
+            return f"the nonlinearity is {self.nonlinearity}"
         found = _path.surroundings()
         if found is None:
             traced = _path.traced(input)
@@ -115,6 +137,7 @@ class LSTMCell(Cell, nn.LSTMCell):
     """`torch.nn.LSTMCell` with our kernels on the CPU. As `LSTM`, one step a call."""
 
     __module__ = "unrolled.torch"
+    _most_recorded = 16_384
 
     def _cell(self) -> str:
         return "lstm"
@@ -124,6 +147,7 @@ class GRUCell(Cell, nn.GRUCell):
     """`torch.nn.GRUCell` with our kernels on the CPU. As `LSTM`, one step a call."""
 
     __module__ = "unrolled.torch"
+    _most_recorded = 49_152
 
     def _cell(self) -> str:
         return "gru"
@@ -135,7 +159,4 @@ class RNNCell(Cell, nn.RNNCell):
     __module__ = "unrolled.torch"
 
     def _cell(self) -> str:
-        cell = f"rnn_{self.nonlinearity}"
-        if cell not in GATES:
-            raise Unfit(f"the nonlinearity is {self.nonlinearity}")
-        return cell
+        return f"rnn_{self.nonlinearity}"

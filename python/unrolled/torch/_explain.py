@@ -46,6 +46,8 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
     if not isinstance(module, (Recurrent, Cell)):
         name = type(module).__qualname__
         return f"PyTorch: {name} is not one of ours; see unrolled.torch.accelerate"
+    if isinstance(module, Cell) and module._quicker_by_torch(x):
+        return "PyTorch: it is quicker in one step of such a cell that will be differentiated"
     try:
         reason = module._reason(x, hx)
         if reason is None:

@@ -36,8 +36,8 @@ PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
 EVERYTHING = sys.maxsize
 # Numbers of each weight that are looked at when there is no time for more.
 GLANCE = 32
-# Steps times rows from which all numbers are compared: each is used as often anyway.
-LONG = 16
+# Steps times rows from which all numbers are compared: it costs a few hundredths of the call.
+LONG = 256
 # Numbers in all weights up to which they are compared always: some 3 µs.
 FEW = 32_768
 

@@ -74,6 +74,8 @@ def test_other_exceptions_of_handlers() -> None:
 
 @unix
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# JAX's, where other tests have loaded it; it is not used in the child.
+@pytest.mark.filterwarnings("ignore:.*fork:RuntimeWarning")
 def test_a_fork_computes() -> None:
     """Parallel work before the fork, in the child, and in the parent afterwards."""
     ur.set_num_threads(2)

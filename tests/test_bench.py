@@ -198,8 +198,15 @@ def test_a_contender_apart_gives_what_it_gives_here(apart: Apart) -> None:
         np.testing.assert_array_equal(there.results[name], a)
     assert apart.version() == Unrolled(1).version()
     assert 0 < there.sample(3) < 1
-    with pytest.raises(UnsupportedError, match="the reference has no stream"):
-        Reference(1).ready(task(Work("LSTM", 1, 1, 2, 3, stream=True)), STEP)
+
+
+def test_what_a_contender_apart_cannot_do_is_said_here() -> None:
+    apart = Apart(Reference, 1)
+    try:
+        with pytest.raises(UnsupportedError, match="the reference has no stream"):
+            apart.ready(task(Work("LSTM", 1, 1, 2, 3, stream=True)), STEP)
+    finally:
+        apart.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the state of a process from /proc")

@@ -1,6 +1,6 @@
 """Recurrent PPO of sb3-contrib on a CartPole that hides its velocities: as it is, and accelerated.
 
-    pip install 'unrolled[torch]' sb3-contrib
+    pip install '.[torch]' sb3-contrib
     python examples/ppo_recurrent.py [--frames 40960] [--threads 1]
 
 Three learners take turns in one run, from the same seed:

@@ -6,7 +6,7 @@ A script is the source: ``# %%`` begins a cell of code, ``# %% [markdown]`` one 
 format, which Jupytext and most editors know too). Writes NAME.ipynb beside each NAME.py. With
 --check nothing is written, and the exit code is 1 if a notebook's source is not its script's.
 
-Needs `pip install 'unrolled[notebooks]'`; --check needs nothing.
+Needs `pip install '.[notebooks]'`; --check needs nothing.
 """
 
 import argparse

@@ -53,10 +53,14 @@ pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) +
 }
 
 #[cfg(feature = "rayon")]
+mod place;
+
+#[cfg(feature = "rayon")]
 pub use threads::{get as num_threads, set as set_num_threads};
 
 #[cfg(feature = "rayon")]
 mod threads {
+    use super::place::Places;
     use super::{Error, Vec};
     use core::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +70,11 @@ mod threads {
     struct Pool {
         process: u32,
         threads: usize,
-        pool: Arc<rayon::ThreadPool>,
+        shared: Arc<Shared>,
+    }
+    struct Shared {
+        pool: rayon::ThreadPool,
+        places: Arc<Places>,
     }
     static POOL: Mutex<Option<Pool>> = Mutex::new(None);
     static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -88,33 +96,39 @@ mod threads {
 
     /// Sets how many threads work on a batch from now on; 0 goes back to the default: the environment
     /// variable `UNROLLED_NUM_THREADS`, or as many as the machine has. Results do not depend on it.
+    ///
+    /// On Linux the threads keep off the processor of the one that calls, as long as that one may use others:
+    /// woken threads are often put behind it otherwise.
     pub fn set(n: usize) {
         THREADS.store(n, Ordering::Relaxed);
     }
 
     /// The pool: the threads beside the calling one. None where they cannot be started.
-    fn pool() -> Option<Arc<rayon::ThreadPool>> {
+    fn pool() -> Option<Arc<Shared>> {
         let (process, threads) = (std::process::id(), get());
         let mut guard = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(p) = guard.as_ref()
             && p.process == process
             && p.threads == threads
         {
-            return Some(p.pool.clone());
+            return Some(p.shared.clone());
         }
+        let places = Arc::new(Places::default());
+        let entered = places.clone();
         let built = rayon::ThreadPoolBuilder::new()
             .num_threads(threads - 1)
             .thread_name(|i| std::format!("unrolled-{}", i + 1))
+            .start_handler(move |_| entered.enter())
             .build();
-        let pool = Arc::new(built.ok()?);
-        let old = guard.replace(Pool { process, threads, pool: pool.clone() });
+        let shared = Arc::new(Shared { pool: built.ok()?, places });
+        let old = guard.replace(Pool { process, threads, shared: shared.clone() });
         if let Some(old) = old
             && old.process != process
         {
             // Its threads live in the parent only: waiting for them here would never end.
             core::mem::forget(old);
         }
-        Some(pool)
+        Some(shared)
     }
 
     /// The calling thread and the pool's take the tasks one by one.
@@ -122,7 +136,7 @@ mod threads {
         items: Vec<I>,
         task: &(impl Fn(I) -> Result<R, Error> + Sync),
     ) -> Result<Vec<R>, Error> {
-        let Some(pool) = pool() else { return items.into_iter().map(task).collect() };
+        let Some(shared) = pool() else { return items.into_iter().map(task).collect() };
         let count = items.len();
         let items = Mutex::new(items.into_iter().enumerate());
         let results = Mutex::new(Vec::new());
@@ -137,11 +151,13 @@ mod threads {
                 results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
             }
         };
-        pool.in_place_scope(|scope| {
-            for _ in 1..get().min(count) {
-                scope.spawn(|_| work());
-            }
-            work();
+        shared.places.apart(|| {
+            shared.pool.in_place_scope(|scope| {
+                for _ in 1..get().min(count) {
+                    scope.spawn(|_| work());
+                }
+                work();
+            });
         });
         let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         results.sort_by_key(|&(i, _)| i);

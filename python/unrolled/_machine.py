@@ -22,6 +22,9 @@ def set_num_threads(n: int) -> None:
 
     At first it is the environment variable ``UNROLLED_NUM_THREADS``, or what the machine has.
 
+    On Linux they keep off the processor of the thread that calls, as long as it may use others:
+    a woken thread is often put behind the one that wakes it otherwise, for milliseconds.
+
     Parameters
     ----------
     n : int

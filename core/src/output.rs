@@ -15,6 +15,20 @@ pub(crate) enum Packed<'a, T: Real> {
     Copied(Buffer<T>),
 }
 
+impl<T: Real> Packed<'_, T> {
+    /// A copy, unless it is one.
+    pub fn into_copy(self, what: &'static str) -> Result<Buffer<T>, Error> {
+        match self {
+            Packed::There(rows) => {
+                let mut copy = Buffer::dirty(rows.len(), what)?;
+                copy.copy_from_slice(rows);
+                Ok(copy)
+            }
+            Packed::Copied(rows) => Ok(rows),
+        }
+    }
+}
+
 impl<T: Real> Deref for Packed<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
@@ -42,22 +56,11 @@ pub(crate) fn packed<'a, T: Real>(
         let first = steps.start * from.time + first * from.batch;
         return Ok(Packed::There(&from.data[first..][..steps.len() * n * features]));
     }
-    Ok(Packed::Copied(copied(shard, steps, from, features, what)?))
-}
-
-/// A copy of the packed rows of some steps.
-pub(crate) fn copied<T: Real>(
-    shard: &Shard,
-    steps: &Range<usize>,
-    from: &View<'_, T>,
-    features: usize,
-    what: &'static str,
-) -> Result<Buffer<T>, Error> {
     let mut to = dirty_rows(shard.packing().range(steps).len(), features, what)?;
     for (row, t, b) in shard.packed(steps) {
         to[row * features..][..features].copy_from_slice(from.at(t, b, features));
     }
-    Ok(to)
+    Ok(Packed::Copied(to))
 }
 
 /// A shard's part of a (T, B, features) array that the shards fill side by side.
@@ -133,6 +136,9 @@ impl<T: Real> Share<'_, T> {
     pub fn put(&mut self, shard: &Shard, steps: &Range<usize>, values: &[T], row: usize) {
         let (rows, features) = (shard.packing(), self.features);
         if let Some(to) = self.rows(shard, steps) {
+            if row == features {
+                return to.copy_from_slice(values);
+            }
             for (to, values) in to.chunks_mut(features).zip(values.chunks(row)) {
                 to.copy_from_slice(&values[..features]);
             }

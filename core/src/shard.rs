@@ -7,7 +7,7 @@ use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
 use crate::math::Accurate;
 use crate::network::{Input, Losses, Network, Recording};
-use crate::output::{Packed, Share, copied, packed};
+use crate::output::{Packed, Share, packed};
 use crate::real::Real;
 use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
 use crate::tape::{
@@ -98,12 +98,7 @@ impl<T: Passes> Network<T> {
                     Keep::Steps => {}
                 }
                 // The caller's may change.
-                let x = match x {
-                    Packed::Copied(x) => x,
-                    Packed::There(_) => {
-                        copied(shard, &steps, &input.x, config.input_size, "inputs")?
-                    }
-                };
+                let x = x.into_copy("inputs")?;
                 spans.push(Span { steps, x, entering, layers });
             }
         }

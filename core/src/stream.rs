@@ -18,8 +18,8 @@ pub struct Stream<T: Real> {
     states: Vec<State<T>>,
     gates: Buffer<T>,
     m: Buffer<T>,
-    /// h of the layer below, unpadded rows.
-    below: Buffer<T>,
+    /// h of the layer below and of the one at work, unpadded rows, in turn.
+    between: [Buffer<T>; 2],
     /// Which way the next step walks the weights.
     turn: bool,
 }
@@ -61,12 +61,13 @@ impl<T: Passes> Network<T> {
             states.push(State { h, c });
         }
         let shape = self.shape(0);
+        let between = || rows(batch, config.output_size(), "scratch");
         Ok(Stream {
             batch,
             states,
             gates: rows(batch, shape.row(), "scratch")?,
             m: rows(batch, shape.stride, "scratch")?,
-            below: rows(batch, config.output_size(), "scratch")?,
+            between: [between()?, between()?],
             turn: false,
         })
     }
@@ -84,19 +85,18 @@ impl<T: Passes> Network<T> {
                 return Err(Error::Length { argument, expected, got });
             }
         }
-        let Stream { batch, states, gates, m, below, turn } = stream;
+        let Stream { batch, states, gates, m, between, turn } = stream;
+        let [mut below, mut above] = between.each_mut();
         *turn = !*turn;
         for (layer, (state, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
             let shape = &self.shape(layer);
-            let x = if layer == 0 { x } else { &below[..] };
             let carry = Carry { h: &mut state.h, c: &mut state.c, m };
             let weights = Weights { turn: *turn, ..packed.weights() };
-            T::step(
-                self.level(),
-                OneStep { shape, weights, math: Accurate, rows: *batch, x, carry, gates },
-            );
-            let to = if layer + 1 == config.num_layers { &mut *y } else { &mut below[..] };
-            copy_rows(&state.h, shape.state_stride, to, shape.state);
+            let (math, rows) = (Accurate, *batch);
+            let x = if layer == 0 { x } else { &below[..] };
+            let y = if layer + 1 == config.num_layers { &mut *y } else { &mut above[..] };
+            T::step(self.level(), OneStep { shape, weights, math, rows, x, y, carry, gates });
+            core::mem::swap(&mut below, &mut above);
         }
         Ok(())
     }
@@ -145,11 +145,5 @@ impl<T: Passes> Network<T> {
             }
         }
         Ok(())
-    }
-}
-
-fn copy_rows<T: Copy>(from: &[T], row: usize, to: &mut [T], len: usize) {
-    for (from, to) in from.chunks(row).zip(to.chunks_mut(len)) {
-        to.copy_from_slice(&from[..len]);
     }
 }

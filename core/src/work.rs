@@ -186,7 +186,7 @@ const PIECE: usize = 4096;
 const SQUARE: usize = 16;
 
 /// to\[r, c\] = from\[c * row + first + r\], for `rows` × `columns`.
-fn transpose<T: Copy>(
+fn transpose<T: Real>(
     to: &mut [T],
     columns: usize,
     rows: usize,
@@ -198,9 +198,27 @@ fn transpose<T: Copy>(
     for (first_row, first_column) in
         (0..rows).step_by(SQUARE).flat_map(|r| (0..columns).step_by(SQUARE).map(move |c| (r, c)))
     {
-        for r in first_row..rows.min(first_row + SQUARE) {
-            for c in first_column..columns.min(first_column + SQUARE) {
-                to[r * columns + c] = from[c * row + first + r];
+        let height = (rows - first_row).min(SQUARE);
+        let width = (columns - first_column).min(SQUARE);
+        let from = &from[first_column * row + first + first_row..];
+        let to = &mut to[first_row * columns + first_column..];
+        if height == SQUARE && width == SQUARE {
+            // Of known size, so without a check and without a loop for each value.
+            let mut square = [[T::ZERO; SQUARE]; SQUARE];
+            for c in 0..SQUARE {
+                square[c].copy_from_slice(&from[c * row..][..SQUARE]);
+            }
+            for r in 0..SQUARE {
+                let to = &mut to[r * columns..][..SQUARE];
+                for c in 0..SQUARE {
+                    to[c] = square[c][r];
+                }
+            }
+            continue;
+        }
+        for r in 0..height {
+            for c in 0..width {
+                to[r * columns + c] = from[c * row + r];
             }
         }
     }

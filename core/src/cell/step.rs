@@ -22,7 +22,9 @@ pub(super) fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     macro_rules! with {
         ($n:literal) => {
             if const { may_have(P::FIXED, WHICH, $n) } && gates == $n {
-                if const { P::FIXED.is_some() } {
+                if const { P::FIXED.is_some() && P::PACKED } {
+                    p.with::<$n, true>().run_one_row::<S, P, WHICH>(s);
+                } else if const { P::FIXED.is_some() } {
                     p.with::<$n, false>().run_one_row::<S, P, WHICH>(s);
                 } else if const { WHICH == OUTER } {
                     s.run(p.with::<$n, false>());

@@ -26,6 +26,7 @@ impl<T: Real> Panel<T> {
     }
 
     /// As the kernels read it.
+    #[inline]
     #[must_use]
     pub fn view(&self) -> Rhs<'_, T> {
         Rhs { data: &self.data, step: self.step, tile: self.tile, gate: self.gate }
@@ -131,6 +132,7 @@ impl<T: Real> Packed<T> {
     }
 
     /// What a forward step reads.
+    #[inline]
     #[must_use]
     pub fn weights(&self) -> Weights<'_, T> {
         Weights {

@@ -1,6 +1,7 @@
 //! What a layer looks like to the kernels: sizes, slots of the gate buffer, views of weights.
 
 use crate::gates::{Activation, CellKind, Role};
+use crate::real::Real;
 use crate::simd::Rhs;
 
 /// The slots of a GRU's gate buffer, ordered so that the gates that h feeds stand together (the first
@@ -25,8 +26,27 @@ pub(crate) const RNN: CellKind = CellKind::Rnn(Activation::Tanh);
 /// What is known when the code is compiled. Constants of a [`Shape`] fold by themselves, but only after
 /// the compiler has had all the code before it; what a `const` here rules out, it never sees.
 pub trait Plan: Copy + Send + Sync + 'static {
-    /// The cell and its units, where they are fixed.
+    /// The cell and its units (padded, where weights are packed), if they are fixed: for steps of a single row.
     const FIXED: Option<(CellKind, usize)>;
+    /// Whether weights are [`pack`](super::pack)ed.
+    const PACKED: bool;
+
+    /// A shape that it fits, with what is known made constant.
+    #[inline(always)]
+    fn known<T: Real>(shape: &Shape) -> Shape {
+        match Self::FIXED {
+            None => *shape,
+            Some((kind, units)) => Shape {
+                // An RNN's may be any activation.
+                kind: if let CellKind::Rnn(_) = kind { shape.kind } else { kind },
+                projected: false,
+                stride: units,
+                state_stride: units,
+                line: T::PAD,
+                ..*shape
+            },
+        }
+    }
 }
 
 /// Nothing is known: run-time sizes.
@@ -35,7 +55,46 @@ pub struct RunTime;
 
 impl Plan for RunTime {
     const FIXED: Option<(CellKind, usize)> = None;
+    const PACKED: bool = true;
 }
+
+/// A layer of a run-time network that a single row goes through, in rows of `STRIDE` values: few enough that calls of
+/// products and activations, and what these do to find out their sizes, take as long as the work itself. All
+/// of a step is then inlined into the loop over the steps. `CELL` is 0 for an LSTM, 1 for a GRU, 2 for an RNN.
+#[derive(Clone, Copy, Debug)]
+pub struct Short<const CELL: u8, const STRIDE: usize>;
+
+impl<const CELL: u8, const STRIDE: usize> Plan for Short<CELL, STRIDE> {
+    const FIXED: Option<(CellKind, usize)> = match CELL {
+        0 => Some((LSTM, STRIDE)),
+        1 => Some((GRU, STRIDE)),
+        _ => Some((RNN, STRIDE)),
+    };
+    const PACKED: bool = true;
+}
+
+impl<const CELL: u8, const STRIDE: usize> Short<CELL, STRIDE> {
+    /// Whether it is a plan of this layer.
+    pub(crate) fn fits(shape: &Shape) -> bool {
+        may_be(Self::FIXED, shape.kind) && STRIDE == shape.stride && !shape.projected
+    }
+}
+
+/// Returns an expression, with `$plan` the plan of a single row in a layer of this shape, where that is [`Short`].
+macro_rules! return_if_short {
+    ($shape:expr, $plan:ident => $value:expr) => {
+        $crate::kernel::shape::return_if_short!(
+            $shape, $plan => $value, (0, 16) (0, 32) (1, 16) (1, 32) (2, 16) (2, 32)
+        )
+    };
+    ($shape:expr, $plan:ident => $value:expr, $(($cell:literal, $stride:literal))*) => {$({
+        type $plan = $crate::kernel::shape::Short<$cell, $stride>;
+        if $plan::fits($shape) {
+            return $value;
+        }
+    })*};
+}
+pub(crate) use return_if_short;
 
 /// Whether a cell may be of this kind, an RNN with any activation.
 pub(crate) const fn may_be(fixed: Option<(CellKind, usize)>, kind: CellKind) -> bool {
@@ -122,8 +181,9 @@ impl Shape {
     #[inline(always)]
     #[must_use]
     pub const fn apart(&self, len: usize) -> usize {
+        // A power of two: no division.
         let every = 16 * self.line;
-        if every > 0 && len.is_multiple_of(every) { len + self.line } else { len }
+        if every > 0 && len & (every - 1) == 0 { len + self.line } else { len }
     }
 
     /// The slots that x feeds.

@@ -16,10 +16,11 @@ pub use pull_back::PullBack;
 pub use truncate::Truncation;
 
 use crate::cell::{self, Chunk, InputDerivative, Outer, Projection, Step, WeightGradients, input};
-use crate::kernel::shape::{RunTime, Shape, Transposed, Weights};
+use crate::kernel::shape::{Plan, RunTime, Shape, Transposed, Weights, return_if_short};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
+use core::marker::PhantomData;
 use core::ops::Range;
 
 /// How rows are packed: rows of step t are `offsets[t]..offsets[t + 1]`, never more than at t − 1.
@@ -145,35 +146,51 @@ pub struct Forward<'a, T, M> {
     pub carry: Carry<'a, T>,
 }
 
-impl<T: Real, M: Math> Kernel<T> for Forward<'_, T, M> {
+impl<T: Real, M: Math> Kernel<T> for &mut Forward<'_, T, M> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { pass, weights, math, window, tape, y: (y, y_row, y_first), carry } = self;
-        let shape = pass.shape;
-        let rows = pass.rows.range(&window);
-        if rows.is_empty() {
+        let Forward { pass, weights, .. } = self;
+        let rows = pass.rows.range(&self.window).len();
+        if rows == 0 {
             return;
         }
-        let (first_row, row) = (rows.start, shape.row());
-        input::<T, S, RunTime>(s, shape, &weights, rows.len(), pass.x, pass.x_row, tape.gates);
-        for t in pass.steps(&window, false) {
+        input::<T, S, RunTime>(s, pass.shape, weights, rows, pass.x, pass.x_row, self.tape.gates);
+        if pass.rows.count(self.window.start) == 1 {
+            return_if_short!(pass.shape, P => s.run(Steps::<_, P>(self, PhantomData)));
+        }
+        Steps::<_, RunTime>(self, PhantomData).run(s);
+    }
+}
+
+/// The steps of a pass, in a layer of which `P` is known.
+struct Steps<W, P>(W, PhantomData<P>);
+
+impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Forward<'_, T, M>, P> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Forward { pass, weights, math, window, tape, y: (y, y_row, y_first), carry } = self.0;
+        let shape = &P::known::<T>(pass.shape);
+        let (first_row, row) = (pass.rows.range(window).start, shape.row());
+        for t in pass.steps(window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
                 continue;
             }
+            let n = if const { P::FIXED.is_some() } { 1 } else { n };
             let at = pass.rows.offsets[t] - first_row;
             pass.cut(t, n, carry.h, shape.state_stride);
             pass.cut(t, n, carry.c, shape.stride);
             keep(s, tape.h, carry.h, at, n, shape.state_stride);
             keep(s, tape.c, carry.c, at, n, shape.stride);
             let gates = &mut tape.gates[at * row..][..n * row];
-            let weights = Weights { turn: t % 2 == 1, ..weights };
-            cell::forward::<T, S, M, RunTime>(
-                s, math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
+            let weights = Weights { turn: weights.turn != (t % 2 == 1), ..*weights };
+            cell::forward::<T, S, M, P>(
+                s, *math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
             );
             for b in 0..if y.is_empty() { 0 } else { n } {
-                let to = (at + b) * y_row + y_first;
+                let to = (at + b) * *y_row + *y_first;
                 let h = &carry.h[b * shape.state_stride..][..shape.state];
                 copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
@@ -269,16 +286,7 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
         if rows.is_empty() {
             return;
         }
-        for t in pass.steps(&self.window, true) {
-            if pass.rows.count(t) == 0 {
-                continue;
-            }
-            if self.truncation.is_some() {
-                self.truncated_step(s, t, rows.start);
-            } else {
-                self.step(s, t, rows.start);
-            }
-        }
+        self.all_steps(s);
         let scratch = &self.scratch;
         let chunk = Chunk {
             shape,
@@ -297,11 +305,35 @@ impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
     }
 }
 
+impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Backward<'_, T, M>, P> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let (pass, window) = (self.0.pass, self.0.window.clone());
+        let first_row = pass.rows.range(&window).start;
+        for t in pass.steps(&window, true).filter(|&t| pass.rows.count(t) > 0) {
+            if const { P::FIXED.is_none() } && self.0.truncation.is_some() {
+                self.0.truncated_step(s, t, first_row);
+            } else {
+                self.0.step::<S, P>(s, t, first_row);
+            }
+        }
+    }
+}
+
 impl<T: Real, M: Math> Backward<'_, T, M> {
     #[inline(always)]
-    fn step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
-        let (pass, shape) = (self.pass, self.pass.shape);
-        let n = pass.rows.count(t);
+    fn all_steps<S: Simd<T>>(&mut self, s: S) {
+        if self.truncation.is_none() && self.pass.rows.count(self.window.start) == 1 {
+            return_if_short!(self.pass.shape, P => s.run(Steps::<_, P>(self, PhantomData)));
+        }
+        Steps::<_, RunTime>(self, PhantomData).run(s);
+    }
+
+    #[inline(always)]
+    fn step<S: Simd<T>, P: Plan>(&mut self, s: S, t: usize, first_row: usize) {
+        let (pass, shape) = (self.pass, &P::known::<T>(self.pass.shape));
+        let n = if const { P::FIXED.is_some() } { 1 } else { pass.rows.count(t) };
         let at = pass.rows.offsets[t] - first_row;
         let (d_h, d_c) = (&mut *self.carry.d_h, &mut *self.carry.d_c);
         add_d_y(d_h, shape, self.d_y, at, n);
@@ -313,7 +345,7 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         });
         let step = step_at(self.tape, shape, at);
         let weights = Transposed { turn: t % 2 == 1, ..self.weights };
-        cell::backward::<T, S, M, RunTime>(
+        cell::backward::<T, S, M, P>(
             s,
             self.math,
             shape,
@@ -366,22 +398,22 @@ pub struct OneStep<'a, T, M> {
     pub rows: usize,
     /// Their inputs, contiguous.
     pub x: &'a [T],
+    /// Gets the new h, contiguous.
+    pub y: &'a mut [T],
     /// The state.
     pub carry: Carry<'a, T>,
     /// A gate buffer for the rows.
     pub gates: &'a mut [T],
 }
 
-impl<T: Real, M: Math> Kernel<T> for OneStep<'_, T, M> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, weights, math, rows, x, carry, gates } = self;
-        if rows > 0 {
-            let Carry { h, c, m } = carry;
-            input::<T, S, RunTime>(s, shape, &weights, rows, x, shape.input, gates);
-            cell::forward::<T, S, M, RunTime>(s, math, shape, &weights, rows, gates, h, c, m);
-        }
+impl<T: Real, M: Math> OneStep<'_, T, M> {
+    /// Hands it to `run` as a sequence of one step.
+    fn as_sequence(self, run: impl FnOnce(&mut Forward<'_, T, M>)) {
+        let Self { shape, weights, math, rows, x, y, carry, gates } = self;
+        let rows = Rows { offsets: &[0, rows] };
+        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
+        let (window, tape) = (0..1, TapeMut { gates, h: &mut [], c: &mut [] });
+        run(&mut Forward { pass, weights, math, window, tape, y: (y, shape.state, 0), carry });
     }
 }
 
@@ -407,14 +439,14 @@ pub trait Passes: Element {
 macro_rules! passes {
     ($t:ty) => {
         impl Passes for $t {
-            fn forward(level: Level, pass: Forward<'_, Self, Accurate>) {
-                Self::dispatch(level, pass);
+            fn forward(level: Level, mut pass: Forward<'_, Self, Accurate>) {
+                Self::dispatch(level, &mut pass);
             }
             fn backward(level: Level, pass: Backward<'_, Self, Accurate>) {
                 Self::dispatch(level, pass);
             }
             fn step(level: Level, step: OneStep<'_, Self, Accurate>) {
-                Self::dispatch(level, step);
+                step.as_sequence(|pass| Self::dispatch(level, pass));
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);

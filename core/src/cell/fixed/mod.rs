@@ -249,6 +249,7 @@ struct Static<V, const H: usize>(PhantomData<V>);
 
 impl<V: Variant, const H: usize> Plan for Static<V, H> {
     const FIXED: Option<(CellKind, usize)> = Some((V::KIND, H));
+    const PACKED: bool = false;
 }
 
 /// Tiles of unpadded rows lie a vector apart.

@@ -379,15 +379,18 @@ impl<T: Passes> Network<T> {
         self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
         let input = self.config.input_size;
         let mut x = zeros(size(&[steps, batch, input], "gradients")?, "gradients")?;
-        let run = |(trace, d_x): (&ShardTrace<T>, Share<'_, T>)| {
-            self.backward_shard(tape, trace, losses, truncate, d_x, interrupt)
+        let mut parameters = zeros(self.parameters.len(), "gradients")?;
+        let run = |(trace, to): (&ShardTrace<T>, (Share<'_, T>, Option<_>))| {
+            self.backward_shard(tape, trace, losses, truncate, to, interrupt)
         };
         let shards = tape.shards.iter().map(|trace| &trace.shard);
-        let items = tape.shards.iter().zip(share(&mut x, shards, batch, input)?).collect();
+        let mut first = Some(&mut parameters[..]);
+        let to = share(&mut x, shards, batch, input)?.into_iter().map(|x| (x, first.take()));
+        let items = tape.shards.iter().zip(to).collect();
         let work = self.work(steps, batch).saturating_mul(2);
         let mut done = batch::run(items, work, run)?;
 
-        let parameters = self.sum_gradients(&mut done)?;
+        self.sum_gradients(&mut done);
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
         let (h, c) = self.gather_states(states, batch)?;
         Ok(Gradients { parameters, x, h, c })
@@ -402,22 +405,15 @@ impl<T: Passes> Network<T> {
         Err(Error::Invalid { argument: "tape", expected })
     }
 
-    /// The parameters' gradients out of the shards' sums, added in the shards' order.
-    fn sum_gradients(&self, shards: &mut [ShardGradients<T>]) -> Result<Vec<T>, Error> {
-        let mut parameters = zeros(self.parameters.len(), "gradients")?;
-        let mut rest = &mut parameters[..];
-        let Some((first, others)) = shards.split_first_mut() else { return Ok(parameters) };
+    /// The parameters' gradients out of the shards' sums, added in the shards' order where the first has its own.
+    fn sum_gradients(&self, shards: &mut [ShardGradients<'_, T>]) {
+        let Some((first, others)) = shards.split_first_mut() else { return };
         for (cell, sums) in first.sums.iter_mut().enumerate() {
-            let (layer, direction) =
-                (cell / self.config.num_directions(), cell % self.config.num_directions());
+            let layer = cell / self.config.num_directions();
             let others: Vec<_> = others.iter().map(|shard| &shard.sums[cell]).collect();
             sums.add(&others);
-            let own = self.config.layer_parameters(layer, direction == 1).map(|p| p.len()).sum();
-            let to;
-            (to, rest) = rest.split_at_mut(own);
-            sums.unpack(&self.config, layer, &self.shape(layer), to);
+            sums.unpack(&self.config, layer, &self.shape(layer));
         }
-        Ok(parameters)
     }
 
     /// (layers · directions, B, …) arrays of h and c (or of derivatives by them) out of the shards' rows.

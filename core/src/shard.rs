@@ -13,14 +13,14 @@ use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut
 use crate::tape::{
     LayerTrace, Shard, ShardTrace, Span, State, Tape, Trace, dirty_rows, rows, windows,
 };
-use crate::work::{Back, Sums};
+use crate::work::{Back, Summed};
 use alloc::vec::Vec;
 use core::ops::Range;
 
 /// What one shard gives going back.
-pub(crate) struct ShardGradients<T: Real> {
+pub(crate) struct ShardGradients<'a, T: Real> {
     /// By the parameters of every layer and direction.
-    pub sums: Vec<Sums<T>>,
+    pub sums: Vec<Summed<'a, T>>,
     /// By the initial states of every layer and direction.
     pub states: Vec<State<T>>,
 }
@@ -243,25 +243,34 @@ impl<T: Passes> Network<T> {
         })
     }
 
-    /// The mirror of `forward_shard`.
-    pub(crate) fn backward_shard(
+    /// The mirror of `forward_shard`. One of the shards gets the parameters' gradients, zeros, to sum up there.
+    pub(crate) fn backward_shard<'a>(
         &self,
         tape: &Tape<T>,
         trace: &ShardTrace<T>,
         losses: &Losses<'_, T>,
         truncate: Option<usize>,
-        mut d_x: Share<'_, T>,
+        (mut d_x, mut parameters): (Share<'_, T>, Option<&'a mut [T]>),
         interrupt: Interrupt<'_>,
-    ) -> Result<ShardGradients<T>, Error> {
+    ) -> Result<ShardGradients<'a, T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
         let dropout = Dropout::new(tape.dropout, tape.steps, tape.batch);
         // From T − 1 lags on nothing is cut off.
         let lags = truncate.filter(|&lags| lags < tape.steps.saturating_sub(1));
         let mut backs = (0..config.num_layers * config.num_directions())
             .map(|cell| {
-                let shape = self.shape(cell / config.num_directions());
+                let layer = cell / config.num_directions();
+                let shape = self.shape(layer);
                 let d_final = self.states(cell, shard, (losses.h, losses.c), tape.batch)?;
-                Back::new(&shape, shard, d_final, lags)
+                let there = parameters.take().map(|all| {
+                    let own = config.layer_parameters(layer, false).map(|p| p.len()).sum();
+                    let (own, rest) = all.split_at_mut(own);
+                    parameters = Some(rest);
+                    own
+                });
+                let rows = tape.steps.saturating_mul(tape.batch);
+                let gradients = Summed::new(config, layer, &shape, rows, there)?;
+                Back::new(&shape, shard, d_final, lags, gradients)
             })
             .collect::<Result<Vec<_>, _>>()?;
         for span in trace.spans.iter().rev() {
@@ -304,7 +313,7 @@ impl<T: Passes> Network<T> {
         checkpoint: Option<usize>,
         dropout: Option<Dropout>,
         mut d_y: Packed<'a, T>,
-        backs: &mut [Back<T>],
+        backs: &mut [Back<'_, T>],
         interrupt: Interrupt<'_>,
     ) -> Result<Packed<'a, T>, Error> {
         let config = self.config();
@@ -340,7 +349,7 @@ impl<T: Passes> Network<T> {
     /// The mirror of `forward_pass`.
     fn backward_pass(
         &self,
-        back: BackwardPass<'_, T>,
+        back: BackwardPass<'_, '_, T>,
         shard: &Shard,
         interrupt: Interrupt<'_>,
     ) -> Result<(), Error> {
@@ -369,7 +378,7 @@ impl<T: Passes> Network<T> {
                 poll(interrupt)?;
                 let range = pass.rows.range(&window);
                 let rows = within(&all, &range);
-                let (scratch, gradients) = work.split();
+                let (scratch, gradients) = work.split(shape);
                 let weights = self.packed[cell].transposed();
                 let carry = CarryBack { d_h: &mut d_state.h, d_c: &mut d_state.c };
                 let (d_y, d_y_row, d_y_first) = d_y;
@@ -426,7 +435,7 @@ impl<T: Passes> Network<T> {
 }
 
 /// What going back through one layer in one direction works on; x, d_y and d_x are the packed rows of `steps`.
-struct BackwardPass<'a, T: Real> {
+struct BackwardPass<'a, 'g, T: Real> {
     pass: Pass<'a, T>,
     cell: usize,
     steps: &'a Range<usize>,
@@ -435,7 +444,7 @@ struct BackwardPass<'a, T: Real> {
     d_y: (&'a [T], usize, usize),
     d_x: &'a mut [T],
     add_d_x: bool,
-    back: &'a mut Back<T>,
+    back: &'a mut Back<'g, T>,
 }
 
 /// What enters a layer: x, or what came out of dropout, or out of the layer below.

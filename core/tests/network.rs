@@ -179,13 +179,13 @@ fn same_gradients<T: Passes>(a: &Gradients<T>, b: &Gradients<T>) {
 fn the_number_of_threads_shows_in_no_bit() {
     use unrolled::batch::set_num_threads;
     let kind = CellKind::Lstm { forget_gate: true };
-    let config = unrolled::gates::Config {
-        bidirectional: true,
-        ..unrolled::gates::Config::new(kind, 24, 40)
-    };
-    for batch in [33, 300] {
-        let mut shape = common::Shape::new(config, 20, batch, 3);
-        shape.lengths = Some((0..batch).map(|b| 1 + b * 7 % 20).collect());
+    for (inputs, units, steps, batch) in [(24, 40, 20, 33), (24, 40, 20, 300), (32, 48, 3, 60)] {
+        let config = unrolled::gates::Config {
+            bidirectional: true,
+            ..unrolled::gates::Config::new(kind, inputs, units)
+        };
+        let mut shape = common::Shape::new(config, steps, batch, 3);
+        shape.lengths = Some((0..batch).map(|b| 1 + b * 7 % steps).collect());
         let arrays = Arrays::<f32>::new(shape.case());
         let net = arrays.net(Level::best());
         set_num_threads(1);
@@ -198,6 +198,44 @@ fn the_number_of_threads_shows_in_no_bit() {
         }
     }
     set_num_threads(0);
+}
+
+/// `case`, with steps behind every row's end.
+fn padded(case: &Case, more: usize) -> Case {
+    let (steps, rows) = (case.steps, more * case.batch);
+    let mut long = case.clone();
+    long.steps += more;
+    long.lengths = Some((0..case.batch).map(|b| case.length(b)).collect());
+    long.x.resize(long.x.len() + rows * case.config.input_size, f64::NAN);
+    long.dy.resize(long.dy.len() + rows * case.config.output_size(), f64::NAN);
+    assert_eq!(long.x.len() / long.steps, case.x.len() / steps);
+    long
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    /// Weights' gradients of few steps and rows are summed in another layout than those of many.
+    #[test]
+    fn steps_behind_the_ends_change_no_bit(
+        mut config in common::configs(), lines in (any::<bool>(), any::<bool>()),
+        steps in 1_usize..5, batch in 1_usize..40, seed in any::<u64>(),
+    ) {
+        // A layout is chosen by whether columns fill whole lines, too.
+        for (size, whole) in
+            [(&mut config.input_size, lines.0), (&mut config.hidden_size, lines.1)]
+        {
+            *size = if whole { size.next_multiple_of(16) } else { *size };
+        }
+        let mut shape = common::Shape::new(config, steps, batch, seed);
+        shape.lengths = Some((0..batch).map(|b| (b + seed as usize % 7) % (steps + 1)).collect());
+        let case = shape.case();
+        let (short, long) = (Arrays::<f32>::new(case.clone()), Arrays::new(padded(&case, 257)));
+        let net = short.net(Level::best());
+        let ((_, _, short), (_, _, mut long)) = (short.run(&net, PLAIN, None), long.run(&net, PLAIN, None));
+        long.x.truncate(short.x.len());
+        same_gradients(&short, &long);
+    }
 }
 
 /// Buffers are used again without being cleared: what an earlier call left there must not show.

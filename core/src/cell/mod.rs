@@ -13,7 +13,7 @@ mod lstm;
 mod rnn;
 mod step;
 
-pub use chunk::{CellState, Chunk, InputDerivative, Outer, WeightGradients};
+pub use chunk::{CellState, Chunk, InputDerivative, Outer, Sum, WeightGradients};
 pub use step::{Projection, Step, backward, forward, input};
 
 use crate::gates::{CellKind, Gate};

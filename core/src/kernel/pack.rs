@@ -32,26 +32,6 @@ impl<T: Real> Panel<T> {
         Rhs { data: &self.data, step: self.step, tile: self.tile, gate: self.gate }
     }
 
-    /// Fills in: the value of unit `u`, step `k` and the `g`-th gate is `w(g, u, k)`.
-    fn fill(
-        &mut self,
-        lanes: usize,
-        units: usize,
-        gates: usize,
-        w: impl Fn(usize, usize, usize) -> T,
-    ) {
-        let (steps, gates_) = (self.tile / self.step.max(1), gates);
-        for u in 0..units {
-            let (tile, lane) = (u / lanes, u % lanes);
-            for g in 0..gates_ {
-                let at = tile * self.tile + g * self.gate + lane;
-                for k in 0..steps {
-                    self.data[at + k * self.step] = w(g, u, k);
-                }
-            }
-        }
-    }
-
     /// Panels of `gates` (in PyTorch's numbering) of a matrix with `hidden` rows a gate and `columns` columns:
     /// forward, lanes = units, and transposed, lanes = columns.
     pub fn both(
@@ -62,14 +42,40 @@ impl<T: Real> Panel<T> {
         gates: &[usize],
     ) -> Result<(Self, Self), Error> {
         let n = gates.len();
-        let at = |g: usize, u: usize, k: usize| w[(gates[g] * hidden + u) * columns + k];
         let mut forward = Panel::zeros(lanes, columns, hidden.next_multiple_of(T::PAD), n)?;
-        forward.fill(lanes, hidden, n, at);
         let mut transposed = Panel::zeros(lanes, n * hidden, columns.next_multiple_of(T::PAD), 1)?;
-        transposed.fill(lanes, columns, 1, |_, column, k| at(k / hidden, k % hidden, column));
+        for (g, &gate) in gates.iter().enumerate() {
+            let w = &w[gate * hidden * columns..][..hidden * columns];
+            forward.transpose(w, lanes, columns, g);
+            for (u, row) in w.chunks(columns).enumerate() {
+                for (tile, part) in row.chunks(lanes).enumerate() {
+                    let at = tile * transposed.tile + (g * hidden + u) * transposed.step;
+                    transposed.data[at..at + part.len()].copy_from_slice(part);
+                }
+            }
+        }
         Ok((forward, transposed))
     }
+
+    /// Fills in the `g`-th gate out of rows of `columns` weights, one for each unit.
+    fn transpose(&mut self, w: &[T], lanes: usize, columns: usize, g: usize) {
+        for (tile, rows) in w.chunks(lanes * columns).enumerate() {
+            // Few columns at a time: the lines written to then stay in the first cache until all lanes are in them.
+            for first in (0..columns).step_by(COLUMNS) {
+                let to = &mut self.data[tile * self.tile + first * self.step + g * self.gate..];
+                let last = columns.min(first + COLUMNS);
+                for (lane, row) in rows.chunks(columns).enumerate() {
+                    for (to, &w) in to.chunks_mut(self.step).zip(&row[first..last]) {
+                        to[lane] = w;
+                    }
+                }
+            }
+        }
+    }
 }
+
+/// Columns transposed at a time.
+const COLUMNS: usize = 16;
 
 /// One layer's weights in one direction, as the kernels of a level with `lanes` lanes read them.
 #[derive(Debug, Default)]

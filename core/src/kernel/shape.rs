@@ -112,12 +112,13 @@ pub(crate) const INPUT: u8 = 0;
 pub(crate) const STATE: u8 = 1;
 /// Any other, which has one gate.
 pub(crate) const SINGLE: u8 = 2;
-/// A product over rows of gates, of as many gates as there are.
+/// A product of one run of units whose right operand may be rows as they come.
 pub(crate) const OUTER: u8 = 3;
 
 /// Whether a product may be of so many gates.
 pub(crate) const fn may_have(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> bool {
     match (which, fixed) {
+        (OUTER, _) => gates == 1,
         (_, None) => true,
         (STATE, Some((CellKind::Gru { reset_after: false }, _))) => gates == 2,
         (INPUT | STATE, Some((kind, _))) => gates == kind.gates().len(),

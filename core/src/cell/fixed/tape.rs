@@ -1,7 +1,7 @@
 //! The caller's memory of a training pass.
 
 use super::{Fixed, Parameters, Variant};
-use crate::cell::{Chunk, WeightGradients};
+use crate::cell::{Chunk, Sum, WeightGradients};
 use crate::gates::{CellKind, Role};
 use crate::kernel::shape::bias_slot;
 use crate::real::Real;
@@ -113,10 +113,10 @@ impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, co
             d_x,
             add_d_x: false,
             gradients: WeightGradients {
-                input: self.d_w_ih.as_flattened_mut().as_flattened_mut(),
-                state,
-                new,
-                projection: &mut [],
+                input: Sum::ByValue(self.d_w_ih.as_flattened_mut().as_flattened_mut()),
+                state: Sum::ByValue(state),
+                new: Sum::ByValue(new),
+                projection: Sum::ByValue(&mut []),
                 bias: self.d_bias.as_flattened_mut(),
             },
         }

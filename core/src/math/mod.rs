@@ -52,7 +52,7 @@ struct Constants {
 }
 
 /// Error of the polynomial: 2^−32.0 of the result.
-static F32: Constants = Constants {
+const F32: Constants = Constants {
     round: 12_582_912.0,
     ln2_short: [0.69314575, 1.4286068e-06],
     ln2_long: [core::f32::consts::LN_2 as f64, -1.9046542e-9],
@@ -66,7 +66,7 @@ static F32: Constants = Constants {
 };
 
 /// Error of the polynomial: 2^−57.6 of the result.
-static F64: Constants = Constants {
+const F64: Constants = Constants {
     round: 6_755_399_441_055_744.0,
     ln2_short: [0.6931471805598903, 5.497923018708371e-14],
     ln2_long: [core::f64::consts::LN_2, 2.3190468138462996e-17],

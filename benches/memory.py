@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import json
 import subprocess
 import sys
@@ -186,7 +187,8 @@ def main() -> None:
         return
     head = ["T,B,I,H", "", "tape", "B/(t,b,h)", "peak", "beyond", "less", "time", "ratio"]
     table = [head]
-    pairs = [(case, way) for case in CASES for way in WAYS]
+    ways = [way for way in WAYS if way != "PyTorch" or importlib.util.find_spec("torch")]
+    pairs = [(case, way) for case in CASES for way in ways]
     plain: dict[str, float] = {}
     for (cell, layers, directions, steps, *sizes), way in progress(pairs, "memory"):
         case = [cell, layers, directions, steps or options.steps, *sizes]

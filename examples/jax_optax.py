@@ -4,7 +4,8 @@ Each sequence has two columns: numbers in [0, 1], and two marks. The answer is t
 numbers marked, which may stand far apart (Hochreiter & Schmidhuber 1997). Saying 1 each time gives
 a mean squared error of 1/6.
 
-python examples/jax_optax.py [--length 50] [--steps 800]
+    pip install '.[jax]' optax
+    python examples/jax_optax.py [--length 50] [--steps 800]
 """
 
 import argparse

@@ -34,6 +34,13 @@ def test_there_and_back(variant: Variant, dtype: str, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["net.safetensors"]
 
 
+@pytest.mark.parametrize("name", ["net.pt", "net.ONNX", "net.weights.h5", "net.json", "net.rs"])
+def test_a_name_of_another_format_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unrolled\.export writes other formats"):
+        ur.save(ur.GRU(1, 2), tmp_path / name)
+    assert not any(tmp_path.iterdir())
+
+
 def test_dense(tmp_path: Path) -> None:
     dense = ur.Dense(3, 2, bias=False, seed=0)
     ur.save(dense, tmp_path / "dense")

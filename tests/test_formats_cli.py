@@ -84,6 +84,8 @@ def test_convert_to_rust(tmp_path: Path) -> None:
     assert main(["convert", str(DATA / "amp.nam"), str(tmp_path / "amp.rs")]) == 0
     ur.load(DATA / "amp.nam").to_rust(tmp_path / "same.rs")
     assert (tmp_path / "amp.rs").read_bytes() == (tmp_path / "same.rs").read_bytes()
+    with pytest.raises(ValueError, match="path: Rust source is only written, got"):
+        ur.load(tmp_path / "amp.rs")
 
 
 def test_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

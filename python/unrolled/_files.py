@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors.numpy
 
-from ._formats import by_name, of_content, to_write
+from ._formats import by_name, not_of_another, of_content, to_write
 from ._formats._safetensors import class_name
 from ._module import Module
 from ._native import __version__
@@ -27,9 +27,15 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
     ----------
     net : LSTM, GRU, RNN, Dense or Sequential
     path : path
+
+    Raises
+    ------
+    ValueError
+        If the path ends as another format's files do, ``.pt`` or ``.onnx``: `export` writes those.
     """
     name = class_name(net)
     path = Path(path)
+    not_of_another(path)
     about = {"class": name, "version": __version__, "config": net.config()}
     data = safetensors.numpy.save(net.state_dict(), metadata={"unrolled": json.dumps(about)})
     replace(path, data)

@@ -110,8 +110,8 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
     yield "//!"
     yield from (f"//! {line}" for line in ["```text", *repr(model).splitlines(), "```"])
     yield "//!"
-    yield "//! Needs neither `std` nor an allocator:"
-    yield '//! `unrolled = { version = "' + __version__ + '", default-features = false }`.'
+    yield "//! Needs neither `std` nor an allocator: the crate `unrolled`,"
+    yield f"//! version {__version__}, with `default-features = false`."
     yield ""
     if "Level" in used:
         yield "use unrolled::activation::Function;"

@@ -131,8 +131,8 @@ def _compare(directory: Path, curve: speakers.Curve, epochs: int) -> None:
     if not torch:
         print(
             f"  The same training in PyTorch is {speakers.TORCH_SCRIPT} in the repository.\n"
-            "  It was not run, for PyTorch or that script is not here. To compare, install torch\n"
-            "  beside this package (into .venv after `make demo`) and run this again there."
+            "  It was not run. To compare, install torch beside this package (into .venv after\n"
+            "  `make demo`) and run this again in the repository."
         )
         return
     each = ", ".join(f"{seconds:.2f} s on {n} threads" for n, seconds in torch.items())

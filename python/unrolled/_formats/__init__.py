@@ -6,6 +6,6 @@ in it; its name counts only where a new one is to be written.
 
 from __future__ import annotations
 
-from ._registry import by_name, of_content, to_write
+from ._registry import by_name, not_of_another, of_content, to_write
 
-__all__ = ["by_name", "of_content", "to_write"]
+__all__ = ["by_name", "not_of_another", "of_content", "to_write"]

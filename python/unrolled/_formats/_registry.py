@@ -37,7 +37,7 @@ def of_content(path: Path) -> tuple[Format, Content]:
     for form in FORMATS:
         if form.sniff(content):
             return form, content
-    titles = ", ".join(form.title for form in FORMATS)
+    titles = ", ".join(form.title for form in FORMATS if form is not _rust_source.FORMAT)
     raise ValueError(f"path: expected a file of one of {titles}; got {str(path)!r}, none of these")
 
 
@@ -57,3 +57,13 @@ def to_write(path: Path) -> Format:
             return form
     suffixes = ", ".join(s for form in FORMATS if form.save is not None for s in form.suffixes)
     raise ValueError(f"path: expected a name that ends in one of {suffixes}, got {str(path)!r}")
+
+
+def not_of_another(path: Path) -> None:
+    """Refuses a name for a safetensors file that ends as those of another format do."""
+    for form in FORMATS:
+        if form is not _safetensors.FORMAT and path.name.lower().endswith(form.suffixes):
+            raise ValueError(
+                f"path: expected a name for a safetensors file, got {str(path)!r}; "
+                "unrolled.export writes other formats"
+            )

@@ -8,9 +8,11 @@ from typing import Any
 
 from ._format import Content, Format
 
+WRITTEN = b"//! Written by unrolled "  # how `to_rust` begins
+
 
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
-    """Never asked for: `sniff` knows no such file."""
+    """Refused: what has become a program is not taken apart again."""
     raise ValueError(f"path: Rust source is only written, got {str(content.path)!r}")
 
 
@@ -23,7 +25,7 @@ FORMAT = Format(
     name="rust",
     title="Rust source",
     suffixes=(".rs",),
-    sniff=lambda content: False,
+    sniff=lambda content: content.head.startswith(WRITTEN),
     load=load,
     save=save,
 )

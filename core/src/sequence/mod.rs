@@ -407,8 +407,8 @@ pub struct OneStep<'a, T, M> {
 }
 
 impl<T: Real, M: Math> OneStep<'_, T, M> {
-    /// Hands it to `run` as a sequence of one step.
-    fn as_sequence(self, run: impl FnOnce(&mut Forward<'_, T, M>)) {
+    /// Gives `run` the sequence of this step alone.
+    fn in_sequence(self, run: impl FnOnce(&mut Forward<'_, T, M>)) {
         let Self { shape, weights, math, rows, x, y, carry, gates } = self;
         let rows = Rows { offsets: &[0, rows] };
         let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
@@ -446,7 +446,7 @@ macro_rules! passes {
                 Self::dispatch(level, pass);
             }
             fn step(level: Level, step: OneStep<'_, Self, Accurate>) {
-                step.as_sequence(|pass| Self::dispatch(level, pass));
+                step.in_sequence(|pass| Self::dispatch(level, pass));
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);

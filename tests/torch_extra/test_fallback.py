@@ -107,14 +107,17 @@ def test_explain() -> None:
 def test_recorded_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # of conftest
     text = "PyTorch: it is quicker in one step of such a cell that will be differentiated"
-    for cell, by_torch in [
-        (ut.LSTMCell(4, 16), False),
-        (ut.LSTMCell(64, 256), True),
-        (ut.GRUCell(64, 64), False),
-        (ut.GRUCell(64, 256), True),
-        (ut.RNNCell(4, 16), True),
+    for cell, rows, by_torch in [
+        (ut.LSTMCell(4, 16), 3, False),
+        (ut.LSTMCell(4, 16), 17, False),
+        (ut.LSTMCell(64, 256), 16, False),
+        (ut.LSTMCell(64, 256), 17, True),
+        (ut.GRUCell(64, 64), 17, False),
+        (ut.GRUCell(64, 256), 16, False),
+        (ut.GRUCell(64, 256), 17, True),
+        (ut.RNNCell(4, 16), 3, True),
     ]:
-        x = torch.randn(3, cell.input_size)
+        x = torch.randn(rows, cell.input_size)
         assert (ut.explain(cell, x) == text) == by_torch
         y = cell(x)
         node = (y[0] if isinstance(y, tuple) else y).grad_fn.name()
@@ -124,6 +127,7 @@ def test_recorded_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatc
         cell.requires_grad_(False)
         assert ut.explain(cell, x).startswith("unrolled: ")
         assert (ut.explain(cell, x.requires_grad_()) == text) == by_torch
+    assert ut.explain(ut.LSTMCell(64, 256), torch.randn(64)).startswith("unrolled: ")
     odd = ut.RNNCell(4, 16)
     odd.nonlinearity = "sigmoid"
     with pytest.raises(RuntimeError, match="Unknown nonlinearity: sigmoid"):

@@ -14,15 +14,17 @@ from ._through import composed
 from ._weights import Packed, Unfit, packed
 
 _PACKED = "_unrolled_packed"
+# Rows up to which the gradients of any weights are summed in their place, in one piece.
+_FEW_ROWS = 16
 
 
 class Cell(nn.RNNCellBase):
     """What our cells add to PyTorch's."""
 
     _names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    # Numbers in the weights up to which a step that will be differentiated is quicker by us, as
-    # measured (benches/torch_dropin.py). A single step's way back is mostly the writing of the
-    # weights' gradients, and around a small one mostly PyTorch's own book-keeping.
+    # Numbers in the weights up to which a step of any number of rows that will be differentiated is
+    # quicker by us, as measured (benches/torch_dropin.py); 0 for none at all. Around a small step
+    # it is mostly PyTorch's own book-keeping that takes the time.
     _most_recorded = 0
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -63,6 +65,11 @@ class Cell(nn.RNNCellBase):
             units = self.hidden_size
             if GATES.get(self._cell(), 1) * units * (self.input_size + units) <= most:
                 return False
+            # A compiled graph should not depend on the number of rows.
+            if not torch.compiler.is_compiling():
+                shape: Any = getattr(input, "shape", ())
+                if len(shape) == 1 or (len(shape) == 2 and shape[0] <= _FEW_ROWS):
+                    return False
         for parameter in self._parameters.values():
             if parameter is not None and parameter.requires_grad:
                 return True

@@ -124,6 +124,11 @@ fn fixed_sizes_give_the_bits_of_run_time_sizes() {
         every_variant::<f32, 17, 33>(3);
         every_variant::<f64, 2, 13>(STEPS);
         every_variant::<f32, 1, 1>(0);
+        // More than one block of units before the last, which is of a whole tile more, and of a part of one.
+        judge(Lstm::<f32, 2, 80>::from_parameters, 3);
+        judge(Gru::<f32, 1, 72>::from_parameters, 3);
+        judge(Gru::<f64, 1, 50, ResetBefore>::from_parameters, 3);
+        judge(Rnn::<f32, 1, 164>::from_parameters, 3);
     }
     Level::set_limit(Isa::Avx512);
 }

@@ -11,6 +11,20 @@ use crate::math::Math;
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
+/// PyTorch's form, a vector of units: `gates` from pre-activations, in place; from `h`, the new one.
+#[inline(always)]
+pub fn forward_units<T: Real, S: Simd<T>, M: Math>(
+    gates: &mut [Lanes<T, S>],
+    h: Lanes<T, S>,
+) -> Lanes<T, S> {
+    let r = M::sigmoid(gates[RESET]);
+    let new = M::tanh(r.mul_add(gates[HIDDEN], gates[NEW]));
+    // z last: it is done while the new value waits for r.
+    let z = M::sigmoid(gates[UPDATE]);
+    (gates[RESET], gates[UPDATE], gates[NEW]) = (r, z, new);
+    z.mul_add(h - new, new)
+}
+
 /// PyTorch's form: gates of a row from their pre-activations, in place; `h` from old to new, in place.
 #[inline(always)]
 pub fn forward_row<T: Real, S: Simd<T>, M: Math>(
@@ -21,17 +35,15 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math>(
     h: &mut [T],
 ) {
     units!(S, n, |u, PART| {
-        let hidden = Lanes::<T, S>::read::<PART>(s, &gates[HIDDEN * stride..][..n], u);
-        let r = M::sigmoid(Lanes::read::<PART>(s, &gates[RESET * stride..][..n], u));
-        let from_x = Lanes::read::<PART>(s, &gates[NEW * stride..][..n], u);
-        let new = M::tanh(r.mul_add(hidden, from_x));
-        // z last: it is done while the new value waits for r.
-        let z = M::sigmoid(Lanes::read::<PART>(s, &gates[UPDATE * stride..][..n], u));
+        let mut own = [Lanes::new(s, s.zero()); 4];
+        for (slot, own) in own.iter_mut().enumerate() {
+            *own = Lanes::<T, S>::read::<PART>(s, &gates[slot * stride..][..n], u);
+        }
         let before = Lanes::read::<PART>(s, &h[..n], u);
-        r.write::<PART>(&mut gates[RESET * stride..][..n], u);
-        z.write::<PART>(&mut gates[UPDATE * stride..][..n], u);
-        new.write::<PART>(&mut gates[NEW * stride..][..n], u);
-        z.mul_add(before - new, new).write::<PART>(&mut h[..n], u);
+        forward_units::<T, S, M>(&mut own, before).write::<PART>(&mut h[..n], u);
+        for slot in [RESET, UPDATE, NEW] {
+            own[slot].write::<PART>(&mut gates[slot * stride..][..n], u);
+        }
     });
 }
 
@@ -68,7 +80,18 @@ pub fn backward_row<T: Real, S: Simd<T>>(
     });
 }
 
-/// The original form, first half: r and z in place, r ⊙ h, which the product with W_hn then takes.
+/// The original form, first half, a vector of units: r and z in place; r ⊙ h, which the product with W_hn then takes.
+#[inline(always)]
+pub fn forward_units_gates<T: Real, S: Simd<T>, M: Math>(
+    gates: &mut [Lanes<T, S>],
+    h: Lanes<T, S>,
+) {
+    gates[RESET] = M::sigmoid(gates[RESET]);
+    gates[UPDATE] = M::sigmoid(gates[UPDATE]);
+    gates[HIDDEN] = gates[RESET] * h;
+}
+
+/// The same for a row.
 #[inline(always)]
 pub fn forward_row_gates<T: Real, S: Simd<T>, M: Math>(
     s: S,
@@ -78,16 +101,28 @@ pub fn forward_row_gates<T: Real, S: Simd<T>, M: Math>(
     h: &[T],
 ) {
     units!(S, n, |u, PART| {
-        let r = M::sigmoid(Lanes::<T, S>::read::<PART>(s, &gates[RESET * stride..][..n], u));
-        let z = M::sigmoid(Lanes::read::<PART>(s, &gates[UPDATE * stride..][..n], u));
-        r.write::<PART>(&mut gates[RESET * stride..][..n], u);
-        z.write::<PART>(&mut gates[UPDATE * stride..][..n], u);
-        (r * Lanes::read::<PART>(s, &h[..n], u))
-            .write::<PART>(&mut gates[HIDDEN * stride..][..n], u);
+        let mut own = [Lanes::new(s, s.zero()); 4];
+        for slot in [RESET, UPDATE] {
+            own[slot] = Lanes::<T, S>::read::<PART>(s, &gates[slot * stride..][..n], u);
+        }
+        forward_units_gates::<T, S, M>(&mut own, Lanes::read::<PART>(s, &h[..n], u));
+        for slot in [HIDDEN, RESET, UPDATE] {
+            own[slot].write::<PART>(&mut gates[slot * stride..][..n], u);
+        }
     });
 }
 
-/// The original form, second half: n in place, `h` from old to new, in place.
+/// The original form, second half, a vector of units: n in place; from `h`, the new one.
+#[inline(always)]
+pub fn forward_units_state<T: Real, S: Simd<T>, M: Math>(
+    gates: &mut [Lanes<T, S>],
+    h: Lanes<T, S>,
+) -> Lanes<T, S> {
+    gates[NEW] = M::tanh(gates[NEW]);
+    gates[UPDATE].mul_add(h - gates[NEW], gates[NEW])
+}
+
+/// The same for a row, `h` in place.
 #[inline(always)]
 pub fn forward_row_state<T: Real, S: Simd<T>, M: Math>(
     s: S,
@@ -97,11 +132,13 @@ pub fn forward_row_state<T: Real, S: Simd<T>, M: Math>(
     h: &mut [T],
 ) {
     units!(S, n, |u, PART| {
-        let z = Lanes::<T, S>::read::<PART>(s, &gates[UPDATE * stride..][..n], u);
-        let new = M::tanh(Lanes::read::<PART>(s, &gates[NEW * stride..][..n], u));
+        let mut own = [Lanes::new(s, s.zero()); 4];
+        for slot in [UPDATE, NEW] {
+            own[slot] = Lanes::<T, S>::read::<PART>(s, &gates[slot * stride..][..n], u);
+        }
         let before = Lanes::read::<PART>(s, &h[..n], u);
-        new.write::<PART>(&mut gates[NEW * stride..][..n], u);
-        z.mul_add(before - new, new).write::<PART>(&mut h[..n], u);
+        forward_units_state::<T, S, M>(&mut own, before).write::<PART>(&mut h[..n], u);
+        own[NEW].write::<PART>(&mut gates[NEW * stride..][..n], u);
     });
 }
 

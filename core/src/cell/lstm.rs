@@ -9,6 +9,31 @@ use crate::math::Math;
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
+/// A vector of units: `gates` from pre-activations, in place; `c` from c₋ to c; returns h.
+#[inline(always)]
+pub fn forward_units<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
+    gates: &mut [Lanes<T, S>],
+    c: &mut Lanes<T, S>,
+) -> Lanes<T, S> {
+    let at = |gate| slot(CellKind::Lstm { forget_gate: FORGET }, gate);
+    let i = M::sigmoid(gates[at(Gate::Input)]);
+    let g = M::tanh(gates[at(Gate::Candidate)]);
+    *c = if FORGET {
+        let f = M::sigmoid(gates[at(Gate::Forget)]);
+        gates[at(Gate::Forget)] = f;
+        f.mul_add(*c, i * g)
+    } else {
+        i.mul_add(g, *c)
+    };
+    // o last: c need not wait for it, and it is done while tanh(c) waits for c.
+    let tanh_c = M::tanh(*c);
+    let o = M::sigmoid(gates[at(Gate::Output)]);
+    gates[at(Gate::Input)] = i;
+    gates[at(Gate::Candidate)] = g;
+    gates[at(Gate::Output)] = o;
+    o * tanh_c
+}
+
 /// Gates of a row from their pre-activations, in place; `c` from c₋ to c, in place; `h`.
 #[inline(always)]
 pub fn forward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
@@ -19,30 +44,19 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
     c: &mut [T],
     h: &mut [T],
 ) {
-    let kind = CellKind::Lstm { forget_gate: FORGET };
-    let at = |gate| slot(kind, gate) * stride;
-    let (i_at, g_at, o_at) = (at(Gate::Input), at(Gate::Candidate), at(Gate::Output));
-    let (c, h) = (&mut c[..n], &mut h[..n]);
+    let slots = if FORGET { 4 } else { 3 };
     units!(S, n, |u, PART| {
-        let i = M::sigmoid(Lanes::<T, S>::read::<PART>(s, &gates[i_at..i_at + n], u));
-        let g = M::tanh(Lanes::read::<PART>(s, &gates[g_at..g_at + n], u));
-        let c_before = Lanes::read::<PART>(s, c, u);
-        let c_new = if FORGET {
-            let f_at = at(Gate::Forget);
-            let f = M::sigmoid(Lanes::read::<PART>(s, &gates[f_at..f_at + n], u));
-            f.write::<PART>(&mut gates[f_at..f_at + n], u);
-            f.mul_add(c_before, i * g)
-        } else {
-            i.mul_add(g, c_before)
-        };
-        // o last: c need not wait for it, and it is done while tanh(c) waits for c.
-        let tanh_c = M::tanh(c_new);
-        let o = M::sigmoid(Lanes::read::<PART>(s, &gates[o_at..o_at + n], u));
-        i.write::<PART>(&mut gates[i_at..i_at + n], u);
-        g.write::<PART>(&mut gates[g_at..g_at + n], u);
-        o.write::<PART>(&mut gates[o_at..o_at + n], u);
-        c_new.write::<PART>(c, u);
-        (o * tanh_c).write::<PART>(h, u);
+        let mut own = [Lanes::new(s, s.zero()); 4];
+        for (slot, own) in own[..slots].iter_mut().enumerate() {
+            *own = Lanes::<T, S>::read::<PART>(s, &gates[slot * stride..][..n], u);
+        }
+        let mut c_own = Lanes::read::<PART>(s, &c[..n], u);
+        let h_own = forward_units::<T, S, M, FORGET>(&mut own[..slots], &mut c_own);
+        for (slot, own) in own[..slots].iter().enumerate() {
+            own.write::<PART>(&mut gates[slot * stride..][..n], u);
+        }
+        c_own.write::<PART>(&mut c[..n], u);
+        h_own.write::<PART>(&mut h[..n], u);
     });
 }
 

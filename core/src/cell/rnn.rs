@@ -6,6 +6,19 @@ use crate::math::Math;
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
+/// The activation of a vector of units.
+#[inline(always)]
+pub fn forward_units<T: Real, S: Simd<T>, M: Math>(
+    activation: Activation,
+    x: Lanes<T, S>,
+) -> Lanes<T, S> {
+    match activation {
+        Activation::Tanh => M::tanh(x),
+        Activation::Relu => x.at_least(0.0),
+        Activation::Sigmoid => M::sigmoid(x),
+    }
+}
+
 /// The activation of a row, in place, and as the new `h`.
 #[inline(always)]
 pub fn forward_row<T: Real, S: Simd<T>, M: Math>(
@@ -17,11 +30,7 @@ pub fn forward_row<T: Real, S: Simd<T>, M: Math>(
 ) {
     units!(S, n, |u, PART| {
         let x = Lanes::<T, S>::read::<PART>(s, &gates[..n], u);
-        let y = match activation {
-            Activation::Tanh => M::tanh(x),
-            Activation::Relu => x.at_least(0.0),
-            Activation::Sigmoid => M::sigmoid(x),
-        };
+        let y = forward_units::<T, S, M>(activation, x);
         y.write::<PART>(&mut gates[..n], u);
         y.write::<PART>(&mut h[..n], u);
     });

@@ -78,7 +78,7 @@ const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
 
 /// How many tiles of one row go together: registers for the accumulators, for the row's value and for a vector.
 #[inline(always)]
-const fn most_tiles<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
+pub(crate) const fn fit<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
     match (S::REGISTERS - 2) / (chains * gates) {
         0 => 1,
         n if n > 4 => 4,
@@ -107,7 +107,7 @@ const fn together(most: usize, whole: usize, bytes: usize) -> usize {
 /// [`together`], where sizes are fixed. Their weights lie in rows of all units; half the columns of such rows share
 /// half the sets of a cache, so that walking to and fro would find nothing there.
 const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains: usize) -> usize {
-    together(most_tiles::<T, S>(gates, chains), units / S::LANES, 0)
+    together(fit::<T, S>(gates, chains), units / S::LANES, 0)
 }
 
 /// [`chains`], where sizes are fixed.
@@ -126,7 +126,7 @@ const fn may_take<T: Real, S: Simd<T>>(
     tiles: usize,
 ) -> bool {
     match (fixed, tiles) {
-        (None, _) => tiles <= most_tiles::<T, S>(gates, chains),
+        (None, _) => tiles <= fit::<T, S>(gates, chains),
         (Some((_, units)), 0) => units % S::LANES != 0,
         (Some((_, units)), _) => {
             let most = fixed_together::<T, S>(units, gates, chains);
@@ -144,7 +144,7 @@ const fn chosen<T: Real, S: Simd<T>>(
     chains: usize,
 ) -> bool {
     if rows == 1 {
-        tiles <= most_tiles::<T, S>(gates, chains)
+        tiles <= fit::<T, S>(gates, chains)
     } else {
         rows <= most_rows::<T, S>(tiles * gates * chains) && (tiles == 1 || tiles * gates <= 4)
     }
@@ -179,7 +179,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
             None => {
                 let vectors = self.extent.segments * self.extent.steps * whole * GATES;
                 let bytes = vectors * S::LANES * size_of::<T>();
-                together(most_tiles::<T, S>(GATES, CHAINS), whole, bytes)
+                together(fit::<T, S>(GATES, CHAINS), whole, bytes)
             }
         };
         let mut done = 0;
@@ -210,8 +210,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     fn many_rows<S: Simd<T>, const CHAINS: usize>(&mut self, s: S) {
         let tiles_in_all = self.units / S::LANES;
         // Gates fill a tile of four vectors; where there are fewer, more tiles go together.
-        let at_once =
-            (4 / GATES).clamp(1, most_tiles::<T, S>(GATES, CHAINS)).min(tiles_in_all.max(1));
+        let at_once = (4 / GATES).clamp(1, fit::<T, S>(GATES, CHAINS)).min(tiles_in_all.max(1));
         let most = most_rows::<T, S>(CHAINS * GATES * at_once).clamp(1, 8);
         let blocks = self.rows.div_ceil(most);
         let (rows, longer) = (self.rows / blocks, self.rows % blocks);

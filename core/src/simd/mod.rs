@@ -7,12 +7,14 @@
 //! piece of work becomes a function of its own: the same token, one more call.
 
 mod level;
+mod pair;
 mod portable;
 mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::{Isa, Level};
+pub use pair::Pair;
 pub use tile::{Extent, Lhs, Rhs, Tile, accumulate};
 
 use crate::real::Real;

@@ -4,21 +4,26 @@
 //! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The kernels are those of
 //! the run-time networks, with sizes folded in, and the results the same, bit for bit.
 
-use super::{Step, backward, forward, input};
+use super::{Step, backward};
 use crate::error::Error;
 use crate::gates::{CellKind, Role};
-use crate::kernel::shape::{Plan, Shape, Transposed, Weights, bias_slot};
+use crate::kernel::shape::{Plan, Shape, Transposed, bias_slot};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
 use crate::sequence::Passes;
-use crate::simd::{Kernel, Lanes, Level, Rhs, Simd};
+use crate::simd::{Kernel, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
 mod dense;
 mod jacobian;
+mod panel;
+mod step;
 mod tape;
 mod variant;
+
+use panel::{Aligned, index, panel};
+use step::OneStep;
 
 pub use dense::Dense;
 pub use jacobian::Jacobian;
@@ -51,12 +56,12 @@ pub type Rnn<T, const I: usize, const H: usize, V = Tanh> = Fixed<T, V, I, H, 1,
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Fixed<T, V, const I: usize, const H: usize, const G: usize, const S: usize> {
-    // By what multiplies, gate in the slots' order, unit: lanes are units.
-    w_ih: [[[T; H]; G]; I],
-    w_hh: [[[T; H]; G]; H],
-    // By slot. Apart, because floats of a generic type cannot be added in a `const fn`.
-    b_ih: [[T; H]; S],
-    b_hh: [[T; H]; S],
+    // In panels: by what multiplies, gate in the slots' order, unit.
+    w_ih: Aligned<[[[T; H]; G]; I]>,
+    w_hh: Aligned<[[[T; H]; G]; H]>,
+    // In panels: by slot, unit. Apart, because floats of a generic type cannot be added in a `const fn`.
+    b_ih: Aligned<[[T; H]; S]>,
+    b_hh: Aligned<[[T; H]; S]>,
     variant: PhantomData<V>,
 }
 
@@ -186,28 +191,34 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
     #[must_use]
     pub const fn from_parameters(p: &Parameters<T, I, H, G>) -> Self {
         let mut this = Fixed {
-            w_ih: [[[T::ZERO; H]; G]; I],
-            w_hh: [[[T::ZERO; H]; G]; H],
-            b_ih: [[T::ZERO; H]; S],
-            b_hh: [[T::ZERO; H]; S],
+            w_ih: Aligned([[[T::ZERO; H]; G]; I]),
+            w_hh: Aligned([[[T::ZERO; H]; G]; H]),
+            b_ih: Aligned([[T::ZERO; H]; S]),
+            b_hh: Aligned([[T::ZERO; H]; S]),
             variant: PhantomData,
         };
+        let w_ih = this.w_ih.0.as_flattened_mut().as_flattened_mut();
+        let w_hh = this.w_hh.0.as_flattened_mut().as_flattened_mut();
+        let b_ih = this.b_ih.0.as_flattened_mut();
+        let b_hh = this.b_hh.0.as_flattened_mut();
         let mut g = 0;
         while g < G {
+            let (at_ih, at_hh) =
+                (bias_slot(V::KIND, Role::BiasIh, g), bias_slot(V::KIND, Role::BiasHh, g));
             let mut u = 0;
             while u < H {
                 let mut k = 0;
                 while k < I {
-                    this.w_ih[k][g][u] = p.w_ih[g][u][k];
+                    w_ih[index([I, G, H], panel(G), [k, g, u])] = p.w_ih[g][u][k];
                     k += 1;
                 }
                 let mut k = 0;
                 while k < H {
-                    this.w_hh[k][g][u] = p.w_hh[Self::state_gate(g)][u][k];
+                    w_hh[index([H, G, H], panel(G), [k, g, u])] = p.w_hh[Self::state_gate(g)][u][k];
                     k += 1;
                 }
-                this.b_ih[bias_slot(V::KIND, Role::BiasIh, g)][u] = p.b_ih[g][u];
-                this.b_hh[bias_slot(V::KIND, Role::BiasHh, g)][u] = p.b_hh[g][u];
+                b_ih[index([1, S, H], panel(G), [0, at_ih, u])] = p.b_ih[g][u];
+                b_hh[index([1, S, H], panel(G), [0, at_hh, u])] = p.b_hh[g][u];
                 u += 1;
             }
             g += 1;
@@ -226,21 +237,6 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
     pub const fn tape<const N: usize>(&self) -> Tape<T, I, H, G, S, N> {
         Tape::new()
     }
-
-    #[inline(always)]
-    fn weights(&self) -> Weights<'_, T> {
-        let w_hh = self.w_hh.as_flattened().as_flattened();
-        let rhs = |data, step| Rhs { data, step, tile: 0, gate: H };
-        let before = matches!(V::KIND, CellKind::Gru { reset_after: false });
-        Weights {
-            input: rhs(self.w_ih.as_flattened().as_flattened(), G * H),
-            state: rhs(if before { &w_hh[H..] } else { w_hh }, G * H),
-            new: rhs(w_hh, G * H),
-            projection: rhs(&[], 0),
-            bias: &[],
-            turn: false,
-        }
-    }
 }
 
 /// The plan of a cell with `H` units.
@@ -250,12 +246,6 @@ struct Static<V, const H: usize>(PhantomData<V>);
 impl<V: Variant, const H: usize> Plan for Static<V, H> {
     const FIXED: Option<(CellKind, usize)> = Some((V::KIND, H));
     const PACKED: bool = false;
-}
-
-/// Tiles of unpadded rows lie a vector apart.
-#[inline(always)]
-fn tiled<T: Real, S: Simd<T>>(_: S, rhs: Rhs<'_, T>) -> Rhs<'_, T> {
-    Rhs { tile: S::LANES, ..rhs }
 }
 
 impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>
@@ -276,8 +266,14 @@ impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, cons
         x: &[T; I],
         state: &'s mut State<T, H>,
     ) -> &'s [T; H] {
-        let mut gates = [[T::ZERO; H]; S];
-        T::dispatch(Level::best(), OneStep { cell: self, math, x, state, gates: &mut gates });
+        let level = Level::best();
+        if const { matches!(V::KIND, CellKind::Gru { reset_after: false }) } {
+            // Its second half needs what the first one made.
+            let gates = &mut [[T::ZERO; H]; S];
+            T::dispatch(level, OneStep { cell: self, _math: math, x, state, gates });
+        } else {
+            T::dispatch(level, OneStep { cell: self, _math: math, x, state, gates: &mut [] });
+        }
         &state.h
     }
 
@@ -299,7 +295,7 @@ impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, cons
         tape.h[at] = state.h;
         tape.c[at] = state.c;
         let gates = &mut tape.gates[at];
-        T::dispatch(Level::best(), OneStep { cell: self, math: Accurate, x, state, gates });
+        T::dispatch(Level::best(), OneStep { cell: self, _math: Accurate, x, state, gates });
         tape.len = at + 1;
         Ok(&state.h)
     }
@@ -338,55 +334,6 @@ impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, cons
         }
         tape.add_to::<V>(gradients);
         Ok(())
-    }
-}
-
-struct OneStep<'a, T, V, M, const I: usize, const H: usize, const G: usize, const S: usize> {
-    cell: &'a Fixed<T, V, I, H, G, S>,
-    math: M,
-    x: &'a [T; I],
-    state: &'a mut State<T, H>,
-    gates: &'a mut [[T; H]; S],
-}
-
-impl<T: Real, V: Variant, M: Math, const I: usize, const H: usize, const G: usize, const S: usize>
-    Kernel<T> for OneStep<'_, T, V, M, I, H, G, S>
-{
-    type Output = ();
-    #[inline(always)]
-    fn run<Isa: Simd<T>>(self, s: Isa) {
-        let Self { cell, math, x, state, gates } = self;
-        let shape = Fixed::<T, V, I, H, G, S>::SHAPE;
-        let w = cell.weights();
-        let mut bias = [[T::ZERO; H]; S];
-        for ((sum, b_ih), b_hh) in bias.iter_mut().zip(&cell.b_ih).zip(&cell.b_hh) {
-            crate::cell::units!(Isa, H, |u, PART| {
-                let sum_u =
-                    Lanes::<T, Isa>::read::<PART>(s, b_ih, u) + Lanes::read::<PART>(s, b_hh, u);
-                sum_u.write::<PART>(sum, u);
-            });
-        }
-        let w = Weights {
-            input: tiled(s, w.input),
-            state: tiled(s, w.state),
-            new: tiled(s, w.new),
-            bias: bias.as_flattened(),
-            ..w
-        };
-        let gates = gates.as_flattened_mut();
-        let mut m = [T::ZERO; H];
-        input::<T, Isa, Static<V, H>>(s, &shape, &w, 1, x, I, gates);
-        forward::<T, Isa, M, Static<V, H>>(
-            s,
-            math,
-            &shape,
-            &w,
-            1,
-            gates,
-            &mut state.h,
-            &mut state.c,
-            &mut m,
-        );
     }
 }
 

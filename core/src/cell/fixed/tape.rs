@@ -1,5 +1,6 @@
 //! The caller's memory of a training pass.
 
+use super::panel::{index, panel};
 use super::{Fixed, Parameters, Variant};
 use crate::cell::{Chunk, Sum, WeightGradients};
 use crate::gates::{CellKind, Role};
@@ -68,13 +69,15 @@ impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, co
 
     /// Fills in the transposed weights and clears the sums.
     pub(super) fn transpose<V>(&mut self, cell: &Fixed<T, V, I, H, G, S>) {
+        let w_ih = cell.w_ih.0.as_flattened().as_flattened();
+        let w_hh = cell.w_hh.0.as_flattened().as_flattened();
         for g in 0..G {
             for u in 0..H {
                 for k in 0..I {
-                    self.w_ih_t[g][u][k] = cell.w_ih[k][g][u];
+                    self.w_ih_t[g][u][k] = w_ih[index([I, G, H], panel(G), [k, g, u])];
                 }
                 for k in 0..H {
-                    self.w_hh_t[g][u][k] = cell.w_hh[k][g][u];
+                    self.w_hh_t[g][u][k] = w_hh[index([H, G, H], panel(G), [k, g, u])];
                 }
             }
         }

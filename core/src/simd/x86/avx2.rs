@@ -1,6 +1,6 @@
 //! AVX2 with FMA: vectors of 256 bits, 16 registers.
 
-use super::simd_impl;
+use super::{simd_impl, store_few_pd, store_few_ps};
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
@@ -19,7 +19,7 @@ impl Avx2 {
 }
 
 /// Row n has its first n lanes on: one load gives the mask of any partial vector.
-static MASKS32: [[i32; 8]; 9] = {
+const MASKS32: [[i32; 8]; 9] = {
     let mut masks = [[0; 8]; 9];
     let mut n = 0;
     while n <= 8 {
@@ -33,7 +33,7 @@ static MASKS32: [[i32; 8]; 9] = {
     masks
 };
 
-static MASKS64: [[i64; 4]; 5] = {
+const MASKS64: [[i64; 4]; 5] = {
     let mut masks = [[0; 4]; 5];
     let mut n = 0;
     while n <= 4 {
@@ -55,7 +55,7 @@ simd_impl!(
     select |m, a, b| _mm256_blendv_ps(b, a, m),
     mask |n| _mm256_loadu_si256(MASKS32[if n < 8 { n } else { 8 }].as_ptr().cast()),
     maskload |p, m| _mm256_maskload_ps(p, m),
-    maskstore |p, m, v| _mm256_maskstore_ps(p, m, v),
+    storefew |p, v| store_few_ps(p, v, n),
     abs |a| _mm256_andnot_ps(_mm256_set1_ps(-0.0), a),
     copysign |a, sign| {
         let minus = _mm256_set1_ps(-0.0);
@@ -75,7 +75,7 @@ simd_impl!(
     select |m, a, b| _mm256_blendv_pd(b, a, m),
     mask |n| _mm256_loadu_si256(MASKS64[if n < 4 { n } else { 4 }].as_ptr().cast()),
     maskload |p, m| _mm256_maskload_pd(p, m),
-    maskstore |p, m, v| _mm256_maskstore_pd(p, m, v),
+    storefew |p, v| store_few_pd(p, v, n),
     abs |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
     copysign |a, sign| {
         let minus = _mm256_set1_pd(-0.0);

@@ -1,6 +1,6 @@
 //! AVX-512 F and DQ: vectors of 512 bits, 32 registers, masks of their own.
 
-use super::simd_impl;
+use super::{simd_impl, store_few_pd, store_few_ps};
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
@@ -26,7 +26,17 @@ simd_impl!(
     select |m, a, b| _mm512_mask_blend_ps(m, b, a),
     mask |n| if n < 16 { (1_u16 << n) - 1 } else { u16::MAX },
     maskload |p, m| _mm512_maskz_loadu_ps(m, p),
-    maskstore |p, m, v| _mm512_mask_storeu_ps(p, m, v),
+    storefew |p, v| {
+        let low = _mm512_castps512_ps256(v);
+        if n < 8 {
+            store_few_ps(p, low, n);
+        } else if n < 16 {
+            _mm256_storeu_ps(p, low);
+            store_few_ps(p.add(8), _mm512_extractf32x8_ps::<1>(v), n - 8);
+        } else {
+            _mm512_storeu_ps(p, v);
+        }
+    },
     abs |a| _mm512_andnot_ps(_mm512_set1_ps(-0.0), a),
     copysign |a, sign| {
         let minus = _mm512_set1_ps(-0.0);
@@ -46,7 +56,17 @@ simd_impl!(
     select |m, a, b| _mm512_mask_blend_pd(m, b, a),
     mask |n| if n < 8 { (1_u8 << n) - 1 } else { u8::MAX },
     maskload |p, m| _mm512_maskz_loadu_pd(m, p),
-    maskstore |p, m, v| _mm512_mask_storeu_pd(p, m, v),
+    storefew |p, v| {
+        let low = _mm512_castpd512_pd256(v);
+        if n < 4 {
+            store_few_pd(p, low, n);
+        } else if n < 8 {
+            _mm256_storeu_pd(p, low);
+            store_few_pd(p.add(4), _mm512_extractf64x4_pd::<1>(v), n - 4);
+        } else {
+            _mm512_storeu_pd(p, v);
+        }
+    },
     abs |a| _mm512_andnot_pd(_mm512_set1_pd(-0.0), a),
     copysign |a, sign| {
         let minus = _mm512_set1_pd(-0.0);

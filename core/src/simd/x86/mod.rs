@@ -1,11 +1,64 @@
 //! The levels chosen at run time on x86-64. Both are instances of one macro: the two
 //! files name the intrinsics, the logic stands here.
 
+use core::arch::x86_64::*;
+
 mod avx2;
 mod avx512;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;
+
+// Parts of a vector are written by ever narrower whole registers, not under a mask: what reads them next need not wait
+// until they are in the cache. Where n is a constant nothing is left of the questions.
+
+/// Writes the first n ≤ 8 values of `v`.
+///
+/// # Safety
+/// AVX is there; `at` is valid for writes of `n` values.
+#[inline(always)]
+unsafe fn store_few_ps(mut at: *mut f32, v: __m256, n: usize) {
+    // SAFETY: as the caller vouches; each store is of as many values as n's bit stands for.
+    unsafe {
+        if n >= 8 {
+            return _mm256_storeu_ps(at, v);
+        }
+        let mut v4 = _mm256_castps256_ps128(v);
+        if n & 4 != 0 {
+            _mm_storeu_ps(at, v4);
+            (at, v4) = (at.add(4), _mm256_extractf128_ps::<1>(v));
+        }
+        if n & 2 != 0 {
+            _mm_storel_pd(at.cast(), _mm_castps_pd(v4));
+            (at, v4) = (at.add(2), _mm_movehl_ps(v4, v4));
+        }
+        if n & 1 != 0 {
+            _mm_store_ss(at, v4);
+        }
+    }
+}
+
+/// Writes the first n ≤ 4 values of `v`.
+///
+/// # Safety
+/// AVX is there; `at` is valid for writes of `n` values.
+#[inline(always)]
+unsafe fn store_few_pd(mut at: *mut f64, v: __m256d, n: usize) {
+    // SAFETY: as the caller vouches; each store is of as many values as n's bit stands for.
+    unsafe {
+        if n >= 4 {
+            return _mm256_storeu_pd(at, v);
+        }
+        let mut v2 = _mm256_castpd256_pd128(v);
+        if n & 2 != 0 {
+            _mm_storeu_pd(at, v2);
+            (at, v2) = (at.add(2), _mm256_extractf128_pd::<1>(v));
+        }
+        if n & 1 != 0 {
+            _mm_store_sd(at, v2);
+        }
+    }
+}
 
 /// `impl Simd<$t> for $token` out of intrinsics. `$lt`, `$select`, partial access and the
 /// sign operations differ in kind between AVX2 and AVX-512 and come as closures-like blocks.
@@ -18,7 +71,7 @@ macro_rules! simd_impl {
         select |$sm:ident, $sa:ident, $sb:ident| $select:expr,
         mask |$n:ident| $mask:expr,
         maskload |$mp:ident, $mm:ident| $maskload:expr,
-        maskstore |$sp:ident, $smm:ident, $sv:ident| $maskstore:expr,
+        storefew |$sp:ident, $sv:ident| $storefew:expr,
         abs |$aa:ident| $abs:expr,
         copysign |$ca:ident, $cs:ident| $copysign:expr,
         pow2 |$pn:ident| $pow2:expr $(,)?
@@ -71,10 +124,10 @@ macro_rules! simd_impl {
             }
             #[inline(always)]
             unsafe fn store_ptr_partial(self, at: *mut $t, v: $v, $n: usize) {
-                // SAFETY: the token; lanes from n on are masked and not written.
+                // SAFETY: the token; no more than n values are written.
                 unsafe {
-                    let ($sp, $smm, $sv) = (at, $mask, v);
-                    $maskstore
+                    let ($sp, $sv) = (at, v);
+                    $storefew
                 }
             }
             #[inline(always)]

@@ -44,7 +44,7 @@ pub(super) fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
 /// Fills the gate buffer with b + W_ih x, for any number of rows (of any time steps) at once.
 /// Rows of x stand `x_row` apart.
 #[inline(always)]
-pub fn input<T: Real, S: Simd<T>, P: Plan>(
+pub fn input<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
     w: &Weights<'_, T>,
@@ -64,7 +64,7 @@ pub fn input<T: Real, S: Simd<T>, P: Plan>(
     if rows == 0 {
         return;
     }
-    product::<T, S, P, INPUT>(
+    product::<T, S, RunTime, INPUT>(
         s,
         count,
         Product {

@@ -155,7 +155,7 @@ impl<T: Real, M: Math> Kernel<T> for &mut Forward<'_, T, M> {
         if rows == 0 {
             return;
         }
-        input::<T, S, RunTime>(s, pass.shape, weights, rows, pass.x, pass.x_row, self.tape.gates);
+        input::<T, S>(s, pass.shape, weights, rows, pass.x, pass.x_row, self.tape.gates);
         if pass.rows.count(self.window.start) == 1 {
             return_if_short!(pass.shape, P => s.run(Steps::<_, P>(self, PhantomData)));
         }

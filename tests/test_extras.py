@@ -13,7 +13,7 @@ def test_missing(module: str, needs: str, monkeypatch: pytest.MonkeyPatch) -> No
     for name in [name for name in sys.modules if name == ours or name.startswith(f"{ours}.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    extra = rf"pip install 'unrolled\[{module}\]'"
+    extra = rf"pip install '\.\[{module}\]'"
     message = rf"^unrolled\.{module}: expected {needs} to be installed: {extra}"
     with pytest.raises(ImportError, match=message):
         __import__(ours)

@@ -138,7 +138,7 @@ def test_without_pytorch_the_extra_is_named() -> None:
     code = "import sys; sys.modules['torch'] = None\nimport unrolled, unrolled.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: unrolled.torch: " in done.stderr
-    assert "pip install 'unrolled[torch]'" in done.stderr
+    assert "pip install '.[torch]'" in done.stderr
 
 
 def test_the_package_itself_does_not_import_pytorch() -> None:

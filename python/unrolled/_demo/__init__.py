@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import unrolled as ur
-from unrolled import _check
+from unrolled import _check, _extras
 
 from . import data, speakers, sunspots
 
@@ -31,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from . import plots
     except ImportError as error:
-        print(
-            f"{error}. Install what the demo needs: pip install 'unrolled[demo]'", file=sys.stderr
-        )
+        print(f"{error}. Install what the demo needs: {_extras.install('demo')}", file=sys.stderr)
         return 2
     try:
         directory = data.find(options.data)

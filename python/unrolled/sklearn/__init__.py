@@ -1,4 +1,4 @@
-"""Recurrent networks as scikit-learn estimators. ``pip install 'unrolled[sklearn]'``.
+"""Recurrent networks as scikit-learn estimators. ``pip install '.[sklearn]'``.
 
 Samples come first, as everywhere in scikit-learn, and time second: a list of arrays (T_i, I), one
 for each sequence and of any length, or an array (N, T, I) with `lengths`, or (N, T) for one number
@@ -14,13 +14,15 @@ a step.
 True
 """
 
+from .._extras import install
+
 try:
     import sklearn  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name != "sklearn":
         raise
     raise ModuleNotFoundError(
-        "unrolled.sklearn: expected scikit-learn to be installed: pip install 'unrolled[sklearn]'",
+        f"unrolled.sklearn: expected scikit-learn to be installed: {install('sklearn')}",
         name="sklearn",
     ) from None
 

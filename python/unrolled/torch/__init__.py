@@ -16,11 +16,13 @@ accelerated 1 recurrent layer
 >>> y.sum().backward()
 """
 
+from .._extras import install
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "unrolled.torch: expected PyTorch, which is not installed; pip install 'unrolled[torch]'"
+        f"unrolled.torch: expected PyTorch, which is not installed; {install('torch')}"
     ) from error
 
 from ._accelerate import Summary, accelerate, restore

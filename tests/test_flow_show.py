@@ -228,7 +228,7 @@ def test_axes_that_are_none_and_no_matplotlib(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TypeError, match="ax: expected matplotlib Axes, got int"):
         flow.plot_lyapunov(np.zeros(3), 3)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install 'unrolled\[flow\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[flow\]'"):
         flow.plot_lyapunov(np.zeros(3))
 
 
@@ -981,7 +981,7 @@ def test_monitor_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyP
     net = ur.GRU(3, 4, seed=0)
     monitor = flow.Monitor(net)
     train(net, monitor, steps=1)
-    with pytest.raises(ImportError, match=r"pip install 'unrolled\[tensorboard\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[tensorboard\]'"):
         monitor.to_tensorboard(tmp_path / "runs")
     assert not list(tmp_path.iterdir())
 

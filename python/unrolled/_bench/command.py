@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .._extras import install
 from . import table
 from .contenders import ALL, OURS
 from .record import assemble, cpus
@@ -56,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unrolled bench",
         description="The same works by unrolled, its NumPy reference and whatever of PyTorch, ONNX "
-        "Runtime, OpenVINO and JAX is installed (pip install 'unrolled[bench]'): compared, then "
+        "Runtime, OpenVINO and JAX is installed (pip install '.[bench]'): compared, then "
         "timed in turns. Takes some minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="few works, few samples, no sweeps")
@@ -189,5 +190,5 @@ def _write(record: Mapping[str, Any], directory: Path) -> list[str]:
     try:
         from . import plots
     except ImportError as error:
-        return [*lines, f"plots: skipped ({error}); pip install 'unrolled[bench]'"]
+        return [*lines, f"plots: skipped ({error}); {install('bench')}"]
     return lines + [f"written: {path}" for path in plots.draw(record, directory)]

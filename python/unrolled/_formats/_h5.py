@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
+from .._extras import missing
 from . import _limits
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -25,8 +26,8 @@ def h5py(what: str) -> Any:
     """The package, or an ImportError that says where to get it."""
     try:
         import h5py as found
-    except ImportError:
-        raise ImportError(f"{what} takes h5py: pip install 'unrolled[keras]'") from None
+    except ImportError as error:
+        raise missing(error, what, "h5py", "keras") from None
     return found
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .._arguments import Array
+from .._extras import missing
 from . import _limits, _state_dict
 from ._format import Content, Format
 
@@ -80,8 +81,8 @@ def save(net: Any, path: Path) -> None:
 def _torch(what: str) -> Any:
     try:
         import torch
-    except ImportError:
-        raise ImportError(f"{what} takes PyTorch: pip install 'unrolled[torch]'") from None
+    except ImportError as error:
+        raise missing(error, what, "PyTorch", "torch") from None
     return torch
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from .._arguments import Array, kind
+from .._extras import missing
 from .._style import STYLE
 from ._words import tenth_power
 
@@ -33,9 +34,7 @@ def matplotlib(name: str = "matplotlib") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"plots: expected matplotlib, got {error}; pip install 'unrolled[flow]'"
-        ) from error
+        raise missing(error, "plots", "matplotlib", "flow") from error
 
 
 F = TypeVar("F", bound=Callable[..., Any])

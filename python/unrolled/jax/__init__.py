@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN as functions for JAX: under `jit`, `grad` and `vmap`, on the CPU's kernels.
 
 Parameters are a dict of arrays with PyTorch's names and shapes, a pytree like any other; the
-network is read from their shapes. ``pip install 'unrolled[jax]'``.
+network is read from their shapes. ``pip install '.[jax]'``.
 
 Under `vmap` a mapped axis of x becomes part of the batch: one call. Where the kernels cannot go
 (forward mode, derivatives of derivatives, other devices) the same network runs as a `jax.lax.scan`.
@@ -23,14 +23,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._extras import missing
+
 try:
     import jax
-except ModuleNotFoundError as error:
-    if error.name != "jax":
-        raise
-    raise ModuleNotFoundError(
-        "unrolled.jax: expected jax to be installed: pip install 'unrolled[jax]'", name="jax"
-    ) from None
+except ImportError as error:
+    raise missing(error, "unrolled.jax", "jax", "jax") from error
 import jax.numpy as jnp
 
 from .. import _arguments as arguments

@@ -52,7 +52,8 @@ class PowerCurve:
     condition : float
         σ_max / σ_min of the eigenvectors: 1 for a normal matrix, infinite for a defective one.
     normal : bool
-        Whether M Mᵀ = Mᵀ M up to rounding. Then ‖Mⁿ‖₂ = ρⁿ, and only then need it be.
+        Whether M Mᵀ = Mᵀ M up to rounding. Then ‖M‖₂ = ρ, and so ‖Mⁿ‖₂ = ρⁿ for all n. A matrix
+        that is not normal may have ‖M‖₂ = ρ as well.
     diagonalisable : bool
         Whether `condition` is below 1e6. Rounding cannot tell a defective matrix from its
         neighbours: False says that M is, or is within about ‖M‖₂ / `condition` of, a matrix without
@@ -134,9 +135,9 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     """‖Mⁿ‖₂ against n, and what the eigenvalues and the numerical range say of it.
 
     With a basis of eigenvectors Mⁿ = Q Λⁿ Q⁻¹, which fades or grows like ρⁿ in the end. In the end
-    only: a matrix that is not normal may first grow for long. And [[1, 1], [0, 1]], with no
-    eigenvalue but 1 and no such basis, grows linearly: "eigenvalues 1 leave M unchanged" holds for
-    diagonalisable matrices only.
+    only: where ‖M‖₂ > ρ, which takes a matrix that is not normal, it may first grow for long. And
+    [[1, 1], [0, 1]], with no eigenvalue but 1 and no such basis, grows linearly: "eigenvalues 1
+    leave M unchanged" holds for diagonalisable matrices only.
 
     Parameters
     ----------

@@ -369,7 +369,8 @@ SOUND = measure.Numbers("RNN", steps=100, span=100, gradient=1.0)
         ({"gradient": 0.0}, "exactly zero", {"gradient"}),
         (rate(0.1), "explode: a small change of the state grows 1.11 times a step. Clip",
          {"exponent", "span"}),
-        (rate(0.1) | ends(99, 1e4), "1.11 times a step, over the last 99 steps up to 10000 times itself. Clip",
+        (rate(0.1) | ends(99, 1e4),
+         "1.11 times a step, over the last 99 steps up to 10000 times itself. Clip",
          {"exponent", "transition_high", "lag"}),
         (rate(0.1), "clip_grad_norm", {"exponent"}),
         (rate(-0.1), "Far gradients vanish: a small change of the state shrinks to a tenth in 23 "

@@ -240,8 +240,8 @@ def _reach(n: Numbers) -> Iterator[Finding]:
     else:
         yield Finding(
             f"Far lags count: those beyond {half} hold {percent(n.far)} of the sum of all lags' "
-            f"norms, and only what is beyond {n.reach} is sure to be within {100 * REST:g} % of the "
-            "gradient.",
+            f"norms, and only what is beyond {n.reach} is sure to be within {100 * REST:g} % of "
+            "the gradient.",
             ("far", "reach"),
         )
 

@@ -212,6 +212,14 @@ def check_radius(text: str, r: Any, p: Any) -> None:
     assert words.number(radius) in text or words.beside_one(radius) in text
 
 
+def check_zero(text: str, r: Any, p: Any) -> None:
+    assert r.numbers.gradient == 0
+
+
+def check_not_finite(text: str, r: Any, p: Any) -> None:
+    assert not np.isfinite(r.numbers.gradient)
+
+
 CHECKS: dict[str, Callable[..., None]] = {
     "Gradients explode": check_explode,
     "Far gradients": check_vanish,
@@ -228,7 +236,8 @@ CHECKS: dict[str, Callable[..., None]] = {
     r".* % of the units are 0": check_share("h", "low"),
     r".* % of the units have": check_share("h", "high"),
     "The update gate": check_gru,
-    "The gradient is exactly zero": lambda text, r, p: None,
+    "The gradient is exactly zero": check_zero,
+    "The gradient is not finite": check_not_finite,
 }
 
 

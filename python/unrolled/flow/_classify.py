@@ -160,7 +160,7 @@ def classify(
     if np.isnan(exponent):
         raise ValueError(
             "net_or_W, x: expected states and derivatives that are finite, got NaN on the way; "
-            "look for NaN and infinities in x and in the parameters"
+            "look for NaN and infinities in x (leave out a tail of them) and in the parameters"
         )
     if tolerance is None:
         tolerance = 1 / len(running) if np.isnan(spread) else max(2 * spread, 1 / len(running))

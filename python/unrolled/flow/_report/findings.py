@@ -58,8 +58,9 @@ def findings(n: Numbers, limit: int = SHOWN) -> list[Finding]:
     if n.gradient is not None and not np.isfinite(n.gradient):
         return [
             Finding(
-                "The gradient is not finite. No clipping mends that: look for infinities and NaN "
-                "in the data and in the parameters first (a NaN that pads rows asks for lengths=).",
+                "The gradient is not finite, which no clipping mends: the data or the parameters "
+                "hold NaN or infinity (NaN that pads rows asks for lengths=), or the numbers have "
+                "grown beyond what the network's dtype can hold.",
                 ("gradient",),
             )
         ]

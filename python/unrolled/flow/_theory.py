@@ -165,15 +165,16 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     """
     m = square("W", W)
     n = arguments.integer("n", n, at_least=0)
-    lengths = [1.0]
+    # Before the work: so many numbers may be more than there is room for.
+    lengths = np.ones(arguments.size("n", n, at_least=0) + 1)
     # M^k as a matrix of moderate numbers times 2^exponent: neither huge nor tiny ones lose digits.
     product, exponent = np.eye(len(m)), 0
-    for _ in range(n):
+    for k in range(1, n + 1):
         product = m @ product
         shift = math.frexp(float(np.abs(product).max()))[1]
         product, exponent = np.ldexp(product, -shift), exponent + shift
         with np.errstate(over="ignore"):
-            lengths.append(float(np.ldexp(np.linalg.norm(product, 2), exponent)))
+            lengths[k] = np.ldexp(np.linalg.norm(product, 2), exponent)
 
     values, vectors = np.linalg.eig(m)
     order = np.argsort(-np.abs(values), kind="stable")
@@ -182,7 +183,7 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     commutator = np.linalg.norm(m @ m.T - m.T @ m)
     return PowerCurve(
         matrix=m,
-        norms=np.array(lengths),
+        norms=lengths,
         eigenvalues=values,
         eigenvectors=vectors,
         spectral_radius=float(np.abs(values[0])),

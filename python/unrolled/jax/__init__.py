@@ -30,9 +30,11 @@ try:
 except ImportError as error:
     raise missing(error, "unrolled.jax", "jax", "jax") from error
 import jax.numpy as jnp
+import numpy as np
 
 from .. import _arguments as arguments
 from .._modules import Recurrent
+from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
 from ._compute import tapes
 from ._primitives import run
@@ -262,10 +264,10 @@ def _apply(
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a mapping, got {arguments.kind(params)}")
     arguments.flag("batch_first", batch_first)
-    given = {name: jnp.asarray(p) for name, p in params.items()}
+    given = {name: _array(f"params[{name!r}]", p) for name, p in params.items()}
     config = infer(kind, given, **options)
     about = dict(config)
-    x = jnp.asarray(x)
+    x = _array("x", x)
     if str(x.dtype) != about["dtype"]:
         raise TypeError(f"x: expected {about['dtype']} as the parameters, got {x.dtype}")
     if x.ndim not in (2, 3) or x.shape[-1] != about["input_size"]:
@@ -285,12 +287,12 @@ def _apply(
     if lengths is not None:
         if unbatched:
             raise ValueError("lengths: expected None for x without a batch")
-        lengths = _shaped("lengths", jnp.asarray(lengths), "(B,)", (batch,))
+        lengths = _shaped("lengths", _array("lengths", lengths), "(B,)", (batch,))
         if not jnp.issubdtype(lengths.dtype, jnp.integer):
             raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
         operands.append(lengths.astype(jnp.int32))
     if resets is not None:
-        resets = jnp.asarray(resets)
+        resets = _array("resets", resets)
         if resets.dtype != bool:
             raise TypeError(f"resets: expected bool, got {resets.dtype}")
         shape = (steps,) if unbatched else (batch, steps) if swapped else (steps, batch)
@@ -330,13 +332,26 @@ def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: 
         parts = {"state": state}
     found = []
     for (name, part), n in zip(parts.items(), columns, strict=True):
-        part = jnp.asarray(part)
+        part = _array(name, part)
         if str(part.dtype) != about["dtype"]:
             raise TypeError(f"{name}: expected {about['dtype']}, got {part.dtype}")
         axes = "(L*D, H)" if unbatched else "(L*D, B, H)"
         part = _shaped(name, part, axes, (cells, n) if unbatched else (cells, batch, n))
         found.append(part[:, None] if unbatched else part)
     return found
+
+
+def _array(name: str, value: Any) -> Any:
+    """As `jax.numpy.asarray`, but nothing that it would drop: a mask, a unit."""
+    if type(value) is np.ndarray or isinstance(value, jax.Array):
+        return jnp.asarray(value)
+    try:
+        # Objects with DLPack are read as everywhere here; JAX would lose a tensor's sign bit.
+        if isinstance(value, np.ndarray) or hasattr(type(value), "__dlpack__"):
+            return jnp.asarray(taken_over(value))
+        return jnp.asarray(value)
+    except (UnreadableError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array, got {error}") from None
 
 
 def _shaped(name: str, a: Any, axes: str, shape: tuple[int, ...]) -> Any:

@@ -23,6 +23,7 @@ try:
 except ImportError as error:
     raise missing(error, "unrolled.torch", "PyTorch", "torch") from error
 
+from . import _onnx as _onnx
 from ._accelerate import Summary, accelerate, restore
 from ._cells import GRUCell, LSTMCell, RNNCell
 from ._explain import explain

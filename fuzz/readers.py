@@ -115,14 +115,16 @@ READERS: dict[str, Reader] = {
     "safetensors": Reader(ours, {}, header_apart, header_together),
     "torch": Reader(files("net.pt"), {"layers": ("rnn", "head", TANH)}, zip_apart, zip_together),
     "keras": Reader(files("stack.keras", "bidirectional.keras"), {}, zip_apart, zip_together),
-    "keras-weights": Reader(files("read_out.weights.h5"), {"layers": ("gru", "dense")}),
+    "keras-weights": Reader(
+        files("read_out.weights.h5"), {"layers": ("gru", "dense"), "keras_defaults": True}
+    ),
     "rtneural": Reader(files("rtneural.json")),
     "nam": Reader(files("amp.nam")),
 }
 
 NEW: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2**31, 2**64, 10**400, 0.5, 1e308, float("nan"), "", "lstm", "LSTM",
-    "tanh", "\x1b[2J", "\ud800", [], [[]], [[[]]], {}, {"class_name": "LSTM", "config": {}},
+    None, True, False, 0, 1, -1, 2**31, 2**64, 10**400, 0.5, 1e308, float("nan"), "", "lstm",
+    "LSTM", "tanh", "\x1b[2J", "\ud800", [], [[]], [[[]]], {}, {"class_name": "LSTM", "config": {}},
 )  # fmt: skip
 
 

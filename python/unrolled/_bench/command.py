@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .._extras import install
+from .._write import replace
 from . import table
 from .contenders import ALL, OURS
 from .record import assemble, cpus
@@ -185,7 +186,7 @@ def _write(record: Mapping[str, Any], directory: Path) -> list[str]:
         "table.md": table.markdown(record),
     }
     for name, content in files.items():
-        (directory / name).write_text(content, encoding="utf-8")
+        replace(directory / name, content.encode())
     lines = [f"written: {directory / name}" for name in files]
     try:
         from . import plots

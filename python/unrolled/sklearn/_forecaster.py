@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -140,11 +140,12 @@ class Forecaster(Recurrent):
         ConvergenceWarning
             If the loss ended far above that of the forecast that nothing changes.
         """
+        self._fit(_Given.of(X, y, exogenous))
         check_names(self, X, reset=True)
-        self.n_features_in_ = 1 if _is_flat(X) else np.shape(X[0] if _several(X) else X)[1]
-        return self._fit(*_roles(X, y, exogenous))
+        self.n_features_in_ = self._columns if y is None else self.n_exogenous_
+        return self
 
-    def _fit(self, X: Any, exogenous: Any) -> Self:
+    def _fit(self, given: _Given) -> None:
         rng = self._begin()
         arguments.integer("window", self.window, at_least=2)
         warm_up = self.window // 4 if self.warm_up is None else self.warm_up
@@ -152,12 +153,15 @@ class Forecaster(Recurrent):
             raise ValueError(f"warm_up: expected less than window = {self.window}, got {warm_up}")
         if arguments.real("noise", self.noise) < 0:
             raise ValueError(f"noise: expected 0 or more, got {self.noise}")
-        self._several, self._flat = _several(X), _is_flat(X)
         self._named = Series(), Exogenous()
-        series, known = self._given(X, exogenous, reset=True)
+        series, known = self._checked(given, reset=True)
+        self._several = _several(given.names[0], given.series)
+        self._flat = np.ndim(given.series[0] if self._several else given.series) == 1
         for n, values in enumerate(series):
             if len(values) < 2:
-                raise ValueError(f"X[{n}]: expected two steps or more, got {len(values)}")
+                raise ValueError(
+                    f"{given.names[0]}[{n}]: expected two steps or more, got {len(values)}"
+                )
         self._columns = series[0].shape[1]
         self.n_exogenous_ = 0 if known is None else known[0].shape[1]
         self._skipped = self.window // 4
@@ -178,7 +182,6 @@ class Forecaster(Recurrent):
             (lambda: self._validate(inputs, ends)) if self.early_stopping else None,
             float((np.concatenate(changes) ** 2).mean()) + self.noise**2,
         )
-        return self
 
     def predict(self, h: int, *, X: Any = None, exogenous: Any = None, future: Any = None) -> Any:
         """The `h` values that follow a series.
@@ -197,13 +200,13 @@ class Forecaster(Recurrent):
         """
         check_is_fitted(self)
         arguments.integer("h", h, at_least=1)
-        several = self._several if X is None else _several(X)
+        several = self._several if X is None else _several("X", X)
         if X is None:
             if exogenous is not None:
                 raise ValueError("exogenous: expected None without X")
             series, known = self._series, self._known
         else:
-            series, known = self._given(X, exogenous)
+            series, known = self._checked(_Given.of(X, None, exogenous))
         ahead = self._future(future, several, len(series), h)
         found = []
         for n, values in enumerate(series):
@@ -221,11 +224,14 @@ class Forecaster(Recurrent):
         """
         check_is_fitted(self)
         arguments.integer("h", h, at_least=1)
-        series, known = self._given(*_roles(X, y, exogenous))
+        given = _Given.of(X, y, exogenous)
+        series, known = self._checked(given)
         error = naive = 0.0
         for n, values in enumerate(series):
             if len(values) <= h:
-                raise ValueError(f"X[{n}]: expected more than h = {h} steps, got {len(values)}")
+                raise ValueError(
+                    f"{given.names[0]}[{n}]: expected more than h = {h} steps, got {len(values)}"
+                )
             origins = np.arange(min(self._skipped, len(values) - h - 1), len(values) - h)
             said = self._every(values, None if known is None else known[n], h)[origins]
             truth = values[origins + h]
@@ -345,30 +351,38 @@ class Forecaster(Recurrent):
             said[ahead] = value
         return self._standard.back(said)
 
-    def _given(
-        self, X: Any, exogenous: Any, *, reset: bool = False
+    def _checked(
+        self, given: _Given, *, reset: bool = False
     ) -> tuple[list[Array], list[Array] | None]:
         """The series and what is known ahead, for `fit` or as they were in `fit`."""
-        several = _several(X)
-        check_names(self._named[0], X, reset=reset)
+        (x, e), several = given.names, _several(given.names[0], given.series)
         columns, known = (None, None) if reset else (self._columns, self.n_exogenous_)
-        series = sequences(list(X) if several else [X], channels=columns, estimator=self)
-        if known is not None and (exogenous is not None) != (known > 0):
+        check_names(self._named[0], given.series, reset=reset, name=x)
+        series = sequences(
+            list(given.series) if several else [given.series],
+            channels=columns,
+            estimator=self,
+            name=x,
+        )
+        if known is not None and (given.exogenous is not None) != (known > 0):
             raise ValueError(
-                f"exogenous: expected {known} columns as in fit, "
-                f"got {'None' if exogenous is None else 'some'}"
+                f"{e}: expected {known} columns{' of exogenous values' if e == 'X' else ''} as in "
+                f"fit, got {'None' if given.exogenous is None else 'some'}"
             )
-        if exogenous is None:
+        if given.exogenous is None:
             return series, None
-        if several != _several(exogenous):
-            raise ValueError("exogenous: expected a list if X is one, and an array if not")
-        check_names(self._named[1], exogenous, reset=reset)
+        if several != _several(e, given.exogenous):
+            raise ValueError(f"{e}: expected a list if {x} is one, and an array if not")
+        check_names(self._named[1], given.exogenous, reset=reset, name=e)
         others = sequences(
-            list(exogenous) if several else [exogenous], channels=known, name="exogenous"
+            list(given.exogenous) if several else [given.exogenous],
+            channels=known,
+            estimator=self,
+            name=e,
         )
         lengths = [[len(a) for a in each] for each in (series, others)]
         if lengths[0] != lengths[1]:
-            raise ValueError(f"exogenous: expected lengths {lengths[0]} as X, got {lengths[1]}")
+            raise ValueError(f"{e}: expected lengths {lengths[0]} as {x}, got {lengths[1]}")
         return series, others
 
     def _future(self, future: Any, several: bool, count: int, h: int) -> list[Array] | None:
@@ -380,7 +394,8 @@ class Forecaster(Recurrent):
             )
         if future is None:
             return None
-        check_names(self._named[1], future, reset=False)
+        unmasked("future", future)
+        check_names(self._named[1], future, reset=False, name="future")
         found = sequences(
             list(future) if several else [future], channels=self.n_exogenous_, name="future"
         )
@@ -392,22 +407,29 @@ class Forecaster(Recurrent):
 
 
 class Series:
-    """Whose columns are called what: of the series."""
+    """Holds the names of the series' columns, as scikit-learn's estimators do."""
 
 
 class Exogenous:
-    """Whose columns are called what: of the exogenous values."""
+    """Holds the names of the exogenous values' columns."""
 
 
-def _roles(X: Any, y: Any, exogenous: Any) -> tuple[Any, Any]:
-    """The series and the exogenous values."""
-    if y is None:
-        return X, exogenous
-    if exogenous is not None:
-        raise ValueError(
-            "exogenous: expected None with y, as X has the exogenous values then, got some"
-        )
-    return y, X
+class _Given(NamedTuple):
+    """The series and the exogenous values, and as which arguments they came."""
+
+    series: Any
+    exogenous: Any
+    names: tuple[str, str]
+
+    @classmethod
+    def of(cls, X: Any, y: Any, exogenous: Any) -> Self:
+        if y is None:
+            return cls(X, exogenous, ("X", "exogenous"))
+        if exogenous is not None:
+            raise ValueError(
+                "exogenous: expected None with y, as X has the exogenous values then, got some"
+            )
+        return cls(y, X, ("y", "X"))
 
 
 def _standard(series: list[Array], ends: list[int]) -> Standard:
@@ -418,20 +440,16 @@ def _standardised(name: str, series: list[Array], standard: Standard) -> list[Ar
     return [for_float32(f"{name}[{n}]", values, standard) for n, values in enumerate(series)]
 
 
-def _is_flat(X: Any) -> bool:
-    """Whether a series is (T,)."""
-    return np.ndim(X[0] if _several(X) else X) == 1
-
-
-def _several(X: Any) -> bool:
+def _several(name: str, X: Any) -> bool:
     """Whether it is a list of series, and not one series."""
-    unmasked("X", X)
+    unmasked(name, X)
     if issparse(X):
-        raise TypeError("X: expected a dense array, got a sparse one; use .toarray()")
+        raise TypeError(f"{name}: expected a dense array, got a sparse one; use .toarray()")
     if isinstance(X, np.ndarray) and X.dtype != object:
         if X.ndim not in (1, 2):
             raise ValueError(
-                f"X: expected one series (T,) or (T, C), or a list of series, got shape {X.shape}"
+                f"{name}: expected one series (T,) or (T, C), or a list of series, got shape "
+                f"{X.shape}"
             )
         return False
     return isinstance(X, (list, tuple, np.ndarray)) and bool(len(X)) and np.ndim(X[0]) > 0

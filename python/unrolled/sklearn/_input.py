@@ -62,7 +62,7 @@ def unmasked(name: str, value: Any) -> None:
                 unmasked(f"{name}[{n}]", part)
 
 
-def check_names(estimator: Any, X: Any, *, reset: bool) -> None:
+def check_names(estimator: Any, X: Any, *, reset: bool, name: str = "X") -> None:
     """Set or check `feature_names_in_`, by the columns of data frames; of each one in a list.
 
     Raises
@@ -78,7 +78,7 @@ def check_names(estimator: Any, X: Any, *, reset: bool) -> None:
         try:
             _check_feature_names(estimator, frame, reset=reset and n == frames[0][0])
         except ValueError as error:
-            raise ValueError(f"X[{n}]: {error}") from None
+            raise ValueError(f"{name}[{n}]: {error}") from None
 
 
 def _is_list(value: Any) -> bool:
@@ -191,7 +191,7 @@ def _first(x: Array, wrong: Array, axes: tuple[str, str] = ("step", "channel")) 
 
 
 def sample_weights(value: Any, X: list[Array]) -> Array | None:
-    """Weights (N,) of 0 to 1, or None where they are all the same."""
+    """Weights (N,) of 0 to 1."""
     if value is None:
         return None
     unmasked("sample_weight", value)
@@ -199,14 +199,15 @@ def sample_weights(value: Any, X: list[Array]) -> Array | None:
     return normalised("sample_weight", checked)
 
 
-def normalised(name: str, weights: Array) -> Array | None:
+def normalised(name: str, weights: Array) -> Array:
+    """As parts of the largest, which may be huge: their sum must not overflow."""
     if not weights.any():
         raise ValueError(f"{name}: expected one above 0 for some sequence, got none")
     if not np.isfinite(weights).all() or weights.min() < 0:
-        raise ValueError(f"{name}: expected finite weights, 0 or more, got {weights.min()}")
-    # The largest may be huge: their sum must not overflow.
-    found = weights / weights.max()
-    return None if (found == 1).all() else found
+        wrong = weights[~(np.isfinite(weights) & (weights >= 0))][0]
+        raise ValueError(f"{name}: expected finite weights, 0 or more, got {wrong}")
+    found: Array = weights / weights.max()
+    return found
 
 
 def padded(chosen: list[Array]) -> tuple[Array, Array]:

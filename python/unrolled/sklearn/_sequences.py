@@ -111,6 +111,8 @@ class Sequences(Recurrent):
         arguments.choice("pooling", self.pooling, ("last", "mean"))
         arguments.flag("standardize", self.standardize)
         numbers = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+        if weights is not None and np.ptp(weights[numbers]) == 0:
+            weights = None
         held = np.arange(0)
         if self.early_stopping:
             numbers, held = self._split(numbers, y[numbers], int(rng.integers(2**31)))
@@ -361,6 +363,8 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> float:
         """The share of right answers."""
+        unmasked("y", y)
+        unmasked("sample_weight", sample_weight)
         predicted = self.predict(X, lengths=lengths)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
@@ -464,6 +468,8 @@ class SequenceRegressor(RegressorMixin, Sequences):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> float:
         """The coefficient of determination R²."""
+        unmasked("y", y)
+        unmasked("sample_weight", sample_weight)
         return float(r2_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
     def _target(self, rows: Array, weights: Array | None) -> Array:

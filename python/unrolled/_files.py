@@ -76,7 +76,7 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     for name in hints:
         if name not in (*form.hints, "allow_nonfinite"):
             takes = ", ".join((*form.hints, "allow_nonfinite"))
-            raise TypeError(f"{name}: expected one of {takes} for {form.title}, got it")
+            raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
     return form.load(content, hints)
 
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import unrolled as ur
-from unrolled import _check, _extras
+from unrolled import _check
 
+from .._extras import missing
 from . import data, speakers, sunspots
 
 TARGET = 0.97
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from . import plots
     except ImportError as error:
-        print(f"{error}. Install what the demo needs: {_extras.install('demo')}", file=sys.stderr)
+        print(missing(error, "unrolled demo", "tqdm and matplotlib", "demo"), file=sys.stderr)
         return 2
     try:
         directory = data.find(options.data)

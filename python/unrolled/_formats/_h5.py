@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
-from .._extras import install
+from .._extras import missing
 from . import _limits
 from ._keys import printable
 
@@ -29,8 +29,8 @@ def h5py(what: str) -> Any:
     """The package, or an ImportError that says where to get it."""
     try:
         import h5py as found
-    except ImportError:
-        raise ImportError(f"{what} takes h5py: {install('keras')}") from None
+    except ImportError as error:
+        raise missing(error, what, "h5py", "keras") from None
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
-from .._extras import install
+from .._extras import missing
 from .._write import replace
 from . import _limits, _state_dict
 from ._format import Content, Format
@@ -64,8 +64,8 @@ def save(net: Any, path: Path) -> None:
     """The state dict, which `torch.load` gives back."""
     try:
         import torch
-    except ImportError:
-        raise ImportError(f"writing {str(path)!r} takes PyTorch: {install('torch')}") from None
+    except ImportError as error:
+        raise missing(error, f"writing {str(path)!r}", "PyTorch", "torch") from None
     buffer = io.BytesIO()
     torch.save({key: torch.from_numpy(a) for key, a in net.state_dict().items()}, buffer)
     replace(path, buffer.getbuffer())

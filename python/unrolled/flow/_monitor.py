@@ -397,5 +397,5 @@ def _summary_writer() -> Any:
             continue
     raise ImportError(
         "to_tensorboard: expected tensorboardX or torch.utils.tensorboard, got neither; "
-        f"{install('tensorboard')}"
+        + install("tensorboard")
     )

@@ -17,12 +17,12 @@ True
 ['c_n', 'h_n', 'y']
 """
 
-from .._extras import install
+from .._extras import missing
 
 try:
     import onnx as _onnx  # noqa: F401
 except ImportError as error:
-    raise ImportError(f"unrolled.onnx needs onnx: {install('onnx')}", name="onnx") from error
+    raise missing(error, "unrolled.onnx", "onnx", "onnx") from error
 
 from ._backend import Backend, Prepared
 from ._export import save, to_onnx

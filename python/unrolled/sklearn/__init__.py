@@ -14,17 +14,12 @@ a step.
 True
 """
 
-from .._extras import install
+from .._extras import missing
 
 try:
     import sklearn  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "sklearn":
-        raise
-    raise ModuleNotFoundError(
-        f"unrolled.sklearn: expected scikit-learn to be installed: {install('sklearn')}",
-        name="sklearn",
-    ) from None
+except ImportError as error:
+    raise missing(error, "unrolled.sklearn", "scikit-learn", "sklearn") from error
 
 from ._forecaster import Forecaster
 from ._input import unpad

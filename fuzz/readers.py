@@ -83,6 +83,18 @@ def ours() -> Parts:
     return found
 
 
+def graphs() -> Parts:
+    """What `unrolled.onnx.save` writes."""
+    from unrolled import onnx
+
+    models = {
+        "stack": ur.Sequential(ur.LSTM(1, 2, seed=1), TANH, ur.Dense(2, 1, seed=2)),
+        "gru": ur.GRU(1, 2, bidirectional=True, seed=3),
+        "rnn": ur.RNN(1, 2, bias=False, seed=4),
+    }
+    return {name: onnx.to_onnx(model).SerializeToString() for name, model in models.items()}
+
+
 def header_apart(data: bytes) -> Parts:
     """A safetensors file: the header, without its length, and the numbers."""
     end = 8 + int.from_bytes(data[:8], "little")
@@ -120,6 +132,7 @@ READERS: dict[str, Reader] = {
     ),
     "rtneural": Reader(files("rtneural.json")),
     "nam": Reader(files("amp.nam")),
+    "onnx": Reader(graphs),
 }
 
 NEW: tuple[Any, ...] = (

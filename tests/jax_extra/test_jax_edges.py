@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import Variant, arrays, normal, problem, same
 
-jax = pytest.importorskip("jax", reason="jax is not installed (pip install 'unrolled[jax]')")
+jax = pytest.importorskip("jax", reason="jax is not installed (pip install '.[jax]')")
 
 import jax.numpy as jnp  # noqa: E402
 import unrolled.jax as uj  # noqa: E402

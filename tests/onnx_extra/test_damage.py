@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import normal
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx import AttributeProto, TensorProto, helper, numpy_helper  # noqa: E402
 from onnx_nodes import Case  # noqa: E402

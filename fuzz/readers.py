@@ -196,6 +196,9 @@ def attempt(reader: Reader, path: Path) -> Callable[[bytes], None]:
             # It says something, and nothing that a terminal would obey.
             text = str(error)
             assert text and text.isprintable(), repr(text)
+        except TypeError as error:
+            # Of another format now, which does not take these hints.
+            assert reader.hints and str(error).endswith("got it"), repr(error)
         else:
             assert model.num_parameters >= 0
 

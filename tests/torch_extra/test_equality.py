@@ -23,7 +23,7 @@ from torch_support import (
     torch,
     ut,
 )
-from unrolled.torch import _run
+from unrolled.torch import _memory, _run
 
 rnn = torch.nn.utils.rnn
 
@@ -220,7 +220,8 @@ def test_memory_is_shared_not_copied(batch_first: bool, monkeypatch: pytest.Monk
         return seen[-1]
 
     _run_array = _run.array
-    monkeypatch.setattr(_run, "array", watched)
+    for module in (_run, _memory):
+        monkeypatch.setattr(module, "array", watched)
     ours, theirs = pair("LSTM", torch.float32, batch_first=batch_first)
     x = torch.randn(32, 48, INPUT, requires_grad=True)
     y, expected = ours(x)[0], theirs(x.double())[0]

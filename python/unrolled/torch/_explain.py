@@ -9,8 +9,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _path
 from ._cells import Cell
+from ._memory import Unfit
 from ._sequences import Recurrent
-from ._weights import Unfit, packed
+from ._weights import packed
 
 
 def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
@@ -47,12 +48,14 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
         name = type(module).__qualname__
         return f"PyTorch: {name} is not one of ours; see unrolled.torch.accelerate"
     if isinstance(module, Cell) and module._quicker_by_torch(x):
-        return "PyTorch: it is quicker in one step of such a cell that will be differentiated"
+        return "PyTorch: it is quicker in one step of so few rows or weights"
     try:
         reason = module._reason(x, hx)
+        if reason is None and isinstance(module, Recurrent) and module._quicker_by_torch(x):
+            reason = _path.QUICKER
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
-            net = packed({}, 0, module._kind(), module._weights(), dtype, 1)
+            net = packed({}, 0, module._kind(), module._weights(), dtype)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:

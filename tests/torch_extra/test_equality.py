@@ -17,6 +17,7 @@ from torch_support import (
     STEPS,
     close,
     initial,
+    map_states,
     pair,
     same_as_theirs,
     tensors,
@@ -138,8 +139,16 @@ def test_cells(
         shape = (HIDDEN,) if alone else (BATCH, HIDDEN)
         h = torch.randn(2, *shape, dtype=torch.float64)
         h0 = tuple(h) if name == "LSTMCell" else h[0]
-    by_us(ours, x.to(dtype))
     same_as_theirs(ours, theirs, x, h0)
+    with torch.no_grad():
+        own = None if h0 is None else map_states(lambda s: s.to(dtype), h0)
+        by_us(ours, x.to(dtype), own)
+        found = tensors(ours(x.to(dtype), own))
+        expected = tensors(theirs(x.double(), h0))
+    entry = f"reference.output.{str(dtype).removeprefix('torch.')}"
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        close(a, b, entry, "h or c")
 
 
 @pytest.mark.parametrize(("name", "more"), CELLS)

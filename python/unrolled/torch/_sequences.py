@@ -19,7 +19,7 @@ from ._weights import Packed, packed
 
 _PACKED = "_unrolled_packed"
 # Steps from which we are quicker where the weights are more than a few numbers.
-_LEAST_STEPS = {"lstm": 0, "gru": 4, "rnn_tanh": 8, "rnn_relu": 8}
+_LEAST_STEPS = {"gru": 4, "rnn_tanh": 8, "rnn_relu": 8}
 _FEW = 65_536
 
 
@@ -141,7 +141,7 @@ class Recurrent(nn.RNNBase):
         PyTorch reads them once a step; we once to compare them and once to compute. (Its LSTM does
         more than that.) As measured by `benches/torch_dropin.py`.
         """
-        least = _LEAST_STEPS[self.mode.lower()]
+        least = _LEAST_STEPS.get(self.mode.lower(), 0)
         if least == 0 or isinstance(input, PackedSequence) or _path.traced(input):
             return False
         axis = 1 if self.batch_first and input.dim() == 3 else 0

@@ -47,12 +47,10 @@ def explain(module: torch.nn.Module, x: Any, hx: Any = None) -> str:
     if not isinstance(module, (Recurrent, Cell)):
         name = type(module).__qualname__
         return f"PyTorch: {name} is not one of ours; see unrolled.torch.accelerate"
-    if isinstance(module, Cell) and module._quicker_by_torch(x):
-        return "PyTorch: it is quicker in one step of so few rows or weights"
+    if module._quicker_by_torch(x):
+        return f"PyTorch: {module._quicker}"
     try:
         reason = module._reason(x, hx)
-        if reason is None and isinstance(module, Recurrent) and module._quicker_by_torch(x):
-            reason = _path.QUICKER
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
             net = packed({}, 0, module._kind(), module._weights(), dtype)

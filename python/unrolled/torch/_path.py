@@ -16,7 +16,6 @@ from ._eager import functorch_level
 from ._memory import NUMBERS, Unfit
 from ._weights import PLAIN
 
-QUICKER = "it is quicker in so few steps of so many weights"
 AUTOCAST = "autocast is on for the CPU"
 FORWARD_MODE = "forward-mode differentiation asks for it"
 FUNCTORCH = "a transform of torch.func asks for it"

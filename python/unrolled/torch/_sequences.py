@@ -12,14 +12,14 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _dynamo, _ops, _path, _run
 from ._eager import Sequence
-from ._kind import Kind
+from ._kind import GATES, Kind
 from ._memory import Unfit
 from ._through import composed, through_torch
 from ._weights import Packed, packed
 
 _PACKED = "_unrolled_packed"
 # Steps from which we are quicker where the weights are more than a few numbers.
-_LEAST_STEPS = {"gru": 4, "rnn_tanh": 8, "rnn_relu": 8}
+_LEAST_STEPS = {"GRU": 4, "RNN_TANH": 8, "RNN_RELU": 8}
 _FEW = 65_536
 
 
@@ -35,6 +35,8 @@ class Call(NamedTuple):
 
 class Recurrent(nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
+
+    _quicker = "it is quicker in so few steps of so many weights"
 
     def forward(self, input: Any, hx: Any = None, *, resets: Any = None) -> Any:
         """As PyTorch's, with `resets`.
@@ -55,9 +57,9 @@ class Recurrent(nn.RNNBase):
         if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
             # Its sizes are numbers in a tensor, on which a graph cannot depend.
             return _untraced(self, input, hx, resets)
+        if resets is None and self._quicker_by_torch(input):
+            return super().forward(input, hx)
         reason = self._reason(input, hx)
-        if reason is None and resets is None and self._quicker_by_torch(input):
-            reason = _path.QUICKER
         if reason is None:
             try:
                 return self._ours(input, hx, resets)
@@ -141,12 +143,15 @@ class Recurrent(nn.RNNBase):
         PyTorch reads them once a step; we once to compare them and once to compute. (Its LSTM does
         more than that.) As measured by `benches/torch_dropin.py`.
         """
-        least = _LEAST_STEPS.get(self.mode.lower(), 0)
-        if least == 0 or isinstance(input, PackedSequence) or _path.traced(input):
+        least = _LEAST_STEPS.get(self.mode)
+        shape: Any = getattr(input, "shape", ())
+        if least is None or len(shape) < 2:
             return False
-        axis = 1 if self.batch_first and input.dim() == 3 else 0
-        few: bool = input.shape[axis] < least
-        return few and sum(w.numel() for w in self._weights()) > _FEW
+        if shape[1 if self.batch_first and len(shape) == 3 else 0] >= least:
+            return False
+        units, both = self.hidden_size, 2 if self.bidirectional else 1
+        columns = self.input_size + units + (self.num_layers - 1) * (both + 1) * units
+        return GATES[self.mode.lower()] * units * both * columns > _FEW and not _path.traced(input)
 
     def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
         h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import _path, _run
+from . import _fx, _path, _run
 from ._kind import GATES, Kind
 from ._memory import Unfit
 from ._weights import Packed, packed
@@ -30,6 +30,11 @@ class Cell(nn.RNNCellBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
+        if _path.watcher is not None:
+            _path.watcher(self, input, hx)
+        if not isinstance(input, torch.Tensor):
+            node = _fx.node(self, input, hx)
+            return super().forward(input, hx) if node is None else node
         if self._quicker_by_torch(input):
             return super().forward(input, hx)
         try:
@@ -58,11 +63,20 @@ class Cell(nn.RNNCellBase):
         if self._least is None:
             return True
         rows, weights = self._least
-        units = self.hidden_size
-        if GATES.get(self._cell(), 1) * units * (self.input_size + units) < weights:
+        if self._numbers() < weights:
             return True
         shape: Any = getattr(input, "shape", ())
         return (shape[0] if len(shape) == 2 else 1) < rows or _path.traced(input)
+
+    def _standing(self) -> str:
+        """For a summary."""
+        if self._least is None or self._numbers() < self._least[1]:
+            return "by PyTorch, which is quicker in steps of so few weights"
+        return f"steps of {self._least[0]} or more rows in inference only"
+
+    def _numbers(self) -> int:
+        units: int = self.hidden_size
+        return GATES.get(self._cell(), 1) * units * (self.input_size + units)
 
     def _weights(self) -> list[Any]:
         names = self._names if self.bias else self._names[:2]
@@ -73,8 +87,6 @@ class Cell(nn.RNNCellBase):
             return [getattr(self, name) for name in names]
 
     def _reason(self, input: Any, hx: Any) -> str | None:
-        if not isinstance(input, torch.Tensor):
-            return f"x is a {type(input).__name__}"
         if self._cell() not in GATES:  # an RNNCell's attribute may have been set
             return f"the nonlinearity is {self.nonlinearity}"
         found = _path.surroundings() or _path.tensor("x", input)
@@ -96,7 +108,7 @@ class Cell(nn.RNNCellBase):
                 return "the states are not a pair"
         expected = (*shape[:-1], self.hidden_size)
         found = _path.states(input, given, (expected,) * len(given))
-        if found is None and _path.recorded((input, *given), self._weights()):
+        if found is None and _path.differentiated((input, *given), self._weights()):
             return "it is quicker in one step that will be differentiated"
         return found
 
@@ -135,3 +147,6 @@ class RNNCell(Cell, nn.RNNCell):
 
     def _cell(self) -> str:
         return f"rnn_{self.nonlinearity}"
+
+
+_fx.leaves(Cell)

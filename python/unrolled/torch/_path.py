@@ -6,7 +6,8 @@ for `explain`. Modules ask them before every call, so they are ordered by what i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ FORWARD_MODE = "forward-mode differentiation asks for it"
 FUNCTORCH = "a transform of torch.func asks for it"
 # With these PyTorch itself has to take its differentiable parts rather than oneDNN's kernel.
 TRANSFORMS = frozenset((FORWARD_MODE, FUNCTORCH))
+
+# Told of every call's module and arguments, while somebody is (`explain`).
+watcher: Callable[..., None] | None = None
 
 _any_autocast = torch._C._is_any_autocast_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
@@ -37,6 +41,18 @@ def _is_stand_in(x: Any) -> bool:
     return type(x) not in PLAIN and type(x).__module__.startswith("torch._subclasses.")
 
 
+def recorded() -> bool:
+    """Whether `torch.jit.trace` records what is done to tensors, for inputs that will be others."""
+    return _jit_tracing() is not None
+
+
+def in_onnx_export() -> bool:
+    """Whether this is the work of `torch.onnx.export`, as far as it can be told: not by Dynamo."""
+    if torch.compiler.is_dynamo_compiling() or "torch.onnx" not in sys.modules:
+        return False
+    return torch.onnx.is_in_onnx_export()
+
+
 def surroundings() -> str | None:
     """What is true of any call made just now."""
     if torch.compiler.is_compiling():
@@ -48,7 +64,7 @@ def surroundings() -> str | None:
         return FUNCTORCH
     if forward_ad._current_level >= 0:
         return FORWARD_MODE
-    if _jit_tracing() is not None:
+    if recorded():
         return "torch.jit.trace is recording PyTorch's functions"
     return None
 
@@ -105,7 +121,7 @@ def fit(x: Any, weights: Any) -> None:
             raise Unfit(f"x is {x.dtype}, a weight {weight.dtype}")
 
 
-def recorded(inputs: Iterable[Any], weights: Iterable[Any]) -> bool:
+def differentiated(inputs: Iterable[Any], weights: Iterable[Any]) -> bool:
     """Whether the call is one that will be differentiated."""
     return torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (*weights, *inputs)

@@ -10,8 +10,9 @@ from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _dynamo, _ops, _path, _run
+from . import _dynamo, _fx, _ops, _path, _run
 from ._eager import Sequence
+from ._graph import through_graph
 from ._kind import GATES, Kind
 from ._memory import Unfit
 from ._through import composed, through_torch
@@ -38,7 +39,7 @@ class Recurrent(nn.RNNBase):
 
     _quicker = "it is quicker in so few steps of so many weights"
 
-    def forward(self, input: Any, hx: Any = None, *, resets: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
         """As PyTorch's, with `resets`.
 
         Parameters
@@ -54,9 +55,11 @@ class Recurrent(nn.RNNBase):
         output, hx
             As PyTorch's.
         """
-        if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
+        if isinstance(input, PackedSequence) and torch.compiler.is_dynamo_compiling():
             # Its sizes are numbers in a tensor, on which a graph cannot depend.
             return _untraced(self, input, hx, resets)
+        if _path.watcher is not None:
+            _path.watcher(self, input, hx, resets)
         if resets is None and self._quicker_by_torch(input):
             return super().forward(input, hx)
         reason = self._reason(input, hx)
@@ -144,14 +147,16 @@ class Recurrent(nn.RNNBase):
         more than that.) As measured by `benches/torch_dropin.py`.
         """
         least = _LEAST_STEPS.get(self.mode)
-        shape: Any = getattr(input, "shape", ())
-        if least is None or len(shape) < 2:
-            return False
-        if shape[1 if self.batch_first and len(shape) == 3 else 0] >= least:
+        if least is None or not isinstance(input, torch.Tensor) or input.dim() < 2:
             return False
         units, both = self.hidden_size, 2 if self.bidirectional else 1
         columns = self.input_size + units + (self.num_layers - 1) * (both + 1) * units
-        return GATES[self.mode.lower()] * units * both * columns > _FEW and not _path.traced(input)
+        if GATES[self.mode.lower()] * units * both * columns <= _FEW:
+            return False
+        if _path.traced(input) or _path.recorded():
+            return False
+        steps: int = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
+        return steps < least
 
     def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
         h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)
@@ -218,7 +223,7 @@ class Recurrent(nn.RNNBase):
     def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any, Any]:
         """Layers with nothing between them."""
         x, h0, c0, lengths, resets = call
-        grad = _path.recorded((x, h0, c0), weights)
+        grad = _path.differentiated((x, h0, c0), weights)
         if _path.traced(x):
             _path.fit(x, weights)
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
@@ -231,6 +236,9 @@ class Recurrent(nn.RNNBase):
         return y, h, c[0] if c else None
 
     def _theirs(self, input: Any, hx: Any, resets: Any, reason: str) -> Any:
+        node = _fx.node(self, input, hx, resets)
+        if node is not None:
+            return node
         if reason in _path.TRANSFORMS:
             with composed():
                 return self._by_torch(input, hx, resets)
@@ -246,7 +254,8 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)
         call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
-        y, h, c = through_torch(
+        through = through_graph if _path.recorded() else through_torch
+        y, h, c = through(
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )
         return self._result(input, y, h, c, call.lengths)
@@ -323,3 +332,4 @@ class RNN(Recurrent, nn.RNN):
 
 
 _dynamo.let_in(LSTM, GRU, RNN)
+_fx.leaves(Recurrent)

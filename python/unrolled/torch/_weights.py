@@ -91,6 +91,10 @@ class Packed(NamedTuple):
     places: list[tuple[int, Any]]
     arrays: list[Any]
 
+    def __reduce__(self) -> Any:
+        """Copied and pickled as None: a copy of a module packs its own weights."""
+        return type(None), ()
+
 
 def _still_there(found: Packed, weights: Sequence[Any], dtype: Any) -> bool:
     """Whether the arrays are still those of the weights."""

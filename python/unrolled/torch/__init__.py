@@ -23,6 +23,7 @@ except ImportError as error:
         "unrolled.torch: expected PyTorch, which is not installed; pip install 'unrolled[torch]'"
     ) from error
 
+from . import _onnx as _onnx
 from ._accelerate import Summary, accelerate, restore
 from ._cells import GRUCell, LSTMCell, RNNCell
 from ._explain import explain

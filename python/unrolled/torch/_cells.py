@@ -27,6 +27,7 @@ class Cell(nn.RNNCellBase):
     _quicker = "it is quicker in one step of so few rows or weights"
     # Rows, and numbers in the weights, from which we are the quicker; None for never.
     _least: tuple[int, int] | None = (32, 1_000_000)
+    __prepare_scriptable__ = _path.not_scriptable
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
@@ -69,14 +70,16 @@ class Cell(nn.RNNCellBase):
         return (shape[0] if len(shape) == 2 else 1) < rows or _path.traced(input)
 
     def _standing(self) -> str:
-        """For a summary."""
+        """Who computes, for a summary."""
         if self._least is None or self._numbers() < self._least[1]:
-            return "by PyTorch, which is quicker in steps of so few weights"
-        return f"steps of {self._least[0]} or more rows in inference only"
+            return "by PyTorch, which is quicker"
+        return f"in inference of {self._least[0]} or more rows only"
 
     def _numbers(self) -> int:
+        """In the weights but for the biases."""
         units: int = self.hidden_size
-        return GATES.get(self._cell(), 1) * units * (self.input_size + units)
+        gates: int = GATES.get(self._cell(), 1)
+        return gates * units * (int(self.input_size) + units)
 
     def _weights(self) -> list[Any]:
         names = self._names if self.bias else self._names[:2]

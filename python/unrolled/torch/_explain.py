@@ -148,14 +148,15 @@ def _watched(see: Callable[..., None]) -> Iterator[None]:
 @contextmanager
 def _undone(model: Any) -> Iterator[None]:
     """Buffers that are written within it get their numbers back, and random numbers begin again."""
-    kept = [(b, b._version, b.detach().clone()) for b in model.buffers() if not b.is_inference()]
+    kept = [(b, b.detach().clone()) for b in model.buffers() if not b.is_inference()]
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, version, numbers in kept:
-                    if buffer._version != version:
+                for buffer, numbers in kept:
+                    # Not by their counters, which batch normalisation does not turn.
+                    if not torch.equal(buffer, numbers):
                         buffer.copy_(numbers)
 
 

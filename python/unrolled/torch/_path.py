@@ -50,7 +50,16 @@ def in_onnx_export() -> bool:
     """Whether this is the work of `torch.onnx.export`, as far as it can be told: not by Dynamo."""
     if torch.compiler.is_dynamo_compiling() or "torch.onnx" not in sys.modules:
         return False
-    return torch.onnx.is_in_onnx_export()
+    return bool(torch.onnx.is_in_onnx_export())
+
+
+def not_scriptable(module: Any) -> Any:
+    """What `torch.jit.script` asks a module for before it reads its source."""
+    kind = type(module)
+    raise TypeError(
+        f"{kind.__module__}.{kind.__qualname__}: torch.jit.script compiles PyTorch's own layers "
+        "only; call unrolled.torch.restore(model) before"
+    )
 
 
 def surroundings() -> str | None:

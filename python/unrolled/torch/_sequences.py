@@ -70,6 +70,8 @@ class Recurrent(nn.RNNBase):
                 reason = str(unfit)
         return self._theirs(input, hx, resets, reason)
 
+    __prepare_scriptable__ = _path.not_scriptable
+
     def flatten_parameters(self) -> None:
         """As PyTorch's; and the kernels' copies of the weights are let go."""
         self.__dict__.pop(_PACKED, None)
@@ -263,8 +265,7 @@ class Recurrent(nn.RNNBase):
 
 @_disable_dynamo
 def _untraced(module: Recurrent, *arguments: Any) -> Any:
-    *given, resets = arguments
-    return module.forward(*given, resets=resets)
+    return module.forward(*arguments)
 
 
 def _checked(resets: Any, shape: Any, axes: str) -> Any:

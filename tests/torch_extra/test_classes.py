@@ -261,26 +261,23 @@ def test_the_summary_claims_what_explain_does(monkeypatch: pytest.MonkeyPatch) -
         (nn.GRU(2, 3), ""),
         (nn.GRU(2, 3).bfloat16(), ", by PyTorch as long as its weights are torch.bfloat16"),
         (nn.GRU(2, 3, device="meta"), ", by PyTorch as long as its weights are on device meta"),
-        (nn.LSTMCell(2, 3), ""),
     ]:
         summary = ut.accelerate(layer)
         assert summary.replaced[""] == repr(layer) + note
         x = torch.zeros(4, 2).to(next(layer.parameters()))
         assert ut.explain(layer, x).startswith("PyTorch" if note else "unrolled")
-    for cell in (nn.RNNCell(2, 3), nn.GRUCell(300, 400), nn.LSTMCell(300, 400)):
+    for cell in (nn.RNNCell(2, 3), nn.GRUCell(2, 3), nn.GRUCell(600, 600), nn.LSTMCell(600, 600)):
         note = ut.accelerate(cell).replaced[""].removeprefix(repr(cell))
-        by_torch = [
-            ut.explain(cell, torch.zeros(rows, cell.input_size)).startswith("PyTorch")
-            for rows in (1, 17)
-        ]
-        assert (
-            note
-            == {
-                (False, False): "",
-                (False, True): ", with more than 16 rows in inference only",
-                (True, True): ", in inference only",
-            }[tuple(by_torch)]
-        )
+        x = torch.zeros(4096, cell.input_size)
+        assert ut.explain(cell, x).startswith("PyTorch")
+        with torch.no_grad():
+            few, many = (ut.explain(cell, x[:rows]).startswith("PyTorch") for rows in (1, 4096))
+        expected = {
+            (True, True): ", by PyTorch, which is quicker with such a cell",
+            (True, False): ", in inference of ",
+            (False, False): ", in inference only",
+        }
+        assert note.startswith(expected[few, many])
 
 
 def wrap(layer: Any, how: str) -> Any:

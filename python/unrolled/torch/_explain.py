@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _cells, _classes, _path
+from . import _classes, _path
 from ._cells import Cell
+from ._memory import NUMBERS, Unfit
 from ._sequences import Recurrent
-from ._weights import NUMBERS, Unfit, packed
+from ._weights import packed
 
-_QUICKER = "PyTorch: it is quicker in one step of such a cell that will be differentiated"
 _NAMES = frozenset(kind.__name__ for kind in _classes.THEIR_CLASSES)
 _LIKE_ONE = re.compile(r"LSTM|GRU|RNN|Lstm|Gru|Rnn")
 
@@ -63,12 +63,14 @@ def explain(module: torch.nn.Module, *args: Any, **kwargs: Any) -> str:
 
 def _call(module: Any, x: Any, hx: Any) -> str:
     if isinstance(module, Cell) and module._quicker_by_torch(x):
-        return _QUICKER
+        return "PyTorch: it is quicker in one step of so few rows or weights"
     try:
         reason = module._reason(x, hx)
+        if reason is None and isinstance(module, Recurrent) and module._quicker_by_torch(x):
+            reason = _path.QUICKER
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
-            net = packed({}, 0, module._kind(), module._weights(), dtype, 1)
+            net = packed({}, 0, module._kind(), module._weights(), dtype)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:
@@ -173,16 +175,19 @@ def standing(module: Any) -> str:
     if odd:
         notes.append(f"by PyTorch as long as its weights are {odd[0]}")
     elif isinstance(module, Cell):
-        with torch.enable_grad():
-            few, many = (
-                module._quicker_by_torch(torch.empty(rows, module.input_size, requires_grad=True))
-                for rows in (1, _cells._FEW_ROWS + 1)
-            )
-        if few:
-            notes.append("in inference only")
-        elif many:
-            notes.append(f"with more than {_cells._FEW_ROWS} rows in inference only")
+        notes.append(_in_inference(module))
     return ", ".join(notes)
+
+
+def _in_inference(cell: Cell) -> str:
+    """Which calls of a cell are for our kernels."""
+    few, many = (
+        cell._quicker_by_torch(torch.empty(rows, cell.input_size, device="meta"))
+        for rows in (1, 1 << 30)
+    )
+    if many or cell._least is None:
+        return "by PyTorch, which is quicker with such a cell"
+    return f"in inference of {cell._least[0]} rows and more" if few else "in inference only"
 
 
 def why_left(module: Any) -> str | None:

@@ -14,10 +14,14 @@ from . import _dynamo, _fx, _ops, _path, _run
 from ._eager import Sequence
 from ._graph import through_graph
 from ._kind import Kind
+from ._memory import Unfit
 from ._through import composed, through_torch
-from ._weights import Packed, Unfit, packed
+from ._weights import Packed, packed
 
 _PACKED = "_unrolled_packed"
+# Steps from which we are quicker where the weights are more than a few numbers.
+_LEAST_STEPS = {"gru": 4, "rnn_tanh": 8, "rnn_relu": 8}
+_FEW = 65_536
 
 
 class Call(NamedTuple):
@@ -55,6 +59,8 @@ class Recurrent(nn.RNNBase):
         if _path.watcher is not None:
             _path.watcher(self, input, hx, resets)
         reason = self._reason(input, hx)
+        if reason is None and resets is None and self._quicker_by_torch(input):
+            reason = _path.QUICKER
         if reason is None:
             try:
                 return self._ours(input, hx, resets)
@@ -65,7 +71,7 @@ class Recurrent(nn.RNNBase):
     __prepare_scriptable__ = _path.not_scriptable
 
     def flatten_parameters(self) -> None:
-        """As PyTorch's; and the kernels' copies of the weights are made anew at the next call."""
+        """As PyTorch's; and the kernels' copies of the weights are let go."""
         self.__dict__.pop(_PACKED, None)
         super().flatten_parameters()
 
@@ -104,7 +110,7 @@ class Recurrent(nn.RNNBase):
             return f"x is a {type(x).__name__}"
         found = _path.surroundings()
         if found is None:
-            found = _path.numbers("x", x) if _path.traced(x) else _path.tensor("x", x)
+            found = _path.tensor("x", x)
         if found is not None:
             return found
         shape = x.shape
@@ -133,6 +139,19 @@ class Recurrent(nn.RNNBase):
         if len(x.shape) == 2 and not packed_input:
             shapes = tuple((s[0], s[2]) for s in shapes)
         return _path.states(x, given, shapes)
+
+    def _quicker_by_torch(self, input: Any) -> bool:
+        """Whether so few steps of so many weights make reading the weights all there is to do.
+
+        PyTorch reads them once a step; we once to compare them and once to compute. (Its LSTM does
+        more than that.) As measured by `benches/torch_dropin.py`.
+        """
+        least = _LEAST_STEPS.get(self.mode.lower(), 0)
+        if least == 0 or isinstance(input, PackedSequence) or _path.traced(input):
+            return False
+        axis = 1 if self.batch_first and input.dim() == 3 else 0
+        few: bool = input.shape[axis] < least
+        return few and sum(w.numel() for w in self._weights()) > _FEW
 
     def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
         h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)
@@ -199,15 +218,13 @@ class Recurrent(nn.RNNBase):
     def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any, Any]:
         """Layers with nothing between them."""
         x, h0, c0, lengths, resets = call
-        grad = torch.is_grad_enabled() and any(
-            t is not None and t.requires_grad for t in (x, h0, c0, *weights)
-        )
+        grad = _path.recorded((x, h0, c0), weights)
         if _path.traced(x):
-            _path.one_dtype(x, weights)
+            _path.fit(x, weights)
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
             return y, h, c if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, slot, kind, weights, x.dtype, x.shape[0] * x.shape[1])
+        net = packed(cache, slot, kind, weights, x.dtype)
         if not grad:
             return _run.forward(net, x, h0, c0, lengths, resets)
         y, h, *c = Sequence.apply(net, lengths, resets, x, h0, c0, *weights)
@@ -232,7 +249,7 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)
         call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
-        through = through_graph if _path.recorded() else through_torch
+        through = through_graph if _path.jit_traced() else through_torch
         y, h, c = through(
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )

@@ -25,8 +25,11 @@ pub fn run<I: Send, R: Send>(
     task: impl Fn(I) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
     #[cfg(feature = "rayon")]
-    if items.len() > 1 && work >= WORTH_SHARING && threads::get() > 1 {
-        return threads::run(items, &task);
+    if items.len() > 1 && work >= WORTH_SHARING {
+        let crew = threads::Crew::here();
+        if crew.threads > 1 {
+            return crew.run(items, &task);
+        }
     }
     let _ = work;
     items.into_iter().map(task).collect()
@@ -35,17 +38,20 @@ pub fn run<I: Send, R: Send>(
 /// Calls `fill(i, piece)` for every piece of `len` numbers of `out`, in parallel where there are enough.
 pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "rayon")]
-    if len > 0 && out.len() >= WORTH_SHARING / 8 && threads::get() > 1 {
-        let at_once = out.len().div_ceil(len).div_ceil(4 * threads::get());
-        let part = |(i, part): (usize, &mut [T])| {
-            for (j, piece) in part.chunks_mut(len).enumerate() {
-                fill(i * at_once + j, piece);
-            }
-            Ok(())
-        };
-        // The tasks return no errors.
-        let _ = threads::run(out.chunks_mut(len * at_once).enumerate().collect(), &part);
-        return;
+    if len > 0 && out.len() >= WORTH_SHARING / 8 {
+        let crew = threads::Crew::here();
+        if crew.threads > 1 {
+            let at_once = out.len().div_ceil(len).div_ceil(4 * crew.threads);
+            let part = |(i, part): (usize, &mut [T])| {
+                for (j, piece) in part.chunks_mut(len).enumerate() {
+                    fill(i * at_once + j, piece);
+                }
+                Ok(())
+            };
+            // The tasks return no errors.
+            let _ = crew.run(out.chunks_mut(len * at_once).enumerate().collect(), &part);
+            return;
+        }
     }
     for (i, piece) in out.chunks_mut(len.max(1)).enumerate() {
         fill(i, piece);
@@ -53,14 +59,14 @@ pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) +
 }
 
 #[cfg(feature = "rayon")]
-mod place;
+mod usable;
 
 #[cfg(feature = "rayon")]
 pub use threads::{get as num_threads, set as set_num_threads};
 
 #[cfg(feature = "rayon")]
 mod threads {
-    use super::place::Places;
+    use super::usable::{Places, Usable};
     use super::{Error, Vec};
     use core::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex, PoisonError};
@@ -70,97 +76,118 @@ mod threads {
     struct Pool {
         process: u32,
         threads: usize,
-        shared: Arc<Shared>,
-    }
-    struct Shared {
-        pool: rayon::ThreadPool,
-        places: Arc<Places>,
+        places: Places,
+        pool: Arc<rayon::ThreadPool>,
     }
     static POOL: Mutex<Option<Pool>> = Mutex::new(None);
-    static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-    /// How many threads work on a batch, the calling one included.
-    #[must_use]
-    pub fn get() -> usize {
-        match THREADS.load(Ordering::Relaxed) {
-            0 => {
+    /// What [`set`] or the environment asks for.
+    static ASKED: AtomicUsize = AtomicUsize::new(UNSAID);
+    /// Nobody has looked into the environment yet.
+    const UNSAID: usize = 0;
+    /// Nothing is asked for.
+    const DEFAULT: usize = usize::MAX;
+    /// More are not taken from the environment: starting them would fail, or take minutes.
+    const MOST: usize = 1024;
+
+    /// The number asked for, if one is.
+    fn asked() -> Option<usize> {
+        let n = match ASKED.load(Ordering::Relaxed) {
+            UNSAID => {
                 let named = std::env::var("UNROLLED_NUM_THREADS").ok().and_then(|n| n.parse().ok());
-                let all = || std::thread::available_parallelism().map_or(1, usize::from);
-                let n = named.filter(|&n| n > 0).unwrap_or_else(all);
-                THREADS.store(n, Ordering::Relaxed);
+                let n = named.filter(|n| (1..=MOST).contains(n)).unwrap_or(DEFAULT);
+                ASKED.store(n, Ordering::Relaxed);
                 n
             }
             n => n,
-        }
-    }
-
-    /// Sets how many threads work on a batch from now on; 0 goes back to the default: the environment
-    /// variable `UNROLLED_NUM_THREADS`, or as many as the machine has. Results do not depend on it.
-    ///
-    /// On Linux the threads keep off the processor of the one that calls, as long as that one may use others:
-    /// woken threads are often put behind it otherwise.
-    pub fn set(n: usize) {
-        THREADS.store(n, Ordering::Relaxed);
-    }
-
-    /// The pool: the threads beside the calling one. None where they cannot be started.
-    fn pool() -> Option<Arc<Shared>> {
-        let (process, threads) = (std::process::id(), get());
-        let mut guard = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(p) = guard.as_ref()
-            && p.process == process
-            && p.threads == threads
-        {
-            return Some(p.shared.clone());
-        }
-        let places = Arc::new(Places::default());
-        let entered = places.clone();
-        let built = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads - 1)
-            .thread_name(|i| std::format!("unrolled-{}", i + 1))
-            .start_handler(move |_| entered.enter())
-            .build();
-        let shared = Arc::new(Shared { pool: built.ok()?, places });
-        let old = guard.replace(Pool { process, threads, shared: shared.clone() });
-        if let Some(old) = old
-            && old.process != process
-        {
-            // Its threads live in the parent only: waiting for them here would never end.
-            core::mem::forget(old);
-        }
-        Some(shared)
-    }
-
-    /// The calling thread and the pool's take the tasks one by one.
-    pub fn run<I: Send, R: Send>(
-        items: Vec<I>,
-        task: &(impl Fn(I) -> Result<R, Error> + Sync),
-    ) -> Result<Vec<R>, Error> {
-        let Some(shared) = pool() else { return items.into_iter().map(task).collect() };
-        let count = items.len();
-        let items = Mutex::new(items.into_iter().enumerate());
-        let results = Mutex::new(Vec::new());
-        let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = || {
-            while let Some((i, item)) = next() {
-                let result = task(item);
-                if result.is_err() {
-                    // The others are not begun.
-                    while next().is_some() {}
-                }
-                results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
-            }
         };
-        shared.places.apart(|| {
-            shared.pool.in_place_scope(|scope| {
-                for _ in 1..get().min(count) {
+        (n != DEFAULT).then_some(n)
+    }
+
+    /// How many threads may work on a batch, the calling one included.
+    #[must_use]
+    pub fn get() -> usize {
+        asked().unwrap_or_else(|| Usable::here().count)
+    }
+
+    /// Sets how many threads may work on a batch from now on; 0 goes back to the default: the environment
+    /// variable `UNROLLED_NUM_THREADS` (1 to 1024), or as many as the calling thread has processors to use, which
+    /// is asked at every call. Results do not depend on it.
+    ///
+    /// There are never more than the processors the calling thread is allowed, so that one alone wakes no others.
+    /// Threads run where the calling thread may run; where they are put there is left to the system.
+    pub fn set(n: usize) {
+        ASKED.store(n, Ordering::Relaxed);
+    }
+
+    /// The threads that would work on a batch now.
+    pub struct Crew {
+        /// How many, the calling one included.
+        pub threads: usize,
+        places: Places,
+    }
+
+    impl Crew {
+        pub fn here() -> Self {
+            let Usable { places, count } = Usable::here();
+            Crew { threads: asked().map_or(count, |n| n.min(places.count())), places }
+        }
+
+        /// The threads beside the calling one. None where they cannot be started.
+        fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
+            let process = std::process::id();
+            let mut guard = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(p) = guard.as_ref()
+                && (p.process, p.threads, p.places) == (process, self.threads, self.places)
+            {
+                return Some(p.pool.clone());
+            }
+            let built = rayon::ThreadPoolBuilder::new()
+                .num_threads(self.threads - 1)
+                .thread_name(|i| std::format!("unrolled-{}", i + 1))
+                .build();
+            let pool = Arc::new(built.ok()?);
+            let Crew { threads, places } = *self;
+            let old = guard.replace(Pool { process, threads, places, pool: pool.clone() });
+            if let Some(old) = old
+                && old.process != process
+            {
+                // Its threads live in the parent only: waiting for them here would never end.
+                core::mem::forget(old);
+            }
+            Some(pool)
+        }
+
+        /// The calling thread and the pool's take the tasks one by one.
+        pub fn run<I: Send, R: Send>(
+            &self,
+            items: Vec<I>,
+            task: &(impl Fn(I) -> Result<R, Error> + Sync),
+        ) -> Result<Vec<R>, Error> {
+            let Some(pool) = self.pool() else { return items.into_iter().map(task).collect() };
+            let count = items.len();
+            let items = Mutex::new(items.into_iter().enumerate());
+            let results = Mutex::new(Vec::new());
+            let next = || items.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let work = || {
+                while let Some((i, item)) = next() {
+                    let result = task(item);
+                    if result.is_err() {
+                        // The others are not begun.
+                        while next().is_some() {}
+                    }
+                    results.lock().unwrap_or_else(PoisonError::into_inner).push((i, result));
+                }
+            };
+            pool.in_place_scope(|scope| {
+                for _ in 1..self.threads.min(count) {
                     scope.spawn(|_| work());
                 }
                 work();
             });
-        });
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.sort_by_key(|&(i, _)| i);
-        results.into_iter().map(|(_, result)| result).collect()
+            let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+            results.sort_by_key(|&(i, _)| i);
+            results.into_iter().map(|(_, result)| result).collect()
+        }
     }
 }

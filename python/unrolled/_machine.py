@@ -18,12 +18,14 @@ MOST_THREADS = 1024
 
 
 def set_num_threads(n: int) -> None:
-    """Set how many threads work on a batch. Results do not depend on it, to the last bit.
+    """Set how many threads may work on a batch. Results do not depend on it, to the last bit.
 
-    At first it is the environment variable ``UNROLLED_NUM_THREADS``, or what the machine has.
+    At first it is the environment variable ``UNROLLED_NUM_THREADS``, or as many as the calling
+    thread has processors to use at the time of each call.
 
-    On Linux they keep off the processor of the thread that calls, as long as it may use others:
-    a woken thread is often put behind the one that wakes it otherwise, for milliseconds.
+    Threads run where the calling thread may run (``taskset``, `os.sched_setaffinity`, a
+    container's processors), and never more of them than it has processors there, whatever is
+    set: on one processor no thread is woken. Where among those they run is left to the system.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads work on a batch, the calling one included."""
+    """How many threads may work on a batch, the calling one included."""
     return _native.get_num_threads()
 
 

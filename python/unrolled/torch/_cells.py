@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.fx import Proxy
 
 from . import _fx, _path, _run
 from ._kind import GATES, Kind
@@ -25,6 +24,7 @@ class Cell(nn.RNNCellBase):
     """
 
     _names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    _quicker = "it is quicker in one step of so few rows or weights"
     # Rows, and numbers in the weights, from which we are the quicker; None for never.
     _least: tuple[int, int] | None = (32, 1_000_000)
     __prepare_scriptable__ = _path.not_scriptable
@@ -33,10 +33,9 @@ class Cell(nn.RNNCellBase):
         """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
         if _path.watcher is not None:
             _path.watcher(self, input, hx)
-        if isinstance(input, Proxy):
+        if not isinstance(input, torch.Tensor):
             node = _fx.node(self, input, hx)
-            if node is not None:
-                return node
+            return super().forward(input, hx) if node is None else node
         if self._quicker_by_torch(input):
             return super().forward(input, hx)
         try:
@@ -65,11 +64,22 @@ class Cell(nn.RNNCellBase):
         if self._least is None:
             return True
         rows, weights = self._least
-        units = self.hidden_size
-        if GATES.get(self._cell(), 1) * units * (self.input_size + units) < weights:
+        if self._numbers() < weights:
             return True
         shape: Any = getattr(input, "shape", ())
         return (shape[0] if len(shape) == 2 else 1) < rows or _path.traced(input)
+
+    def _standing(self) -> str:
+        """Who computes, for a summary."""
+        if self._least is None or self._numbers() < self._least[1]:
+            return "by PyTorch, which is quicker"
+        return f"in inference of {self._least[0]} or more rows only"
+
+    def _numbers(self) -> int:
+        """In the weights but for the biases."""
+        units: int = self.hidden_size
+        gates: int = GATES.get(self._cell(), 1)
+        return gates * units * (int(self.input_size) + units)
 
     def _weights(self) -> list[Any]:
         names = self._names if self.bias else self._names[:2]
@@ -80,8 +90,6 @@ class Cell(nn.RNNCellBase):
             return [getattr(self, name) for name in names]
 
     def _reason(self, input: Any, hx: Any) -> str | None:
-        if not isinstance(input, torch.Tensor):
-            return f"x is a {type(input).__name__}"
         if self._cell() not in GATES:  # an RNNCell's attribute may have been set
             return f"the nonlinearity is {self.nonlinearity}"
         found = _path.surroundings() or _path.tensor("x", input)
@@ -103,7 +111,7 @@ class Cell(nn.RNNCellBase):
                 return "the states are not a pair"
         expected = (*shape[:-1], self.hidden_size)
         found = _path.states(input, given, (expected,) * len(given))
-        if found is None and _path.recorded((input, *given), self._weights()):
+        if found is None and _path.differentiated((input, *given), self._weights()):
             return "it is quicker in one step that will be differentiated"
         return found
 

@@ -62,12 +62,10 @@ def explain(module: torch.nn.Module, *args: Any, **kwargs: Any) -> str:
 
 
 def _call(module: Any, x: Any, hx: Any) -> str:
-    if isinstance(module, Cell) and module._quicker_by_torch(x):
-        return "PyTorch: it is quicker in one step of so few rows or weights"
+    if module._quicker_by_torch(x):
+        return f"PyTorch: {module._quicker}"
     try:
         reason = module._reason(x, hx)
-        if reason is None and isinstance(module, Recurrent) and module._quicker_by_torch(x):
-            reason = _path.QUICKER
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
             net = packed({}, 0, module._kind(), module._weights(), dtype)
@@ -175,19 +173,8 @@ def standing(module: Any) -> str:
     if odd:
         notes.append(f"by PyTorch as long as its weights are {odd[0]}")
     elif isinstance(module, Cell):
-        notes.append(_in_inference(module))
+        notes.append(module._standing())
     return ", ".join(notes)
-
-
-def _in_inference(cell: Cell) -> str:
-    """Which calls of a cell are for our kernels."""
-    few, many = (
-        cell._quicker_by_torch(torch.empty(rows, cell.input_size, device="meta"))
-        for rows in (1, 1 << 30)
-    )
-    if many or cell._least is None:
-        return "by PyTorch, which is quicker with such a cell"
-    return f"in inference of {cell._least[0]} rows and more" if few else "in inference only"
 
 
 def why_left(module: Any) -> str | None:

@@ -17,7 +17,6 @@ from ._eager import functorch_level
 from ._memory import NUMBERS, Unfit
 from ._weights import PLAIN
 
-QUICKER = "it is quicker in so few steps of so many weights"
 AUTOCAST = "autocast is on for the CPU"
 FORWARD_MODE = "forward-mode differentiation asks for it"
 FUNCTORCH = "a transform of torch.func asks for it"
@@ -131,7 +130,7 @@ def fit(x: Any, weights: Any) -> None:
             raise Unfit(f"x is {x.dtype}, a weight {weight.dtype}")
 
 
-def recorded(inputs: Iterable[Any], weights: Iterable[Any]) -> bool:
+def differentiated(inputs: Iterable[Any], weights: Iterable[Any]) -> bool:
     """Whether the call is one that will be differentiated."""
     return torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (*weights, *inputs)

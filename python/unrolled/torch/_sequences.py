@@ -13,14 +13,14 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _dynamo, _fx, _ops, _path, _run
 from ._eager import Sequence
 from ._graph import through_graph
-from ._kind import Kind
+from ._kind import GATES, Kind
 from ._memory import Unfit
 from ._through import composed, through_torch
 from ._weights import Packed, packed
 
 _PACKED = "_unrolled_packed"
 # Steps from which we are quicker where the weights are more than a few numbers.
-_LEAST_STEPS = {"gru": 4, "rnn_tanh": 8, "rnn_relu": 8}
+_LEAST_STEPS = {"GRU": 4, "RNN_TANH": 8, "RNN_RELU": 8}
 _FEW = 65_536
 
 
@@ -36,6 +36,8 @@ class Call(NamedTuple):
 
 class Recurrent(nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
+
+    _quicker = "it is quicker in so few steps of so many weights"
 
     def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
         """As PyTorch's, with `resets`.
@@ -58,9 +60,9 @@ class Recurrent(nn.RNNBase):
             return _untraced(self, input, hx, resets)
         if _path.watcher is not None:
             _path.watcher(self, input, hx, resets)
+        if resets is None and self._quicker_by_torch(input):
+            return super().forward(input, hx)
         reason = self._reason(input, hx)
-        if reason is None and resets is None and self._quicker_by_torch(input):
-            reason = _path.QUICKER
         if reason is None:
             try:
                 return self._ours(input, hx, resets)
@@ -146,12 +148,17 @@ class Recurrent(nn.RNNBase):
         PyTorch reads them once a step; we once to compare them and once to compute. (Its LSTM does
         more than that.) As measured by `benches/torch_dropin.py`.
         """
-        least = _LEAST_STEPS.get(self.mode.lower(), 0)
-        if least == 0 or isinstance(input, PackedSequence) or _path.traced(input):
+        least = _LEAST_STEPS.get(self.mode)
+        if least is None or not isinstance(input, torch.Tensor) or input.dim() < 2:
             return False
-        axis = 1 if self.batch_first and input.dim() == 3 else 0
-        few: bool = input.shape[axis] < least
-        return few and sum(w.numel() for w in self._weights()) > _FEW
+        units, both = self.hidden_size, 2 if self.bidirectional else 1
+        columns = self.input_size + units + (self.num_layers - 1) * (both + 1) * units
+        if GATES[self.mode.lower()] * units * both * columns <= _FEW:
+            return False
+        if _path.traced(input) or _path.recorded():
+            return False
+        steps: int = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
+        return steps < least
 
     def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
         h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)
@@ -218,7 +225,7 @@ class Recurrent(nn.RNNBase):
     def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any, Any]:
         """Layers with nothing between them."""
         x, h0, c0, lengths, resets = call
-        grad = _path.recorded((x, h0, c0), weights)
+        grad = _path.differentiated((x, h0, c0), weights)
         if _path.traced(x):
             _path.fit(x, weights)
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)

@@ -41,7 +41,7 @@ def _is_stand_in(x: Any) -> bool:
     return type(x) not in PLAIN and type(x).__module__.startswith("torch._subclasses.")
 
 
-def jit_traced() -> bool:
+def recorded() -> bool:
     """Whether `torch.jit.trace` records what is done to tensors, for inputs that will be others."""
     return _jit_tracing() is not None
 
@@ -73,7 +73,7 @@ def surroundings() -> str | None:
         return FUNCTORCH
     if forward_ad._current_level >= 0:
         return FORWARD_MODE
-    if jit_traced():
+    if recorded():
         return "torch.jit.trace is recording PyTorch's functions"
     return None
 

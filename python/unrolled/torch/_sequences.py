@@ -256,7 +256,7 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)
         call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
-        through = through_graph if _path.jit_traced() else through_torch
+        through = through_graph if _path.recorded() else through_torch
         y, h, c = through(
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )

@@ -105,7 +105,10 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
         epochs: Iterable[int] = range(self.epochs)
         if self.verbose:
             epochs = progress(range(self.epochs), type(self).__name__)
-        history = train(reader, optimiser, self.clip, epochs, batches, validate, self.patience)
+        with warnings.catch_warnings():
+            # What was given is finite: then it is the training, of which there is an error below.
+            warnings.filterwarnings("ignore", message=".*the loss is NaN")
+            history = train(reader, optimiser, self.clip, epochs, batches, validate, self.patience)
         self.history_ = {"loss": history.loss}
         if validate is not None:
             self.history_["validation_loss"] = history.validation_loss

@@ -111,9 +111,9 @@ def _still_there(found: Packed, weights: Sequence[Any], dtype: Any) -> bool:
 
 
 def packed(
-    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any
+    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], units: int, dtype: Any
 ) -> Net:
-    """The network of these weights, for an x of that dtype.
+    """The network of these weights of so many units, for an x of that dtype.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def packed(
     else:
         arrays = _arrays(weights, dtype)
     net = _renewed(None if found is None else found.net, kind, arrays)
+    if net.sizes.hidden != units:
+        raise Unfit("the weights have unusual shapes")
     cache[slot] = Packed(net, [(w.data_ptr(), w.shape) for w in weights], arrays)
     return net
 

@@ -6,7 +6,7 @@ network it was recorded with, can go backward whatever has happened to the weigh
 How a change is noticed: before every call all numbers are compared, bit by bit. PyTorch's counters
 (`_version`) know nothing of what is written through `tensor.data`, a NumPy view, a fused optimiser
 or by another process. The comparison runs as fast as memory is read; where a call is so short that
-this would matter, `_path` gives the call to PyTorch.
+this makes it slower than PyTorch's, the module leaves it to PyTorch (`_quicker_by_torch`).
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_accelerate_and_restore() -> None:
     assert summary.replaced == {
         "rows.0": "LSTM(3, 4)",
         "rows.1": "GRU(4, 4, num_layers=2)",
-        "cells.a": "GRUCell(4, 4)",
+        "cells.a": "GRUCell(4, 4), in inference of 1 or more rows only",
         "cells.b": "RNN(4, 4)",
         "own": "Own(4, 4)",
     }

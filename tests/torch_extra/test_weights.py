@@ -126,7 +126,7 @@ def test_bits_are_compared() -> None:
     cache: dict[int, Any] = {}
 
     def now() -> Any:
-        return packed(cache, 0, net._kind(), net._weights(), torch.float32).network
+        return packed(cache, 0, net._kind(), net._weights(), 3, torch.float32).network
 
     numbers = net.weight_hh_l0.detach().numpy().view(np.uint32)
     for bits in (0x00000000, 0x80000000, 0x7FC00000, 0x7FC00001):
@@ -174,3 +174,33 @@ def test_weights_of_no_use_are_pytorchs(name: str) -> None:
         with pytest.raises(type(expected.value)) as found, torch.no_grad():
             ours(x)
         assert str(found.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "LSTMCell", "GRUCell"])
+@pytest.mark.parametrize("sizes", [(INPUT, 50), (50, HIDDEN), (50, 50)])
+def test_weights_of_other_sizes_are_pytorchs(name: str, sizes: tuple[int, int]) -> None:
+    """What was put into a module need not be what it was made for."""
+    ours, theirs = pair(name, torch.float64)
+    other = getattr(torch.nn, name)(*sizes).double()
+    cell = name.endswith("Cell")
+    x = torch.randn(*((4,) if cell else (2, 4)), INPUT, dtype=torch.float64)
+    state = torch.randn(*(() if cell else (1,)), 4, HIDDEN, dtype=torch.float64)
+    for hx in (None, (state, state) if name.startswith("LSTM") else state):
+        results = []
+        for module in (ours, theirs):
+            for own, new in zip(module.parameters(), other.parameters(), strict=True):
+                own.data = new.data
+            with torch.no_grad():
+                try:
+                    results.append(str(module(x, hx)))
+                except Exception as error:
+                    results.append(f"{type(error)}: {error}")
+        assert results[0] == results[1]
+
+
+def test_operators_do_not_read_other_devices() -> None:
+    from unrolled.torch._memory import Unfit, array
+
+    for odd in (torch.zeros(3, device="meta"), torch.zeros(3, dtype=torch.float16)):
+        with pytest.raises(Unfit, match="a tensor is torch"):
+            array(odd)

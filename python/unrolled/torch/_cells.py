@@ -119,7 +119,7 @@ class Cell(nn.RNNCellBase):
         kind = self._kind()
         h0, c0 = (hx if kind.has_c else (hx, None)) if hx is not None else (None, None)
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, 0, kind, self._weights(), input.dtype)
+        net = packed(cache, 0, kind, self._weights(), self.hidden_size, input.dtype)
         h, c = _run.step(net, input, h0, c0)
         return h if c is None else (h, c)
 

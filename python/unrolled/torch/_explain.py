@@ -68,7 +68,7 @@ def _call(module: Any, x: Any, hx: Any) -> str:
         reason = module._reason(x, hx)
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
-            net = packed({}, 0, module._kind(), module._weights(), dtype)
+            net = packed({}, 0, module._kind(), module._weights(), module.hidden_size, dtype)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:

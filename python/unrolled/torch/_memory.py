@@ -31,8 +31,8 @@ class Unfit(RuntimeError):  # noqa: N818 - a reason, not an error: PyTorch compu
     """Why these tensors are not for our kernels."""
 
 
-def array(tensor: Any, shape: Any = None) -> Any:
-    """A dense tensor's numbers, in that shape if not its own, for as long as the tensor lives.
+def array(tensor: Any) -> Any:
+    """A dense tensor's numbers, for as long as the tensor lives.
 
     They are copied if they do not lie in order (time first or batch first), and if PyTorch has put
     off to negate them, or to write down zeros.
@@ -40,8 +40,11 @@ def array(tensor: Any, shape: Any = None) -> Any:
     Raises
     ------
     Unfit
-        If the tensor has no memory.
+        If they are not in the CPU's memory, or no numbers that are used here.
     """
+    dtype = _TYPES.get(tensor.dtype)
+    if dtype is None or not tensor.is_cpu:
+        raise Unfit(f"a tensor is {tensor.dtype} on device {tensor.device}")
     turned = False
     own = tensor
     if not own.is_contiguous():
@@ -58,7 +61,7 @@ def array(tensor: Any, shape: Any = None) -> Any:
     memory = _Memory.from_address(address)
     if own is not tensor:
         memory.owner = own
-    found = np.ndarray(shape or own.shape, _TYPES[own.dtype], memory)
+    found = np.ndarray(own.shape, dtype, memory)
     return found.swapaxes(0, 1) if turned else found
 
 

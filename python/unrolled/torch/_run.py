@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from .._native import Tape
-from ._memory import array, optional, tensor
+from ._memory import Unfit, array, optional, tensor
 from ._weights import Net, follow_threads
 
 _profiling = torch.autograd._profiler_enabled
@@ -36,6 +36,14 @@ def _row(net: Net, way: str = "") -> Any:
     return torch.profiler.record_function(f"unrolled::{net.kind.cell}{way}")
 
 
+def _fit(net: Net, x: Any, h0: Any, c0: Any) -> None:
+    """A module's weights may have been exchanged for some of other sizes."""
+    sizes = net.sizes.input, net.sizes.state, net.sizes.hidden
+    for part, size in zip((x, h0, c0), sizes, strict=True):
+        if part is not None and part.shape[-1] != size:
+            raise Unfit("the weights have unusual shapes")
+
+
 def _state(h0: Any, c0: Any) -> Any:
     if h0 is None:
         return None
@@ -50,17 +58,16 @@ def _tensors(y: Any, state: Any) -> tuple[Any, Any, Any]:
 
 def step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
     """h and c (None unless an LSTM) after one step of x (B, I) or (I,), and nothing kept."""
+    _fit(net, x, h0, c0)
     follow_threads()
-    sizes = net.sizes
-    alone = x.dim() == 1
-    rows = 1 if alone else x.shape[0]
-    steps = array(x, (1, rows, sizes.input))
-    state = None if h0 is None else array(h0, (1, rows, sizes.state))
+    # As a sequence of one step, or as its layer's state; and one row alone as a batch.
+    at: Any = (None, None) if x.dim() == 1 else None
+    state = None if h0 is None else array(h0)[at]
     if c0 is not None:
-        state = state, array(c0, (1, rows, sizes.hidden))
+        state = state, array(c0)[at]
     with _row(net):
-        _, found = net.network.forward(steps, state, None, None)
-    at = (0, 0) if alone else 0
+        _, found = net.network.forward(array(x)[at], state, None, None)
+    at = (0, 0) if x.dim() == 1 else 0
     if net.kind.has_c:
         return tensor(found[0][at]), tensor(found[1][at])
     return tensor(found[at]), None
@@ -74,6 +81,7 @@ def _reserve(net: Net, tape: Tape) -> Any:
 
 def forward(net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any) -> tuple[Any, Any, Any]:
     """y, h and c (None unless an LSTM), and nothing kept."""
+    _fit(net, x, h0, c0)
     follow_threads()
     given = array(x), _state(h0, c0), optional(lengths), optional(resets)
     with _row(net):
@@ -85,6 +93,7 @@ def record(
     net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any
 ) -> tuple[Any, Any, Any, Any]:
     """y, h, c and the reserve."""
+    _fit(net, x, h0, c0)
     follow_threads()
     given = array(x), _state(h0, c0), optional(lengths), optional(resets)
     with _row(net):

@@ -231,7 +231,7 @@ class Recurrent(nn.RNNBase):
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
             return y, h, c if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, slot, kind, weights, x.dtype)
+        net = packed(cache, slot, kind, weights, self.hidden_size, x.dtype)
         if not grad:
             return _run.forward(net, x, h0, c0, lengths, resets)
         y, h, *c = Sequence.apply(net, lengths, resets, x, h0, c0, *weights)

@@ -6,7 +6,7 @@ network it was recorded with, can go backward whatever has happened to the weigh
 How a change is noticed: before every call all numbers are compared, bit by bit. PyTorch's counters
 (`_version`) know nothing of what is written through `tensor.data`, a NumPy view, a fused optimiser
 or by another process. The comparison runs as fast as memory is read; where a call is so short that
-this would matter, `_path` gives the call to PyTorch.
+this makes it slower than PyTorch's, the module leaves it to PyTorch (`_quicker_by_torch`).
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def _still_there(found: Packed, weights: Sequence[Any], dtype: Any) -> bool:
 
 
 def packed(
-    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any
+    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], units: int, dtype: Any
 ) -> Net:
-    """The network of these weights, for an x of that dtype.
+    """The network of these weights of so many units, for an x of that dtype.
 
     Raises
     ------
@@ -133,6 +133,8 @@ def packed(
     else:
         arrays = _arrays(weights, dtype)
     net = _renewed(None if found is None else found.net, kind, arrays)
+    if net.sizes.hidden != units:
+        raise Unfit("the weights have unusual shapes")
     cache[slot] = Packed(net, [(w.data_ptr(), w.shape) for w in weights], arrays)
     return net
 

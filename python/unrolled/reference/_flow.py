@@ -20,6 +20,7 @@ from ._cells import ACTIVATIONS
 from ._checks import Array
 from ._flow_cells import jacobian, parameter_term, sums
 from ._flow_walk import Walk, tape_of, walk_of
+from ._network import Network
 
 if TYPE_CHECKING:
     from .._tape import Tape
@@ -279,7 +280,7 @@ def _wanted(terms: Any, steps: int) -> list[tuple[int, int]] | None:
     expected = 'terms: expected None, "all" or pairs (t, k)'
     if isinstance(terms, str):
         if terms != "all":
-            raise ValueError(f"{expected}, got {terms!r}")
+            raise ValueError(f"{expected}, got {checks.shown(terms)}")
         return None
     if not isinstance(terms, Sequence) or not all(
         isinstance(pair, Sequence) and len(pair) == 2 for pair in terms
@@ -378,6 +379,7 @@ def lyapunov_exponents(
     running : array (T - discard, B, n), with `history` only
         The estimates after each step that counts.
     """
+    checks.instance("net", net, Network, "an LSTM, GRU or RNN of the reference")
     _, _, tape = net.record(x, state, train=False)
     walk = walk_of(tape, layer, reverse)
     n = walk.size if n is None else checks.integer("n", n, at_least=1)

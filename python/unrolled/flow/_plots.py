@@ -323,7 +323,10 @@ def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None =
     names = saturation.names
     if gate is None:
         gate = next(name for name in ("f", "z", "o", "h") if name in names)
-    arguments.choice("gate", gate, names)
+    if not isinstance(gate, str):
+        raise TypeError(f"gate: expected None or a str, got {arguments.kind(gate)}")
+    if gate not in names:
+        raise ValueError(f"gate: expected one of {', '.join(names)}, got {gate!r}")
     index = names.index(gate)
     steps = np.arange(len(saturation.mean))
     low, high, mean = (a[:, index] for a in (saturation.low, saturation.high, saturation.mean))

@@ -105,13 +105,14 @@ bench-monitor: $(VENV)/installed-demo  ## what watching the flow of gradients co
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled
 
-# How long each reader is fuzzed.
+# How long each is fuzzed.
 SECONDS ?= 60
 
-fuzz: $(VENV)/installed-fuzz  ## everything that reads a file, coverage-guided: SECONDS=60 each
+fuzz: $(VENV)/installed-fuzz  ## all that reads a file, coverage-guided, and the interface: SECONDS=60 each
 	for reader in $$($(BIN)/python fuzz/readers.py --list); do \
 	  $(BIN)/python fuzz/readers.py $$reader --seconds $(SECONDS); \
 	done
+	$(BIN)/python fuzz/api.py --seconds $(SECONDS)
 
 clean:  ## remove what was built and installed
 	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -39,6 +39,7 @@ class Stream(_native.Stream, Generic[S]):
         from ._modules import Recurrent
 
         arguments.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
+        batch = arguments.size("batch", batch, at_least=1)
         self = super().__new__(cls, net._native, batch)
         self._net = net
         return self

@@ -71,11 +71,12 @@ def layer_jacobian(W: Any, x: Any, activation: str = "tanh", bias: Any = None) -
         raise ValueError(f"W: expected shape (n, d), got {w.shape}")
     x = checks.shaped("x", checks.array("x", x, w.dtype), "(d,)", w.shape[1:])
     checks.choice("activation", activation, (*ACTIVATIONS, "identity"))
-    total = w @ x
+    offset: Any = 0
     if bias is not None:
-        total = total + checks.shaped(
-            "bias", checks.array("bias", bias, w.dtype), "(n,)", w.shape[:1]
-        )
+        offset = checks.shaped("bias", checks.array("bias", bias, w.dtype), "(n,)", w.shape[:1])
+    # What is not finite comes out as NaN, without a warning.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = w @ x + offset
     if activation == "identity":
         return w.copy()
     value, derivative = ACTIVATIONS[activation]

@@ -416,12 +416,12 @@ def _bounds(bounds: Any) -> Sequence[tuple[str, Array, str, Any]]:
 
 
 def _over_rows(values: Any) -> Array:
-    values = np.asarray(values, np.float64)
-    if values.ndim == 1:
-        return values
-    if not values.shape[1]:
-        return np.full(len(values), np.nan)
-    return np.asarray(values.mean(axis=1))
+    found: Array = np.asarray(values, np.float64)
+    if found.ndim == 1:
+        return found
+    if not found.shape[1]:
+        return np.full(len(found), np.nan)
+    return np.asarray(found.mean(axis=1))
 
 
 def _quartiles(values: Array) -> list[Array]:

@@ -117,7 +117,7 @@ def damages() -> dict[str, tuple[Callable[[Any], Any], str]]:
     def negative_hidden_size(m: Any) -> None:
         set_attribute(m, "hidden_size", -3)
 
-    @damage("direction: expected one of .* got sideways")
+    @damage("direction: expected one of .* got 'sideways'")
     def direction(m: Any) -> None:
         set_attribute(m, "direction", "sideways")
 

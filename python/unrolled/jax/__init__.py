@@ -80,8 +80,9 @@ def lstm(
     TypeError
         For a wrong dtype; nothing is cast but what `jax.numpy.asarray` does.
     ValueError
-        For a wrong shape or key. Of `lengths` the values are known only when the program runs:
-        one out of range raises JAX's own error, with the message of ours.
+        For a wrong shape or key, or one of `lengths` out of range. Of lengths that are traced, or
+        JAX arrays, the values are known only when the program runs: then it is JAX's own error,
+        with the message of ours.
     """
     y, found = _apply("LSTM", params, x, state, lengths, resets, batch_first)
     return y, (found[0], found[1])
@@ -287,10 +288,7 @@ def _apply(
     if lengths is not None:
         if unbatched:
             raise ValueError("lengths: expected None for x without a batch")
-        lengths = _shaped("lengths", _array("lengths", lengths), "(B,)", (batch,))
-        if not jnp.issubdtype(lengths.dtype, jnp.integer):
-            raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
-        operands.append(lengths.astype(jnp.int32))
+        operands.append(_lengths(lengths, steps, batch))
     if resets is not None:
         resets = _array("resets", resets)
         if resets.dtype != bool:
@@ -314,6 +312,21 @@ def _apply(
     if unbatched:
         return y[:, 0], [s[:, 0] for s in final]
     return jnp.swapaxes(y, 0, 1) if swapped else y, final
+
+
+def _lengths(value: Any, steps: int, batch: int) -> Any:
+    """Integers (B,), in 32 bits or 64: no value has become another one."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+        # Known at once; and JAX would cut 64 bits to 32 where its option jax_enable_x64 is off.
+        if isinstance(value, np.ndarray) and not np.issubdtype(value.dtype, np.integer):
+            raise TypeError(f"lengths: expected integers, got {value.dtype}")
+        # T may be a symbol, in a program that is exported for any.
+        most = steps if isinstance(steps, int) else np.iinfo(np.int32).max
+        return jnp.asarray(arguments.lengths(value, most, batch).astype(np.int32))
+    found = _shaped("lengths", _array("lengths", value), "(B,)", (batch,))
+    if not jnp.issubdtype(found.dtype, jnp.integer):
+        raise TypeError(f"lengths: expected integers, got {found.dtype}")
+    return found if found.dtype.itemsize >= 4 else found.astype(jnp.int32)
 
 
 def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool) -> list[Any]:

@@ -65,7 +65,9 @@ class Activation:
                 given = defaults[name] if value is None else value
                 self._values[name] = arguments.real(name, given)
             elif value is not None:
-                raise ValueError(f"{name}: expected None for {function!r}, got {value}")
+                raise ValueError(
+                    f"{name}: expected None for {function!r}, got {arguments.shown(value)}"
+                )
 
     @property
     def alpha(self) -> float | None:

@@ -20,12 +20,14 @@ from .reference._checks import (
     choice,
     flag,
     float_dtype,
+    instance,
     integer,
     integers,
     kind,
     lengths,
     real,
     shaped,
+    shown,
 )
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "contiguous",
     "flag",
     "float_dtype",
+    "instance",
     "integer",
     "integers",
     "kind",
@@ -46,6 +49,7 @@ __all__ = [
     "resets",
     "seed",
     "shaped",
+    "shown",
     "size",
     "truncate",
     "truths",

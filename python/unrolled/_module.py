@@ -98,6 +98,7 @@ class Module(Written):
             if whole is not None and mapping._shapes == self._shapes and whole.dtype == self.dtype:
                 return [whole]
             mapping = mapping.parameters
+        arguments.instance(name, mapping, Mapping, "a mapping")
         if mapping.keys() != self._shapes.keys():
             missing = [key for key in self._shapes if key not in mapping]
             unexpected = [key for key in mapping if key not in self._shapes]

@@ -112,7 +112,7 @@ class Sequential(Written):
             if width is not None and takes != width:
                 raise ValueError(
                     f"layers[{n}]: expected an input of {width}, the output of the layers before, "
-                    f"got {layer!r}"
+                    f"got {arguments.shown(layer)}"
                 )
             width = gives
 

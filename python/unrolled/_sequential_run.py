@@ -26,6 +26,9 @@ class SequentialStream:
     """
 
     def __init__(self, model: Sequential, batch: int = 1) -> None:
+        from ._sequential import Sequential
+
+        arguments.instance("model", model, Sequential, "a Sequential")
         self._model = model
         self._batch = arguments.size("batch", batch, at_least=1)
         self._steps = [

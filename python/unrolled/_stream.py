@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 
+from . import _arguments as arguments
 from . import _native
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ class Stream(_native.Stream, Generic[S]):
     _net: Recurrent[S]
 
     def __new__(cls, net: Recurrent[S], batch: int = 1) -> Self:
+        from ._modules import Recurrent
+
+        arguments.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
+        batch = arguments.size("batch", batch, at_least=1)
         self = super().__new__(cls, net._native, batch)
         self._net = net
         return self

@@ -29,6 +29,10 @@ from ._module import Module
 __all__ = ["SGD", "Adam", "AdamW"]
 
 
+# Up to there Adam's powers of the count are those of an exact number.
+MOST_STEPS = 2**53
+
+
 class Optimizer:
     """What the optimisers share: the modules, the count of steps, running means."""
 
@@ -120,6 +124,8 @@ class Optimizer:
         if set(mapping) != set(keys):
             raise ValueError(f"mapping: expected the keys {list(keys)}, got {list(mapping)}")
         step = arguments.integer("mapping['step']", mapping["step"], at_least=0)
+        if step >= MOST_STEPS:
+            raise ValueError(f"mapping['step']: expected less than 2**53, got {step}")
         states = mapping["state"]
         if not isinstance(states, Sequence) or len(states) != len(self.modules):
             raise ValueError(
@@ -239,7 +245,7 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"betas: expected a tuple of two floats, got {betas!r}")
+            raise TypeError(f"betas: expected a tuple of two floats, got {arguments.shown(betas)}")
         self.betas = (arguments.real("betas[0]", betas[0]), arguments.real("betas[1]", betas[1]))
         self.eps = arguments.real("eps", eps)
         self.weight_decay = arguments.real("weight_decay", weight_decay)

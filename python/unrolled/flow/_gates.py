@@ -11,6 +11,7 @@ from .. import _arguments as arguments
 from .._arguments import Array
 from .._modules import GRU, LSTM
 from .._tape import Tape
+from ._kernels import _net as network
 
 # A logistic gate beyond these has a slope f (1 - f) under 0.09, against 0.25 in the middle.
 LOW, HIGH = 0.1, 0.9
@@ -90,7 +91,7 @@ def gate_saturation(tape: Tape[Any], layer: int = 0, reverse: bool = False) -> G
     >>> ur.flow.gate_saturation(tape).overall("f")[1] > 0.9
     True
     """
-    net = tape._net
+    net = network(tape)
     values, runs = _values(tape, layer, reverse)
     low_label, high_label, mean_label = (f"share < {LOW}", f"share > {HIGH}", "mean")
     names = _names(net)[1]
@@ -137,7 +138,7 @@ def _values(tape: Tape[Any], layer: int, reverse: bool) -> tuple[Array, Array]:
     """(T, B, gates, H), and which steps ran (T, B)."""
     net = tape._net
     layer = arguments.integer("layer", layer, at_least=0)
-    if layer >= net.num_layers or (reverse and not net.bidirectional):
+    if layer >= net.num_layers or (arguments.flag("reverse", reverse) and not net.bidirectional):
         raise ValueError(f"layer, reverse: expected one of {net!r}, got {layer}, {reverse}")
     every = tape.gates if isinstance(tape.gates, tuple) else (tape.gates,)
     gates = np.asarray(every[layer * net.num_directions + int(reverse)], np.float64)

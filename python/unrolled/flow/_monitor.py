@@ -175,6 +175,8 @@ class Monitor:
         state, lengths, resets
             As for `record`; not with a tape, which has its own.
         """
+        if loss is not None and not isinstance(loss, (int, float, np.integer, np.floating)):
+            raise TypeError(f"loss: expected None or a real number, got {arguments.kind(loss)}")
         call, self._calls = self._calls, self._calls + 1
         if call % self.every:
             return
@@ -218,7 +220,10 @@ class Monitor:
         if self.net.batch_first:
             losses = np.ascontiguousarray(np.swapaxes(losses, 0, 1))
         full = tape.backward(losses).parameters
-        given = full if gradients is None else getattr(gradients, "parameters", gradients)
+        given = full
+        if gradients is not None:
+            gradients = getattr(gradients, "parameters", gradients)
+            given = dict(zip(full, self.net.fitting("gradients", gradients), strict=True))
         bands, by_lag = self._bands(tape, losses, full[self.parameter], steps)
         gates, counts = self._gates(tape)
         return Sample(

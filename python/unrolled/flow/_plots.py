@@ -6,58 +6,29 @@ apart for every common kind of colour vision; what lines mean their dashes say t
 
 from __future__ import annotations
 
-import functools
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from .._arguments import Array, kind
-from .._extras import missing
-from .._style import STYLE
-from ._words import tenth_power
+from .. import _arguments as arguments
+from .._arguments import Array
+from ..reference._flow import LagGradients
+from ._axes import FLOOR, label_decades, log_axis, matplotlib, numbers, on_axes, result
+from ._cell_path import CellPath
+from ._gates import GateSaturation
+from ._spectra import Bounds
+from ._theory import PowerCurve
 
-if TYPE_CHECKING:
-    from ._gates import GateSaturation
+__all__ = ["label_decades", "matplotlib"]
 
 BLUE, VERMILION, GREEN = "#0072b2", "#d55e00", "#009e73"
 PURPLE, AMBER, SKY, GREY = "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"
+BOUNDS = ("measured", "jacobians", "per_step", "uniform")
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, AMBER, SKY)
 
-# What is smaller than this part of the largest value is not told apart from it in float64.
-FLOOR = 1e-16
 
-
-def matplotlib(name: str = "matplotlib") -> Any:
-    """matplotlib, or a module of it; ImportError says how to have it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise missing(error, "plots", "matplotlib", "flow") from error
-
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _on_axes(plot: F) -> F:
-    """Gives `plot` axes of a figure of their own, in our style, where the caller gave none."""
-
-    @functools.wraps(plot)
-    def drawn(result: Any, ax: Any = None, **more: Any) -> Any:
-        if ax is None:
-            pyplot = matplotlib("matplotlib.pyplot")
-            with pyplot.rc_context(STYLE):
-                ax = pyplot.subplots(figsize=(5.2, 3.4), layout="constrained")[1]
-                return plot(result, ax, **more)
-        if not hasattr(ax, "pcolormesh"):
-            raise TypeError(f"ax: expected matplotlib Axes, got {kind(ax)}")
-        return plot(result, ax, **more)
-
-    return cast(F, drawn)
-
-
-@_on_axes
+@on_axes()
 def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     """Draw ||M^n||_2 against n on a log axis, with rho^n (rho the spectral radius) beside it.
 
@@ -90,6 +61,8 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     'log'
     """
     curves = curve if isinstance(curve, Mapping) else {"": curve}
+    for each in curves.values():
+        result("curve", each, PowerCurve, "norms", "spectral_radius")
     taken = sum(line.get_gid() == "norms" for line in ax.get_lines())
     for place, (name, each) in enumerate(curves.items(), taken):
         colour = SERIES[place % len(SERIES)]
@@ -103,7 +76,7 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
         ax.plot(steps, _positive(powers), color=colour, lw=1.1, ls=(0, (4, 2)), gid="radius",
                 label=f"{head}ρⁿ, ρ = {rho:.3g}")  # fmt: skip
     ax.axhline(1, color=GREY, lw=0.8)
-    _log(ax, np.concatenate([_drawn(line) for line in ax.get_lines() if line.get_gid()]))
+    log_axis(ax, np.concatenate([_drawn(line) for line in ax.get_lines() if line.get_gid()]))
     ax.set(title="Powers of the recurrent matrix", xlabel="power n (steps)", ylabel="norm")
     if taken + len(curves) == 1:
         ax.legend()
@@ -113,7 +86,7 @@ def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     return ax
 
 
-@_on_axes
+@on_axes(LagGradients, "norms", "parameter")
 def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> Any:
     """Draw the gradient's terms: loss at t upwards, use of the parameter at k to the right.
 
@@ -130,6 +103,9 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
     -------
     matplotlib Axes
     """
+    decades = arguments.real("decades", decades)
+    if not 0 < decades <= 300:
+        raise ValueError(f"decades: expected 0 < decades <= 300, got {decades}")
     norms = np.asarray(gradients.norms, np.float64)
     steps = np.flatnonzero(np.any(norms > 0, axis=1))
     if not steps.size:
@@ -159,7 +135,7 @@ def plot_triangle(gradients: Any, ax: Any = None, *, decades: float = 8.0) -> An
     return ax
 
 
-@_on_axes
+@on_axes(LagGradients, "by_lag", "parameter")
 def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     """Draw the share of each lag in the gradient, and how fast theory lets it fall.
 
@@ -176,6 +152,8 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     -------
     matplotlib Axes
     """
+    if bounds is not None:
+        result("bounds", bounds, Bounds, *BOUNDS)
     shares = lag_shares(gradients)
     if not np.any(shares > 0):
         _nothing(ax, "not finite" if np.isnan(shares).any() else "every term is zero")
@@ -187,7 +165,7 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
             line = shares[0] * values
             ax.plot(np.arange(len(line)), _positive(line), color=colour, ls=style, lw=1.1,
                     gid="bound", label=f"lag 0 × {name}")  # fmt: skip
-        _log(ax, np.concatenate(drawn), high=1.5)
+        log_axis(ax, np.concatenate(drawn), high=1.5)
         if bounds is not None:
             ax.legend()
     ax.set(
@@ -198,7 +176,7 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     return ax
 
 
-@_on_axes
+@on_axes(Bounds, *BOUNDS)
 def plot_bounds(bounds: Any, ax: Any = None) -> Any:
     """Draw ||ds_t/ds_{t-lag}||_2 as measured, and the bounds it keeps to.
 
@@ -221,7 +199,7 @@ def plot_bounds(bounds: Any, ax: Any = None) -> Any:
         ax.plot(np.arange(len(values)), _positive(values), color=colour, ls=style, lw=1.2,
                 gid="bound", label=name)  # fmt: skip
     ax.axhline(1, color=GREY, lw=0.8)
-    _log(ax, np.concatenate([np.ones(1), *lines]))
+    log_axis(ax, np.concatenate([np.ones(1), *lines]))
     ax.set(
         title="From an earlier state to the last one",
         xlabel="lag (steps)",
@@ -231,7 +209,7 @@ def plot_bounds(bounds: Any, ax: Any = None) -> Any:
     return ax
 
 
-@_on_axes
+@on_axes()
 def plot_singular_values(values: Any, ax: Any = None) -> Any:
     """Draw the singular values of ds_t/ds_{t-lag} by lag: how many directions are kept.
 
@@ -245,7 +223,7 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     -------
     matplotlib Axes
     """
-    values = np.asarray(values, np.float64)
+    values = numbers("values", values)
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise ValueError(f"values: expected shape (L+1, B, S) or (L+1, S), got {values.shape}")
     spectra = np.median(values, axis=1) if values.ndim == 3 else values
@@ -258,7 +236,7 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     for name, (index, style) in bold.items():
         ax.plot(lags, seen[:, index], color=BLUE, lw=1.6, ls=style, gid=name, label=name)
     ax.axhline(1, color=GREY, lw=0.8)
-    _log(ax, np.append(seen, 1.0))
+    log_axis(ax, np.append(seen, 1.0))
     ax.set(
         title="Singular values of the transition",
         xlabel="lag (steps)",
@@ -268,7 +246,7 @@ def plot_singular_values(values: Any, ax: Any = None) -> Any:
     return ax
 
 
-@_on_axes
+@on_axes()
 def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     """Draw the Lyapunov exponents: above zero perturbations and gradients grow, below they decay.
 
@@ -285,7 +263,11 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     matplotlib Axes
     """
     if isinstance(exponents, tuple):
-        found, running = (np.asarray(a, np.float64) for a in exponents)
+        if len(exponents) != 2:
+            raise ValueError(f"exponents: expected two arrays in a tuple, got {len(exponents)}")
+        running = numbers("exponents[1]", exponents[1])
+        if running.ndim not in (2, 3) or 0 in running.shape:
+            raise ValueError(f"exponents[1]: expected shape (T, B, n), got {running.shape}")
         running = running[:, None] if running.ndim == 2 else running
         # More points than an axes is wide only make files large.
         shown = np.unique(np.linspace(0, len(running) - 1, min(len(running), 400)).astype(int))
@@ -307,7 +289,9 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
         ax.set(xlabel="steps counted")
         ax.legend(ncols=2)
     else:
-        found = np.atleast_2d(np.asarray(exponents, np.float64))
+        found = np.atleast_2d(numbers("exponents", exponents))
+        if found.ndim != 2 or 0 in found.shape:
+            raise ValueError(f"exponents: expected shape (B, n) or (n,), got {found.shape}")
         places = np.arange(1, found.shape[1] + 1)
         for row in found:
             ax.plot(places, row, ls="", marker="o", ms=3, mfc="none", color=SKY, gid="row")
@@ -319,7 +303,7 @@ def plot_lyapunov(exponents: Any, ax: Any = None) -> Any:
     return ax
 
 
-@_on_axes
+@on_axes(GateSaturation, "names", "low", "high", "mean", "labels")
 def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None = None) -> Any:
     """Draw one gate over time: its mean, and the share of units nearly shut and nearly open.
 
@@ -339,6 +323,8 @@ def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None =
     names = saturation.names
     if gate is None:
         gate = next(name for name in ("f", "z", "o", "h") if name in names)
+    if not isinstance(gate, str):
+        raise TypeError(f"gate: expected None or a str, got {arguments.kind(gate)}")
     if gate not in names:
         raise ValueError(f"gate: expected one of {', '.join(names)}, got {gate!r}")
     index = names.index(gate)
@@ -358,7 +344,7 @@ def plot_gates(saturation: GateSaturation, ax: Any = None, *, gate: str | None =
     return ax
 
 
-@_on_axes
+@on_axes(CellPath, "direct", "full", "ratio", "memory")
 def plot_cell_path(path: Any, ax: Any = None) -> Any:
     """Draw an LSTM's direct path through the cell against the full derivative, and their ratio.
 
@@ -393,7 +379,7 @@ def plot_cell_path(path: Any, ax: Any = None) -> Any:
     if np.isfinite(memory):
         ax.axvline(memory, color=GREY, lw=1, ls="--", gid="memory",
                    label=f"direct < 1/e at {memory:g}")  # fmt: skip
-    _log(ax, np.concatenate(extent))
+    log_axis(ax, np.concatenate(extent))
     ax.set(title="Along the cell", xlabel="lag (steps)", ylabel="∂c(t)/∂c(t − lag), a unit")
     ax.legend()
     return ax
@@ -430,8 +416,12 @@ def _bounds(bounds: Any) -> Sequence[tuple[str, Array, str, Any]]:
 
 
 def _over_rows(values: Any) -> Array:
-    values = np.asarray(values, np.float64)
-    return values if values.ndim == 1 else np.asarray(values.mean(axis=1))
+    found: Array = np.asarray(values, np.float64)
+    if found.ndim == 1:
+        return found
+    if not found.shape[1]:
+        return np.full(len(found), np.nan)
+    return np.asarray(found.mean(axis=1))
 
 
 def _quartiles(values: Array) -> list[Array]:
@@ -452,31 +442,6 @@ def _positive(values: Any) -> Array:
 
 def _drawn(line: Any) -> Array:
     return np.asarray(line.get_ydata(), np.float64)
-
-
-def _log(ax: Any, values: Array, *, high: float = 2.0) -> None:
-    """A log axis around the values that matter: not the hundreds of decades to underflow."""
-    ax.set_yscale("log")
-    label_decades(ax.yaxis)
-    values = values[np.isfinite(values) & (values > 0)]
-    if values.size:
-        top = float(values.max())
-        bottom = max(float(values.min()), FLOOR * min(top, 1.0))
-        # At least one whole decade, or the axis has no label.
-        bottom = min(bottom, top / 10)
-        ax.set_ylim(bottom / 2, min(top * high, 1e300))
-
-
-def label_decades(axis: Any) -> None:
-    """10⁻³ as plain text: matplotlib's own formulas take most of the time of a picture."""
-    ticker = matplotlib("matplotlib.ticker")
-
-    def said(value: float, _: Any) -> str:
-        exponent = round(float(np.log10(value))) if value > 0 else 0
-        return "1" if exponent == 0 else tenth_power(exponent)
-
-    axis.set_major_formatter(ticker.FuncFormatter(said))
-    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _edges(steps: Array) -> Array:

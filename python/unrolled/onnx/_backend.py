@@ -9,6 +9,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, defs
 from onnx.backend import base
 
+from .. import _arguments as arguments
 from .._arguments import Array
 from ._model import Model, run_node
 
@@ -17,6 +18,7 @@ class Prepared(base.BackendRep):  # type: ignore[misc]
     """A model, ready to run repeatedly; `model` is the `Model`."""
 
     def __init__(self, model: Model) -> None:
+        arguments.instance("model", model, Model, "an unrolled.onnx.Model")
         self.model = model
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
@@ -52,8 +54,10 @@ class Backend(base.Backend):  # type: ignore[misc]
         """The model, checked, its constants turned into networks."""
         cls._on(device)
         refuse_options(kwargs)
+        # Ours first: it says what is no model at all.
+        made = Model(model)
         super().prepare(model, device)
-        return Prepared(Model(model))
+        return Prepared(made)
 
     @classmethod
     def run_node(
@@ -68,6 +72,7 @@ class Backend(base.Backend):  # type: ignore[misc]
         cls._on(device)
         version = kwargs.pop("opset_version", defs.onnx_opset_version())
         refuse_options(kwargs)
+        arguments.instance("node", node, NodeProto, "an onnx.NodeProto")
         super().run_node(node, inputs, device, outputs_info, opset_version=version)
         arrays = list(inputs.values()) if isinstance(inputs, Mapping) else list(inputs)
         return named(run_node(node, arrays, version))
@@ -75,6 +80,7 @@ class Backend(base.Backend):  # type: ignore[misc]
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Whether it is the CPU."""
+        arguments.instance("device", device, str, "a str")
         return device.split(":")[0] == "CPU"
 
     @classmethod

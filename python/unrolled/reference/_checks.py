@@ -7,7 +7,9 @@ this package exists to find.
 
 from __future__ import annotations
 
+import math
 import operator
+import reprlib
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,11 +30,18 @@ def integer(name: str, value: Any, *, at_least: int) -> int:
         if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
             raise TypeError
         number = operator.index(value)
-    except TypeError:
+    # Whatever a value's own `__index__` may raise.
+    except Exception:
         raise TypeError(f"{name}: expected an integer, got {kind(value)}") from None
     if number < at_least:
         raise ValueError(f"{name}: expected an integer >= {at_least}, got {number}")
     return number
+
+
+def instance(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:
+    """One of the kinds, which `expected` names."""
+    if not isinstance(value, kinds):
+        raise TypeError(f"{name}: expected {expected}, got {kind(value)}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -48,9 +57,13 @@ def real(name: str, value: Any) -> float:
     # To NumPy a span of time is an integer, whose unit would be lost.
     if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, number_types):
         raise TypeError(f"{name}: expected a real number, got {kind(value)}")
-    if not np.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {number}")
+    return number
 
 
 def choice(name: str, value: Any, options: tuple[str, ...]) -> str:
@@ -73,7 +86,7 @@ def float_dtype(value: Any) -> np.dtype[Any]:
             raise TypeError
         dtype = np.dtype(value)
     except TypeError:
-        raise TypeError(f"{expected}, got {value!r}") from None
+        raise TypeError(f"{expected}, got {shown(value)}") from None
     if dtype not in map(np.dtype, FLOAT_DTYPES):
         raise TypeError(f"{expected}, got {dtype}")
     return dtype
@@ -132,6 +145,11 @@ def lengths(value: Any, steps: int, batch: int) -> Array:
         row = wrong[0]
         raise ValueError(f"lengths: expected 0 to T = {steps}, got {found[row]} in row {row}")
     return found
+
+
+def shown(value: Any) -> str:
+    """A value in a message: of what is long or deep only the beginning."""
+    return reprlib.repr(value)
 
 
 def kind(value: Any) -> str:

@@ -20,6 +20,7 @@ from ._cells import ACTIVATIONS
 from ._checks import Array
 from ._flow_cells import jacobian, parameter_term, sums
 from ._flow_walk import Walk, tape_of, walk_of
+from ._network import Network
 
 if TYPE_CHECKING:
     from .._tape import Tape
@@ -70,11 +71,12 @@ def layer_jacobian(W: Any, x: Any, activation: str = "tanh", bias: Any = None) -
         raise ValueError(f"W: expected shape (n, d), got {w.shape}")
     x = checks.shaped("x", checks.array("x", x, w.dtype), "(d,)", w.shape[1:])
     checks.choice("activation", activation, (*ACTIVATIONS, "identity"))
-    total = w @ x
+    offset: Any = 0
     if bias is not None:
-        total = total + checks.shaped(
-            "bias", checks.array("bias", bias, w.dtype), "(n,)", w.shape[:1]
-        )
+        offset = checks.shaped("bias", checks.array("bias", bias, w.dtype), "(n,)", w.shape[:1])
+    # What is not finite comes out as NaN, without a warning.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = w @ x + offset
     if activation == "identity":
         return w.copy()
     value, derivative = ACTIVATIONS[activation]
@@ -279,7 +281,7 @@ def _wanted(terms: Any, steps: int) -> list[tuple[int, int]] | None:
     expected = 'terms: expected None, "all" or pairs (t, k)'
     if isinstance(terms, str):
         if terms != "all":
-            raise ValueError(f"{expected}, got {terms!r}")
+            raise ValueError(f"{expected}, got {checks.shown(terms)}")
         return None
     if not isinstance(terms, Sequence) or not all(
         isinstance(pair, Sequence) and len(pair) == 2 for pair in terms
@@ -378,6 +380,7 @@ def lyapunov_exponents(
     running : array (T - discard, B, n), with `history` only
         The estimates after each step that counts.
     """
+    checks.instance("net", net, Network, "an LSTM, GRU or RNN of the reference")
     _, _, tape = net.record(x, state, train=False)
     walk = walk_of(tape, layer, reverse)
     n = walk.size if n is None else checks.integer("n", n, at_least=1)

@@ -64,10 +64,10 @@ class Cell(nn.RNNCellBase):
         if self._least is None:
             return True
         rows, weights = self._least
-        if self._numbers() < weights:
+        # A compiled graph should not depend on the number of rows.
+        if self._numbers() < weights or _path.traced(input):
             return True
-        shape: Any = getattr(input, "shape", ())
-        return (shape[0] if len(shape) == 2 else 1) < rows or _path.traced(input)
+        return (input.shape[0] if input.dim() == 2 else 1) < rows
 
     def _standing(self) -> str:
         """Who computes, for a summary."""

@@ -266,6 +266,10 @@ def test_the_summary_claims_what_explain_does(monkeypatch: pytest.MonkeyPatch) -
         assert summary.replaced[""] == repr(layer) + note
         x = torch.zeros(4, 2).to(next(layer.parameters()))
         assert ut.explain(layer, x).startswith("PyTorch" if note else "unrolled")
+    wide, x = nn.GRU(200, 200), torch.zeros(4, 1, 200)
+    assert ut.accelerate(wide).replaced[""] == "GRU(200, 200), in calls of 4 or more steps"
+    assert ut.explain(wide, x).startswith("unrolled: ")
+    assert ut.explain(wide, x[:3]).startswith("PyTorch: ")
     for cell, note in (
         (nn.RNNCell(300, 1200), ", by PyTorch, which is quicker"),
         (nn.LSTMCell(2, 3), ", by PyTorch, which is quicker"),

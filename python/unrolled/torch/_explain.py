@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _classes, _path
 from ._cells import Cell
 from ._memory import NUMBERS, Unfit
-from ._sequences import Recurrent
+from ._sequences import _LEAST_STEPS, Recurrent
 from ._weights import packed
 
 _NAMES = frozenset(kind.__name__ for kind in _classes.THEIR_CLASSES)
@@ -174,6 +174,8 @@ def standing(module: Any) -> str:
         notes.append(f"by PyTorch as long as its weights are {odd[0]}")
     elif isinstance(module, Cell):
         notes.append(module._standing())
+    elif module._quicker_by_torch(torch.empty(1, 1, module.input_size, device="meta")):
+        notes.append(f"in calls of {_LEAST_STEPS[module.mode]} or more steps")
     return ", ".join(notes)
 
 

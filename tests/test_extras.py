@@ -45,7 +45,7 @@ def test_extras_are_named_as_they_can_be_installed() -> None:
     named = set()
     for folder, pattern in [
         (".", "*.md"), ("docs", "*.md"), ("examples", "**/*.md"), ("examples", "**/*.py"),
-        ("python", "**/*.py"), ("tests", "**/*.py"),
+        ("python", "**/*.py"),
     ]:  # fmt: skip
         for path in (ROOT / folder).glob(pattern):
             for name, extras in re.findall(

@@ -73,12 +73,19 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     TypeError
         For a hint that this format does not take.
     """
-    form, content = of_content(Path(path))
-    for name in hints:
-        if name not in (*form.hints, "allow_nonfinite"):
-            takes = ", ".join((*form.hints, "allow_nonfinite"))
-            raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
-    return form.load(content, hints)
+    try:
+        form, content = of_content(Path(path))
+        for name in hints:
+            if name not in (*form.hints, "allow_nonfinite"):
+                takes = ", ".join((*form.hints, "allow_nonfinite"))
+                raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
+        return form.load(content, hints)
+    except ValueError as error:
+        # Whatever is wrong in it, the message says in which file.
+        file = f"{str(Path(path))!r}"
+        if file in str(error):
+            raise
+        raise ValueError(f"{error}; in {file}") from None
 
 
 def export(

@@ -202,6 +202,11 @@ class Walk:
     ) -> StateInput | Rows | None:
         symbol = self.symbol(name)
         directions = r.shape[0]
+        if isinstance(symbol, (Zeros, np.ndarray)) and symbol.shape is not None:
+            # Without the batch: what is given may be as wide as any.
+            apart = symbol.shape[1:] if batch_first else symbol.shape[::2]
+            if len(symbol.shape) != 3 or apart != (directions, r.shape[2]):
+                raise UnlikeLayersError(f"{node.label}: initial states of shape {symbol.shape}")
         if isinstance(symbol, Value):
             if batch_first or symbol.shape is None or len(symbol.shape) != 3:
                 raise UnlikeLayersError(f"{node.label}: an initial state of another layout")
@@ -259,7 +264,9 @@ class Walk:
         outputs = max(len(node.outputs), 1)
         if node.op == "ConstantOfShape":
             value = node.attributes.get("value")
-            return [Sizes() if value is not None and self.any(node, value) else Zeros()]
+            if value is not None and self.any(node, value):
+                return [Sizes()]
+            return [Zeros(tuple(self.integers(node, "input", 0) or ()) or None)]
         if node.op == "Concat":
             zero = all(
                 isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not self.any(node, s))
@@ -268,10 +275,10 @@ class Walk:
             if zero and any(isinstance(s, Zeros) for s in symbols):
                 return [Zeros()]
         elif node.op in RESHAPING and isinstance(data, Zeros):
-            return [Zeros()] * outputs
+            return self.zeros(node, data, symbols[1:])
         if node.op == "Expand" and isinstance(data, np.ndarray):
             if not self.any(node, data):
-                return [Zeros()]
+                return self.zeros(node, Zeros(data.shape), symbols[1:])
             if data.ndim == 3 and data.shape[1] == 1:
                 return [Rows(data)]
         if node.op == "Slice" and isinstance(data, Rows):
@@ -284,6 +291,18 @@ class Walk:
         known = all(not name or a is not None for name, a in zip(node.inputs, values, strict=True))
         found = computed(node, values) if known else None
         return [Sizes()] * outputs if found is None else [Sizes(a) for a in found]
+
+    def zeros(self, node: Node, data: Zeros, others: list[Symbol | None]) -> list[Symbol]:
+        """Zeros in another shape, which is told if it can be told without making any."""
+        values = [s.value if isinstance(s, Sizes) else _array(s) for s in others]
+        unknown: list[Symbol] = [Zeros()] * max(len(node.outputs), 1)
+        if data.shape is None or any(a is None for a in values):
+            return unknown
+        if node.op == "Expand":
+            shape = resolved(self.integers(node, "shape") or [], data.shape, True)
+            return unknown if shape is None else [Zeros(np.broadcast_shapes(data.shape, shape))]
+        found = computed(node, [np.broadcast_to(np.float32(0), data.shape), *values], views=True)
+        return unknown if found is None else [Zeros(a.shape) for a in found]
 
     def shape(self, node: Node, symbol: Symbol | None) -> Sizes:
         """The sizes of a sequence, and of the input, which is not made one by that: exporters ask
@@ -430,10 +449,10 @@ class Walk:
             raise UnlikeLayersError(f"{node.label}: a bias of another shape than ({size},)")
         return bias.reshape(size)
 
-    def integers(self, node: Node, name: str) -> list[int] | None:
+    def integers(self, node: Node, name: str, index: int = 1) -> list[int] | None:
         if name in node.attributes:
             return list(node.attributes[name])
-        symbol = self.symbol(node.inputs[1]) if len(node.inputs) > 1 else None
+        symbol = self.symbol(node.inputs[index]) if len(node.inputs) > index else None
         if isinstance(symbol, Sizes):
             symbol = symbol.value
         if not isinstance(symbol, np.ndarray) or symbol.dtype.kind != "i" or symbol.size > AXES:

@@ -246,6 +246,7 @@ class Model:
                 continue
             if node.recurrence is not None and (weights := self._weights(node)) is not None:
                 node.recurrence.check(*weights)
+                self._check_states(node, node.recurrence, weights[0][1])
             nodes.append(node)
         for name in self.outputs:
             if name not in defined:
@@ -279,6 +280,16 @@ class Model:
             return None
         *weights, peepholes = (self._constants.get(name) for name in wanted)
         return weights, peepholes
+
+    def _check_states(self, node: Node, recurrence: Recurrence, r: Array | None) -> None:
+        for index in range(len(recurrence.kind.states)):
+            a = (
+                self._constants.get(node.inputs[5 + index])
+                if len(node.inputs) > 5 + index
+                else None
+            )
+            if a is not None and r is not None:
+                recurrence.check_state(index, a, r.shape[2])
 
     def prepare(self) -> None:
         """Make the networks of nodes whose parameters are constants."""

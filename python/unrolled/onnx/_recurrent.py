@@ -185,6 +185,14 @@ class Recurrence:
                 found[f"bias_hh_{suffix}"] = reordered(rb, order)
         return found
 
+    def check_state(self, index: int, a: Array, hidden: int) -> None:
+        """Refuse an initial state, a constant, that fits no batch."""
+        label = f"initial_{self.kind.states[index]}"
+        axis = 0 if self.batch_first else 1
+        shape: list[int] = [len(self.reverse), hidden]
+        shape.insert(axis, a.shape[axis] if a.ndim == 3 else 1)
+        self._shaped(label, a, tuple(shape))
+
     def check(self, values: Sequence[Array | None], peepholes: Array | None) -> None:
         """Refuse W, R, B and P, constants, that do not go together."""
         w, r, b = self.weights(values)

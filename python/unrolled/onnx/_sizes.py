@@ -48,15 +48,16 @@ def shape_of(signal: Signal, lead: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(math.prod(known[part] for part in axis) for axis in signal.axes)
 
 
-def computed(node: Node, inputs: list[Array | None]) -> list[Array] | None:
-    """What a node makes of a few numbers, if that is a few numbers as well."""
-    if any(a is not None and a.size > FEW for a in inputs):
+def computed(node: Node, inputs: list[Array | None], *, views: bool = False) -> list[Array] | None:
+    """What a node makes of a few numbers, if that is a few numbers as well; or of as many as there
+    are, if that is but a view."""
+    if not views and any(a is not None and a.size > FEW for a in inputs):
         return None
     try:
         found = node(inputs, Budget(1 << 14, 1 << 20))
     except ValueError:
         return None
-    return found if all(a.size <= FEW for a in found) else None
+    return found if views or all(a.size <= FEW for a in found) else None
 
 
 def resolved(sizes: list[int], shape: tuple[int, ...], zeros: bool) -> tuple[int, ...] | None:

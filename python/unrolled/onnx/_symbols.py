@@ -138,7 +138,9 @@ class Final:
 
 @dataclass(frozen=True)
 class Zeros:
-    """Zeros of a shape that is not known yet."""
+    """Zeros, of the shape they would have were the sizes the probes (`_sizes`), if it is known."""
+
+    shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,6 +181,15 @@ def test_a_missing_directory(name: str, tmp_path: Path) -> None:
     assert not listed(tmp_path)
 
 
+def test_names_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"path: expected a file's name, got '.*a\\x00b'"):
+        ur.save(model(1), tmp_path / "a\0b")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        ur.save(model(1), tmp_path / "loop")
+    assert listed(tmp_path) == ["loop"]
+
+
 def test_long_names(tmp_path: Path) -> None:
     name = "ä" * 120 + ".safetensors"
     ur.save(model(1), tmp_path / name)

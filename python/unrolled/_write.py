@@ -31,14 +31,16 @@ def replace(path: str | os.PathLike[str], data: Data | Iterable[Data]) -> None:
 
     Raises
     ------
+    ValueError
+        For what no file can be called.
     OSError
         FileNotFoundError for a directory that is missing, PermissionError for one in which no
         file can be made, …
     """
     chunks = [data] if isinstance(data, (bytes, memoryview)) else data
+    old = _old(path)
     # Where links lead; what is made beside the target follows none.
     target = Path(os.path.realpath(path))
-    old = _old(path)
     if old is not None and not stat.S_ISREG(old):
         with open(path, "wb") as file:
             file.writelines(chunks)
@@ -64,6 +66,11 @@ def _old(path: str | os.PathLike[str]) -> int | None:
         return os.stat(path).st_mode
     except FileNotFoundError:
         return None
+    # A zero among its letters.
+    except ValueError as error:
+        raise ValueError(
+            f"path: expected a file's name, got {os.fspath(path)!r}: {error}"
+        ) from None
 
 
 def _beside(target: Path, mode: int) -> tuple[Path, Any]:

@@ -235,6 +235,10 @@ def test_byte_order(tmp_path: Path) -> None:
     zipped(path, parts | {f"{root}/byteorder": b"big"})
     x, hints = normal(3, 2, 2), HINTS["net.pt"]
     assert same(ur.load(path, **hints)(x)[0], ur.load(DATA / "net.pt", **hints)(x)[0])
+    # Files from before there was that entry are in the machine's.
+    old = entries("net.pt")
+    del old[f"{root}/byteorder"]
+    assert same(ur.load(zipped(path, old), **hints)(x)[0], ur.load(DATA / "net.pt", **hints)(x)[0])
     zipped(path, parts | {f"{root}/byteorder": b"middle"})
     refuse(path, "byteorder: expected little or big, got b'middle'", **hints)
 
@@ -437,8 +441,9 @@ def test_cut_anywhere(name: str, tmp_path: Path) -> None:
     data, dice = (DATA / name).read_bytes(), random.Random(1)
     for _ in range(60):
         (tmp_path / "model").write_bytes(data[: dice.randrange(len(data))])
-        with pytest.raises(ValueError, match="^path: "):
+        with pytest.raises(ValueError, match="^path: ") as raised:
             ur.load(tmp_path / "model", **HINTS.get(name, {}))
+        assert repr(str(tmp_path / "model")) in str(raised.value)
 
 
 def test_names_are_printed_escaped(tmp_path: Path) -> None:
@@ -466,3 +471,5 @@ def test_names_are_printed_escaped(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="path: ") as raised:
             ur.load(tmp_path / "model")
         assert str(raised.value).isprintable(), str(raised.value)
+        # And in which file it is.
+        assert repr(str(tmp_path / "model")) in str(raised.value)

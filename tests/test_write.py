@@ -181,6 +181,24 @@ def test_a_missing_directory(name: str, tmp_path: Path) -> None:
     assert not listed(tmp_path)
 
 
+def test_names_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"path: expected a file's name, got '.*a\\x00b'"):
+        ur.save(model(1), tmp_path / "a\0b")
+    # A number is not taken as a file that is open.
+    numbers: list[Any] = [1, -1, 2**70, None, [], np.zeros(2), b"net"]
+    for number in numbers:
+        for call in (lambda n: ur.save(model(1), n), lambda n: model(1).to_rust(n), ur.load):
+            with pytest.raises(TypeError, match="path: expected a path, got"):
+                call(number)
+    form: Any = []
+    with pytest.raises(TypeError, match="format: expected a string"):
+        ur.export(model(1), tmp_path / "net", form)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        ur.save(model(1), tmp_path / "loop")
+    assert listed(tmp_path) == ["loop"]
+
+
 def test_long_names(tmp_path: Path) -> None:
     name = "ä" * 120 + ".safetensors"
     ur.save(model(1), tmp_path / name)

@@ -9,7 +9,9 @@ things with the same words.
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,6 +46,7 @@ __all__ = [
     "integers",
     "kind",
     "lengths",
+    "path",
     "probability",
     "real",
     "resets",
@@ -62,6 +65,18 @@ def size(name: str, value: Any, *, at_least: int) -> int:
     if number > sys.maxsize:
         raise ValueError(f"{name}: expected an integer <= {sys.maxsize}, got {number}")
     return number
+
+
+def path(name: str, value: Any) -> Path:
+    """Where a file is: a string, or what stands for one."""
+    try:
+        found = os.fspath(value)
+    # Whatever an object's own code raises.
+    except Exception:
+        found = None
+    if not isinstance(found, str):
+        raise TypeError(f"{name}: expected a path, got {kind(value)}")
+    return Path(found)
 
 
 def seed(name: str, value: Any) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
+from . import _arguments as arguments
 from ._formats import by_name, not_of_another, of_content, to_write
 from ._formats._safetensors import class_name
 from ._formats._safetensors import save as save_ours
@@ -35,7 +35,7 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
     MemoryError
     """
     class_name(net)
-    path = Path(path)
+    path = arguments.path("path", path)
     not_of_another(path)
     save_ours(net, path)
 
@@ -73,12 +73,20 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     TypeError
         For a hint that this format does not take.
     """
-    form, content = of_content(Path(path))
-    for name in hints:
-        if name not in (*form.hints, "allow_nonfinite"):
-            takes = ", ".join((*form.hints, "allow_nonfinite"))
-            raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
-    return form.load(content, hints)
+    path = arguments.path("path", path)
+    try:
+        form, content = of_content(path)
+        for name in hints:
+            if name not in (*form.hints, "allow_nonfinite"):
+                takes = ", ".join((*form.hints, "allow_nonfinite"))
+                raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
+        return form.load(content, hints)
+    except ValueError as error:
+        # Whatever is wrong in it, the message says in which file.
+        file = f"{str(path)!r}"
+        if file in str(error):
+            raise
+        raise ValueError(f"{error}; in {file}") from None
 
 
 def export(
@@ -99,7 +107,7 @@ def export(
         If there is no such format, or the model has what the format cannot hold.
     """
     class_name(net)
-    path = Path(path)
+    path = arguments.path("path", path)
     form = to_write(path) if format is None else by_name(format)
     if form.save is None:
         raise ValueError(f"format: {form.title} is only read here")

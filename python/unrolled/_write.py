@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from . import _arguments as arguments
+
 # Bytes, or arrays and other buffers in order.
 Data = bytes | memoryview
 # Of the target's name, so that with what is put round it no file system finds it too long.
@@ -31,14 +33,18 @@ def replace(path: str | os.PathLike[str], data: Data | Iterable[Data]) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        For what is no path, or what no file can be called.
     OSError
         FileNotFoundError for a directory that is missing, PermissionError for one in which no
         file can be made, …
     """
     chunks = [data] if isinstance(data, (bytes, memoryview)) else data
+    # A number would be a file that is open already.
+    path = arguments.path("path", path)
+    old = _old(path)
     # Where links lead; what is made beside the target follows none.
     target = Path(os.path.realpath(path))
-    old = _old(path)
     if old is not None and not stat.S_ISREG(old):
         with open(path, "wb") as file:
             file.writelines(chunks)
@@ -58,12 +64,15 @@ def replace(path: str | os.PathLike[str], data: Data | Iterable[Data]) -> None:
     _sync(target.parent)
 
 
-def _old(path: str | os.PathLike[str]) -> int | None:
+def _old(path: Path) -> int | None:
     """The mode of what is there, through links; None if nothing is."""
     try:
         return os.stat(path).st_mode
     except FileNotFoundError:
         return None
+    # A zero among its letters.
+    except ValueError as error:
+        raise ValueError(f"path: expected a file's name, got {str(path)!r}: {error}") from None
 
 
 def _beside(target: Path, mode: int) -> tuple[Path, Any]:

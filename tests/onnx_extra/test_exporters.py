@@ -13,7 +13,7 @@ import unrolled as ur
 from tolerances import assert_close
 
 pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'unrolled[torch]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
 pytest.importorskip("onnxscript", reason="needs onnxscript, for PyTorch's exporter")
 import unrolled.onnx  # noqa: E402
 

@@ -471,5 +471,5 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ["input", "X (5, 3, 2) float32"] in lines
     assert ["nodes", "LSTM"] in lines
     assert any("clip, which no layer has" in line[1] for line in lines)
-    assert main(["convert", str(target), str(source)]) == 1
+    assert main(["convert", str(target), str(tmp_path / "other.safetensors")]) == 1
     assert "expected one of LSTM" in capsys.readouterr().err

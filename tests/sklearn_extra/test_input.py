@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from .. import _arguments as arguments
 from . import _keras, _nam, _onnx, _pt, _rtneural, _rust_source, _safetensors
 from ._format import Content, Format
 
@@ -43,11 +44,13 @@ def of_content(path: Path) -> tuple[Format, Content]:
 
 def by_name(name: str) -> Format:
     """The format of that name."""
+    if not isinstance(name, str):
+        raise TypeError(f"format: expected a string, got {arguments.kind(name)}")
     for form in FORMATS:
         if form.name == name:
             return form
     names = ", ".join(repr(form.name) for form in FORMATS)
-    raise ValueError(f"format: expected one of {names}, got {name!r}")
+    raise ValueError(f"format: expected one of {names}, got {name!r:.80}")
 
 
 def to_write(path: Path) -> Format:

@@ -66,7 +66,8 @@ $(VENV)/installed-extras: $(VENV)/installed-test
 
 test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, scikit-learn, ONNX, Keras
 	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
-	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_fuzz.py tests/test_formats_cli.py \
+	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_keys.py tests/test_formats_hostile.py \
+	  tests/test_formats_fuzz.py tests/test_formats_cli.py tests/test_write.py \
 	  tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py tests/test_docstrings.py \
 	  tests/test_docs.py \
 	  $(ARGS)
@@ -105,13 +106,14 @@ bench-monitor: $(VENV)/installed-demo  ## what watching the flow of gradients co
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled
 
-# How long each reader is fuzzed.
+# How long each reader, and the interface, is fuzzed.
 SECONDS ?= 60
 
-fuzz: $(VENV)/installed-fuzz  ## everything that reads a file, coverage-guided: SECONDS=60 each
+fuzz: $(VENV)/installed-fuzz  ## what reads files, coverage-guided, and every function: SECONDS=60 each
 	for reader in $$($(BIN)/python fuzz/readers.py --list); do \
 	  $(BIN)/python fuzz/readers.py $$reader --seconds $(SECONDS); \
 	done
+	$(BIN)/python fuzz/api.py --seconds $(SECONDS)
 
 clean:  ## remove what was built and installed
 	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -375,6 +375,23 @@ def test_datasets_that_bring_little(n: int, tmp_path: Path) -> None:
 
 
 @needs_h5py
+def test_one_dataset_under_many_names(tmp_path: Path) -> None:
+    """A small file with many layers, all of them of the same numbers."""
+
+    def write(file: Any) -> None:
+        file["layers/dense/vars/0"] = np.zeros((256, 256), "f")
+        for n in range(1, 2000):
+            file[f"layers/dense_{n}/vars/0"] = file["layers/dense/vars/0"]
+
+    def change(config: Any) -> None:
+        layer = {"module": "keras.layers", "class_name": "Dense", "config": {"use_bias": False}}
+        config["config"]["layers"] = [layer] * 2000
+
+    path = archive(tmp_path / "model", change, h5(write))
+    refuse(path, "expected no more numbers than the file has")
+
+
+@needs_h5py
 @pytest.mark.parametrize("value", [2**31, 2**63, 2**64 - 1])
 def test_sizes_beyond_every_machine(value: int, tmp_path: Path) -> None:
     """Written over the sizes in a dataset's header, wherever they stand."""

@@ -54,8 +54,9 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     **hints
         What a file of some format leaves open, and the errors ask for: ``nonlinearity="tanh"`` for
         a PyTorch RNN, ``layers=("lstm", ur.Activation("relu"), "head")`` for the order of modules
-        in a state dict, ``batch_first=True``. ``allow_nonfinite=True`` takes NaN and infinity as
-        parameters, which are refused otherwise.
+        in a state dict, ``kind={"head": "Dense"}`` for what a layer is, ``keras_defaults=True`` for
+        the activations of Keras' weights, ``batch_first=True``. ``allow_nonfinite=True`` takes NaN
+        and infinity as parameters, which are refused otherwise.
 
     Returns
     -------

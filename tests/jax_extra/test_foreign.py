@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import normal
 
-jax = pytest.importorskip("jax", reason="needs jax: pip install 'unrolled[jax]'")
+jax = pytest.importorskip("jax", reason="needs jax: pip install '.[jax]'")
 import unrolled.jax as uj  # noqa: E402
 
 X = normal(5, 2, 3)
@@ -29,7 +29,7 @@ class Quantity(np.ndarray):
 
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_means_more_than_its_memory(entry: str) -> None:
-    torch = pytest.importorskip("torch", reason="needs torch: pip install 'unrolled[torch]'")
+    torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
 
     def turned(a: np.ndarray) -> Any:
         return torch.from_numpy(a) if a.dtype == bool else torch.from_numpy(-a)._neg_view()

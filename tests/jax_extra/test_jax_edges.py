@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support import Variant, arrays, normal, problem, same
 
-jax = pytest.importorskip("jax", reason="jax is not installed (pip install 'unrolled[jax]')")
+jax = pytest.importorskip("jax", reason="jax is not installed (pip install '.[jax]')")
 
 import jax.numpy as jnp  # noqa: E402
 import unrolled.jax as uj  # noqa: E402
@@ -133,8 +133,8 @@ WRONG = [
     (np.array([-1]), ValueError, r"got -1 in row 0"),
     ([10], ValueError, r"got 10 in row 0"),
     ([True], TypeError, r"^lengths: expected an integer, got bool"),
-    (np.array([True]), TypeError, r"^lengths: expected integers, got dtype bool"),
-    (np.array([4.0]), TypeError, r"^lengths: expected integers, got dtype float64"),
+    (np.array([True]), TypeError, r"^lengths: expected integers, got bool"),
+    (np.array([4.0]), TypeError, r"^lengths: expected integers, got float64"),
     ([4.5], TypeError, r"^lengths: expected an integer, got float"),
 ]
 
@@ -201,3 +201,14 @@ def test_lengths_of_any_integers(dtype: str) -> None:
         # A list with some of the values traced.
         mixed = jax.jit(lambda n: uj.gru(params, x, lengths=[100, n, 127])[0])
         assert same(np.asarray(mixed(0)), expected)
+
+
+def test_lengths_beside_a_symbol() -> None:
+    """A program exported for any T, with lengths that are known."""
+    _, params, _ = small(GRU)
+    call = jax.jit(lambda x: uj.gru(params, x, lengths=[3, 4])[0])
+    exported = jax.export.export(
+        call, disabled_checks=[jax.export.DisabledSafetyCheck.custom_call("unrolled_run")]
+    )(jax.ShapeDtypeStruct(jax.export.symbolic_shape("t, 2, 3"), "float32"))
+    x = normal(9, 2, 3)
+    assert same(np.asarray(exported.call(x)), np.asarray(call(x)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from unrolled._native import attempt
 
-pytest.importorskip("jax", reason="jax is not installed (pip install 'unrolled[jax]')")
+pytest.importorskip("jax", reason="jax is not installed (pip install '.[jax]')")
 
 CASES = [
     "eager",

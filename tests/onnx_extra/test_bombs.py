@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 pytest.importorskip("resource", reason="needs limits of a process")
 from onnx_bombs import BOMBS  # noqa: E402
 

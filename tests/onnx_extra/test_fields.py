@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import unrolled as ur
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx import ModelProto, TensorProto, defs, helper, numpy_helper  # noqa: E402
 from unrolled.onnx._fields import FIELDS, KNOWN  # noqa: E402

@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.base import clone  # noqa: E402
 from unrolled.sklearn import SequenceClassifier, SequenceRegressor  # noqa: E402

@@ -10,7 +10,7 @@ import pytest
 import unrolled as ur
 from support import normal
 
-torch = pytest.importorskip("torch", reason="needs torch: pip install 'unrolled[torch]'")
+torch = pytest.importorskip("torch", reason="needs torch: pip install '.[torch]'")
 
 X = normal(5, 2, 3)
 

@@ -48,6 +48,8 @@ class Weights:
         self._h5py = h5py(f"reading {where}")
         self._where = where
         self._size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        # Bytes of numbers that the file can bring: no dataset counts under two names.
+        self._left = self._size
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
             self._file = self._h5py.File(opened, "r")
@@ -120,10 +122,11 @@ class Weights:
         claimed = data.size * dtype.itemsize
         piece = math.prod(data.chunks or ()) * dtype.itemsize
         # What was never written is filled when it is read.
-        there = min(data.id.get_storage_size(), self._size)
+        there = min(data.id.get_storage_size(), self._left)
         if data.ndim not in (1, 2) or claimed > there or piece > self._size:
             raise ValueError(
                 f"{place}: expected no more numbers than the file has, got a dataset "
                 f"of {data.shape}"
             )
+        self._left -= claimed
         return np.asarray(data[()]).astype(dtype, copy=False)

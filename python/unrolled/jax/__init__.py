@@ -318,7 +318,11 @@ def _lengths(value: Any, steps: int, batch: int) -> Any:
     """Integers (B,), in 32 bits or 64: no value has become another one."""
     if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
         # Known at once; and JAX would cut 64 bits to 32 where its option jax_enable_x64 is off.
-        return jnp.asarray(arguments.lengths(value, steps, batch).astype(np.int32))
+        if isinstance(value, np.ndarray) and not np.issubdtype(value.dtype, np.integer):
+            raise TypeError(f"lengths: expected integers, got {value.dtype}")
+        # T may be a symbol, in a program that is exported for any.
+        most = steps if isinstance(steps, int) else np.iinfo(np.int32).max
+        return jnp.asarray(arguments.lengths(value, most, batch).astype(np.int32))
     found = _shaped("lengths", _array("lengths", value), "(B,)", (batch,))
     if not jnp.issubdtype(found.dtype, jnp.integer):
         raise TypeError(f"lengths: expected integers, got {found.dtype}")

@@ -1,8 +1,8 @@
 """Which class of ours stands for which of PyTorch's, and the way there and back.
 
 A class is one of PyTorch's own, or one that PyTorch has made around it for one module
-(parametrisations, FSDP2), or a subclass of a user's. For that one we make a class that inherits from
-both it and ours: its `super()` then finds ours, and PyTorch's behind that.
+(parametrisations, FSDP2), or a subclass of a user's. For that one we make a class that inherits
+from both it and ours: its `super()` then finds ours, and PyTorch's behind that.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Left(Exception):  # noqa: N818 - a reason, not an error
     """Why a module keeps its class, as a clause about it."""
 
 
-def to_ours(module: Any) -> type:
+def to_ours(module: Any) -> Any:
     """The class with which our kernels compute `module`, one of PyTorch's layers.
 
     Raises
@@ -64,7 +64,7 @@ def to_ours(module: Any) -> type:
     return _exchanged(type(module), _ours_for, module)
 
 
-def to_theirs(module: Any) -> type:
+def to_theirs(module: Any) -> Any:
     """The class that `module` had, or would have had, without us. Raises as `to_ours`."""
     return _exchanged(type(module), _theirs_for, module)
 
@@ -77,7 +77,7 @@ def own_forward(kind: type) -> bool:
 _FORWARDS = tuple(vars(kind)["forward"] for kind in (_sequences.Recurrent, _cells.Cell))
 
 
-def _exchanged(kind: type, exchange: Any, module: Any) -> type:
+def _exchanged(kind: Any, exchange: Any, module: Any) -> Any:
     if not _made_by_torch(kind):
         return exchange(kind, module)
     bases = tuple(
@@ -96,33 +96,33 @@ def _made_by_torch(kind: type) -> bool:
     return kind.__module__.startswith("torch.") and getattr(home, kind.__name__, None) is not kind
 
 
-def _theirs_for(kind: type, module: Any) -> type:
+def _theirs_for(kind: type, module: Any) -> Any:
     found = _THEIRS.get(kind) or vars(kind).get(_OF)
     if found is None:
         raise Left(f"{kind.__qualname__} is a class of its own, made of ours")
     return found
 
 
-def _ours_for(kind: type, module: Any) -> type:
+def _ours_for(kind: type, module: Any) -> Any:
     if kind in _OURS:
         return _OURS[kind]
     theirs = next(base for base in kind.__mro__ if base in _OURS)
     ours = _OURS[theirs]
     own = kind.__mro__[: kind.__mro__.index(theirs)]
-    name = kind.__qualname__
     for base in own:
+        by = base.__qualname__
         if "forward" in vars(base) and not _calls_super(vars(base)["forward"]):
-            raise Left(f"{name} has a forward of its own that does not call super().forward")
+            raise Left(f"{by} has a forward of its own that does not call super().forward")
         for asked in sorted(_ASKED & set(vars(base))):
-            raise Left(f"{name} has a {asked} of its own, which our kernels would not ask")
+            raise Left(f"{by} has a {asked} of its own, which our kernels would not ask")
         if "__init_subclass__" in vars(base) and base.__module__ != "typing":
-            raise Left(f"{name} has an __init_subclass__, and we would make a subclass of it")
+            raise Left(f"{by} has an __init_subclass__, and we would make a subclass of it")
     added = {n for base in ours.__mro__[: ours.__mro__.index(theirs)] for n in vars(base)}
     added -= set(dir(theirs))
     names = {n for base in own for n in vars(base)}
     names.update(vars(module), module._parameters, module._buffers, module._modules)
     for clash in sorted(added & names):
-        raise Left(f"{name} has a {clash} of its own, and so do our classes")
+        raise Left(f"{kind.__qualname__} has a {clash} of its own, and so do our classes")
     return _class_of(kind, ours)
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _cells, _classes, _path
+from . import _classes, _path
 from ._cells import Cell
+from ._memory import NUMBERS, Unfit
 from ._sequences import Recurrent
-from ._weights import NUMBERS, Unfit, packed
+from ._weights import packed
 
-_QUICKER = "PyTorch: it is quicker in one step of such a cell that will be differentiated"
 _NAMES = frozenset(kind.__name__ for kind in _classes.THEIR_CLASSES)
 _LIKE_ONE = re.compile(r"LSTM|GRU|RNN|Lstm|Gru|Rnn")
 
@@ -62,13 +62,13 @@ def explain(module: torch.nn.Module, *args: Any, **kwargs: Any) -> str:
 
 
 def _call(module: Any, x: Any, hx: Any) -> str:
-    if isinstance(module, Cell) and module._quicker_by_torch(x):
-        return _QUICKER
+    if module._quicker_by_torch(x):
+        return f"PyTorch: {module._quicker}"
     try:
         reason = module._reason(x, hx)
         if reason is None:
             dtype = (x[0] if isinstance(x, PackedSequence) else x).dtype
-            net = packed({}, 0, module._kind(), module._weights(), dtype, 1)
+            net = packed({}, 0, module._kind(), module._weights(), dtype)
     except Unfit as unfit:
         reason = str(unfit)
     if reason is not None:
@@ -148,14 +148,15 @@ def _watched(see: Callable[..., None]) -> Iterator[None]:
 @contextmanager
 def _undone(model: Any) -> Iterator[None]:
     """Buffers that are written within it get their numbers back, and random numbers begin again."""
-    kept = [(b, b._version, b.detach().clone()) for b in model.buffers() if not b.is_inference()]
+    kept = [(b, b.detach().clone()) for b in model.buffers() if not b.is_inference()]
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
             with torch.no_grad():
-                for buffer, version, numbers in kept:
-                    if buffer._version != version:
+                for buffer, numbers in kept:
+                    # Not by their counters, which batch normalisation does not turn.
+                    if not torch.equal(buffer, numbers):
                         buffer.copy_(numbers)
 
 
@@ -172,15 +173,7 @@ def standing(module: Any) -> str:
     if odd:
         notes.append(f"by PyTorch as long as its weights are {odd[0]}")
     elif isinstance(module, Cell):
-        with torch.enable_grad():
-            few, many = (
-                module._quicker_by_torch(torch.empty(rows, module.input_size, requires_grad=True))
-                for rows in (1, _cells._FEW_ROWS + 1)
-            )
-        if few:
-            notes.append("in inference only")
-        elif many:
-            notes.append(f"with more than {_cells._FEW_ROWS} rows in inference only")
+        notes.append(module._standing())
     return ", ".join(notes)
 
 

@@ -27,7 +27,7 @@ def _open() -> None:
         return _is_leaf(m) or theirs(self, m, module_qualified_name)
 
     is_leaf_module.__doc__ = theirs.__doc__
-    Tracer.is_leaf_module = is_leaf_module  # type: ignore[method-assign]
+    Tracer.is_leaf_module = is_leaf_module
 
 
 _open()

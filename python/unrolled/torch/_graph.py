@@ -24,7 +24,7 @@ One = Callable[[Any, Any, Any, Sequence[Any], Any, bool], tuple[Any, Any, Any]]
 def through_layers(
     kind: Kind, x: Any, h0: Any, c0: Any, weights: Sequence[Any], layer: Any, dropout: float = 0.0
 ) -> tuple[Any, Any, Any]:
-    """y, h and c of a stack of ``layer(x, h, c, parts)``, whose parts are each direction's weights."""
+    """y, h and c of a stack of ``layer(x, h, c, parts)``; parts are each direction's weights."""
     each, cells = kind.per_direction, kind.directions
     parts = [weights[i : i + each] for i in range(0, len(weights), each)]
     finals = []
@@ -39,7 +39,7 @@ def through_layers(
 
 
 def by_direction(one: One, lengths: Any, resets: Any) -> Any:
-    """A layer for `through_layers`, each direction by `one`, in single steps if there are resets."""
+    """A layer for `through_layers`: each direction by `one`, step by step if there are resets."""
 
     def layer(x: Any, h0: Any, c0: Any, parts: Sequence[Any]) -> tuple[Any, Any, Any]:
         found = []
@@ -56,23 +56,27 @@ def by_direction(one: One, lengths: Any, resets: Any) -> Any:
 def _by_steps(
     one: One, resets: Any, x: Any, h: Any, c: Any, weights: Sequence[Any], lengths: Any, back: bool
 ) -> tuple[Any, Any, Any]:
-    steps = x.shape[0]
-    if not isinstance(steps, int):
+    if isinstance(x.shape[0], torch.SymInt):
         raise ValueError("resets: expected a fixed number of steps in a graph, got a dynamic one")
-    # The reverse direction is cut between the same two steps, so after the step of the reset.
-    keeps = (~resets)[:, :, None].to(x.dtype)
+    # Unbound, another number of steps is an error where the graph runs; in slices it would not be.
+    xs = x.unbind(0)
+    steps = len(xs)
+    if lengths is not None:
+        runs = torch.arange(steps)[:, None] < lengths
+        resets, runs = resets & runs, runs[:, :, None]
+    marks = resets[:, :, None].unbind(0)
     ys = []
     for t in reversed(range(steps)) if back else range(steps):
+        # The reverse direction is cut between the same two steps, so after the step of the reset.
         cut = t + 1 if back else t
-        before = h, c
         if h is not None and cut < steps:
-            h, c = (None if s is None else s * keeps[cut] for s in (h, c))
-        y, h, c = one(x[t : t + 1], h, c, weights, None, False)
+            h, c = (None if s is None else torch.where(marks[cut], 0, s) for s in (h, c))
+        before = h, c
+        y, h, c = one(xs[t][None], h, c, weights, None, False)
         if lengths is not None:
-            runs = (t < lengths)[:, None]
-            y = torch.where(runs, y, torch.zeros_like(y))
+            y = torch.where(runs[t], y, 0)
             h, c = (
-                None if new is None else torch.where(runs, new, 0 if old is None else old)
+                None if new is None else torch.where(runs[t], new, 0 if old is None else old)
                 for new, old in zip((h, c), before, strict=True)
             )
         ys.append(y)

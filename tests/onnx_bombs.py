@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from unrolled.onnx import load
 
@@ -364,6 +365,69 @@ def products_over_nothing(_: Path) -> ModelProto:
 def messages_of_nothing(_: Path) -> ModelProto:
     proto = model([X], ["y"])
     proto.graph.node.extend([helper.make_node("", [], []) for _ in range(200_000)])
+    return proto
+
+
+def repeated(field: str, message: Any, nbytes: int = 4_000_000) -> ModelProto:
+    """A graph with so many bytes of one and the same message."""
+    proto = model([X], ["y"])
+    count = nbytes // (message.ByteSize() + 2)
+    holder = proto if field == "opset_import" else proto.graph
+    getattr(holder, field).extend([message] * count)
+    return proto
+
+
+@bomb
+def a_million_nodes(_: Path) -> ModelProto:
+    return repeated("node", onnx.NodeProto())
+
+
+@bomb
+def a_million_inputs(_: Path) -> ModelProto:
+    return repeated("input", onnx.ValueInfoProto(name="z"))
+
+
+@bomb
+def a_million_outputs(_: Path) -> ModelProto:
+    return repeated("output", onnx.ValueInfoProto(name="y"))
+
+
+@bomb
+def a_million_domains(_: Path) -> ModelProto:
+    return repeated("opset_import", onnx.OperatorSetIdProto())
+
+
+@bomb
+def a_million_tensors(_: Path) -> ModelProto:
+    return repeated("initializer", TensorProto())
+
+
+@bomb
+def a_million_notes(_: Path) -> ModelProto:
+    return repeated("metadata_props", onnx.StringStringEntryProto())
+
+
+@bomb
+def a_million_attributes(_: Path) -> ModelProto:
+    many = onnx.NodeProto(op_type="Relu", input=["x"], output=["y"])
+    many.attribute.extend([onnx.AttributeProto(name="a")] * 400_000)
+    proto = model([], ["y"])
+    proto.graph.node.append(many)
+    return proto
+
+
+@bomb
+def a_million_sizes(_: Path) -> ModelProto:
+    proto = model([X], ["y"])
+    dims = proto.graph.input[0].type.tensor_type.shape.dim
+    dims.extend([onnx.TensorShapeProto.Dimension()] * 1_000_000)
+    return proto
+
+
+@bomb
+def a_million_unknown_fields(_: Path) -> ModelProto:
+    proto = model([X], ["y"])
+    proto.MergeFromString(b"\xf8\xff\x03\x01" * 1_000_000)
     return proto
 
 

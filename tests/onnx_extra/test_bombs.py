@@ -24,9 +24,11 @@ READ = {
     "looking_for_zeros_again_and_again": "RNN",
     "states_joined_with_themselves": "Model",
     "lists_of_millions": "Model",
+    "a_million_notes": "Model",
 }
 
 
+WHERE = ("node ", "tensor ", "initializer", "product", "graph", "opset", "model", "'x'")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits what a process maps")
 
 
@@ -48,5 +50,8 @@ def test_bomb(name: str, outcomes: dict[str, str]) -> None:
         assert outcome == f"read {READ[name]}"
     else:
         assert outcome.startswith("refused "), outcome
-        assert any(word in outcome for word in ("node ", "tensor ", "product", "graph"))
+        assert any(
+            word in outcome
+            for word in ("node ", "tensor ", "product", "graph", "put", "model", "opset")
+        )
         assert ": expected" in outcome or ": cannot be read" in outcome

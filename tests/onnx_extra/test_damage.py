@@ -421,6 +421,42 @@ def test_inputs_that_do_not_fit() -> None:
         model([x])
 
 
+GROWTH: dict[str, str] = {
+    # A value of gigabytes, one after the other, from an input of a few bytes.
+    "one": "z = Expand(x, large)",
+    "many": "; ".join(f"z{n} = Expand(x, some)" for n in range(99)) + "; z = Identity(z98)",
+    "doubling": "z0 = Identity(x); "
+    + "; ".join(f"z{n + 1} = Concat<axis = 0>(z{n}, z{n})" for n in range(40))
+    + "; z = Identity(z40)",
+    "outputs of a cell": "y = Expand(x, tall); z = RNN<hidden_size = 64>(y, w, r)",
+    "steps of nothing": "e = Slice(x, zero, zero, one); y = Expand(e, hollow); "
+    "z = RNN<hidden_size = 64>(y, w, r)",
+}
+
+
+@pytest.mark.parametrize("name", GROWTH)
+def test_calls_that_grow(name: str) -> None:
+    """What a call takes follows from the numbers it is given and those of the model."""
+    nodes = "\n".join(GROWTH[name].split("; "))
+    model = onnx.parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        g (float[T,B,1] x) => (float[N] z)
+        <int64[3] large = {{1, 1, 1000000000}}, int64[3] some = {{1000, 1000, 4}},
+         int64[3] tall = {{4000000, 1, 1}}, int64[3] hollow = {{1000000000000, 0, 1}},
+         int64[1] zero = {{0}}, int64[1] one = {{1}}> {{
+        {nodes}
+        }}""")
+    constant(model, "w", np.ones((1, 64, 1), np.float32))
+    constant(model, "r", np.ones((1, 64, 64), np.float32))
+    found = unrolled.onnx.Model(model)
+    tracemalloc.start()
+    start = time.process_time()
+    with pytest.raises(ValueError, match="node .*: (shape: )?expected a (value|model)"):
+        found(x=np.ones((1, 1, 1), np.float32))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 29 and time.process_time() - start < 60
+
+
 def test_the_backend_refuses() -> None:
     backend = unrolled.onnx.Backend
     assert backend.supports_device("CPU") and not backend.supports_device("CUDA:1")

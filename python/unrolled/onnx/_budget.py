@@ -24,7 +24,10 @@ EACH = 1 << 15
 COPIES, COPYING = 6, 16
 # Values of its size that are there in passing while one is computed.
 PASSING = 4
-# Bytes that one value of a call may have whose size the file decides rather than the data.
+# Of a call: this, and each for every product of a number of the inputs with one of the inputs or
+# the model. What a graph makes of its inputs is a row of features for each of theirs.
+CALLING, CALLING_WORK, CALLING_EACH = 1 << 28, 1 << 34, 64
+# Bytes that one value of a call may have.
 LARGEST = 1 << 32
 # The most that NumPy knows.
 AXES = 64
@@ -67,7 +70,7 @@ class Budget:
         """`shape`, if a value of it may be made at so many nanoseconds a number."""
         if len(shape) > AXES:
             raise ValueError(f"shape: expected at most {AXES} axes, got {len(shape)}")
-        count, most = math.prod(shape), int(self.nbytes) // PASSING
+        count, most = math.prod(shape), min(int(self.nbytes) // PASSING, LARGEST)
         if any(size < 0 for size in shape) or count * dtype.itemsize > most:
             raise ValueError(f"shape: expected a value of at most {most} bytes, got shape {shape}")
         self.spend("", count * each)
@@ -107,5 +110,17 @@ class Budget:
         return self._told[key][1]
 
 
-# What a call computes is bounded by the user's data and, for one value, by this.
-CALLS = Budget(PASSING * LARGEST, math.inf)
+class CallBudget(Budget):
+    """Of a call with so many numbers, of a model of so many: for the values that nodes make."""
+
+    def __init__(self, inputs: int, constants: int) -> None:
+        products = CALLING_EACH * inputs * (inputs + constants)
+        super().__init__(CALLING + products, CALLING_WORK + products)
+
+    def room(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], each: float = 8
+    ) -> tuple[int, ...]:
+        """As of any budget; and it is taken, for all values stay until the end."""
+        shape = super().room(shape, dtype, each)
+        self.nbytes -= math.prod(shape) * dtype.itemsize
+        return shape

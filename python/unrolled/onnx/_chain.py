@@ -282,7 +282,7 @@ class Walk:
             if data.ndim == 3 and data.shape[1] == 1:
                 return [Rows(data)]
         if node.op == "Slice" and isinstance(data, Rows):
-            whole = node([_there(data).value, *map(_array, symbols[1:])])[0]
+            whole = node([_there(data).value, *map(_array, symbols[1:])], self.budget)[0]
             if whole.ndim == 3 and whole.shape[1:] == data.value.shape[1:]:
                 return [Rows(whole)]
         if any(isinstance(s, (Zeros, Rows)) for s in symbols):
@@ -330,7 +330,7 @@ class Walk:
         if value.shape[0] > 4096:
             raise UnlikeLayersError(f"{node.label}: a state of {value.shape[0]} rows")
         numbers = np.arange(value.shape[0])[:, None, None]
-        parts = node([numbers, *map(_array, symbols[1:])])
+        parts = node([numbers, *map(_array, symbols[1:])], self.budget)
         found: list[Symbol] = []
         for part in parts:
             rows = part.reshape(-1)

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import GraphProto, NodeProto, ValueInfoProto, defs
 
 from .._arguments import Array, flag, kind
-from ._budget import CALLS, EACH, Budget
+from ._budget import AXES, EACH, Budget, CallBudget
 from ._fields import known, shown
 from ._operators import OPERATORS, Call
 from ._proto import Source, attributes, constants, label, opset, read
@@ -39,6 +39,8 @@ class Value:
         if kind_of_value not in (None, "tensor_type"):
             raise ValueError(f"{info.name!r}: expected a tensor, got {kind_of_value}")
         tensor = info.type.tensor_type
+        if len(tensor.shape.dim) > AXES:
+            raise ValueError(f"{where}: expected at most {AXES} axes, got {len(tensor.shape.dim)}")
         for part in (tensor, tensor.shape, *tensor.shape.dim):
             known(part, where)
         if tensor.elem_type and tensor.elem_type not in DTYPES:
@@ -128,7 +130,7 @@ class Node:
             recurrence, node.name,
         )  # fmt: skip
 
-    def __call__(self, inputs: list[Array | None], budget: Budget = CALLS) -> list[Array]:
+    def __call__(self, inputs: list[Array | None], budget: Budget) -> list[Array]:
         """Its outputs."""
         dtypes: dict[str, np.dtype[Any]] = {}
         for type_, a in zip(self.types, inputs, strict=True):
@@ -140,7 +142,7 @@ class Node:
             # What overflows is infinite, as the standard has it: nothing to warn of.
             with np.errstate(all="ignore"):
                 if self.recurrence is not None:
-                    return self.recurrence(inputs)
+                    return self.recurrence(inputs, budget)
                 return OPERATORS[self.op](call)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             said = str(error).removeprefix(f"{self.label}: ")
@@ -203,6 +205,7 @@ class Model:
         self.opset = opset(proto)
         graph = proto.graph
         self._budget = tensors.budget
+        self._budget.spend("graph", EACH * (len(graph.input) + len(graph.output)))
         held = constants(graph, tensors)
         self.inputs: dict[str, Value] = {}
         self.defaults: dict[str, Array] = {}
@@ -330,8 +333,10 @@ class Model:
         values = {**self._constants, **self.defaults}
         for name, a in given.items():
             values[name] = self.inputs[name].check(np.asarray(a))
+        numbers = sum(values[name].size for name in self.inputs)
+        budget = CallBudget(numbers, sum(a.size for a in self._constants.values()))
         for node in self._nodes:
-            found = node([values[name] if name else None for name in node.inputs])
+            found = node([values[name] if name else None for name in node.inputs], budget)
             for name, a in zip(node.outputs, found, strict=False):
                 if name:
                     values[name] = a
@@ -366,5 +371,6 @@ def run_node(proto: NodeProto, inputs: Sequence[Array | None], version: int) -> 
     if len(inputs) != len([name for name in node.inputs if name]):
         raise ValueError(f"{node.label}: expected {node.inputs}, got {len(inputs)} inputs")
     rest = iter(inputs)
-    found = node([next(rest) if name else None for name in node.inputs])
+    budget = CallBudget(sum(a.size for a in inputs if a is not None), 0)
+    found = node([next(rest) if name else None for name in node.inputs], budget)
     return {n: a for n, a in zip(node.outputs, found, strict=False) if n}

@@ -16,7 +16,7 @@ import numpy as np
 
 from .._arguments import Array
 from ..reference._onnx_functions import FORMULAS, log_softmax, softmax
-from ._budget import AXES, CALLS, Budget
+from ._budget import AXES, Budget
 from ._tensor import DTYPES, type_name
 
 Attributes: TypeAlias = dict[str, Any]
@@ -31,7 +31,7 @@ class Call:
     outputs: int
     version: int
     # What the value that is made may take.
-    budget: Budget = CALLS
+    budget: Budget
 
     def given(self, index: int, name: str) -> Array:
         """An input that must be there."""

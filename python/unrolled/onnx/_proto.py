@@ -22,6 +22,8 @@ from ._tensor import Tensors, text
 Source: TypeAlias = "str | os.PathLike[str] | bytes | ModelProto"
 
 OLDEST_OPSET = 7
+# Nobody's model uses so many domains of operators.
+MOST_DOMAINS = 64
 # The field of an attribute that holds a value of its type.
 VALUES = {
     AttributeProto.FLOAT: "f",
@@ -80,6 +82,10 @@ def opset(model: ModelProto) -> int:
         raise ValueError(
             f"functions: expected none (onnx.inliner.inline_local_functions expands them), got "
             f"{[function.name for function in model.functions][:8]}"
+        )
+    if len(model.opset_import) > MOST_DOMAINS:
+        raise ValueError(
+            f"opset_import: expected at most {MOST_DOMAINS}, got {len(model.opset_import)}"
         )
     for each in model.opset_import:
         known(each, "opset_import")

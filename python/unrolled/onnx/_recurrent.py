@@ -18,6 +18,9 @@ from ..reference import _onnx_cells as plain
 from ..reference._onnx_functions import FORMULAS, Activation
 from ._budget import Budget
 
+# Nanoseconds of a step by itself.
+STEP = 1000
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -211,9 +214,15 @@ class Recurrence:
         budget.network(self.name, (w, r, b))
         self.prepared = self.network(w, r, b)
 
-    def __call__(self, values: Sequence[Array | None]) -> list[Array]:
+    def __call__(self, values: Sequence[Array | None], budget: Budget) -> list[Array]:
         """Y, Y_h and, of an LSTM, Y_c."""
         inputs = self._checked(values)
+        steps, batch = inputs.x.shape[:2]
+        directions, rows, hidden = inputs.r.shape
+        # Steps take time even where there is no row.
+        budget.spend("", steps * STEP)
+        each = rows / hidden * (inputs.w.shape[2] + hidden) / 2
+        budget.room((steps, batch, directions * hidden), inputs.x.dtype, each)
         if self.unlike_kernels(inputs.p) is None:
             y, states = self._by_kernels(inputs)
         else:

@@ -6,6 +6,7 @@
 
 use crate::array::{Steps, Values, room, slice, to_numpy, truths};
 use crate::compute::exception;
+use crate::network::Network;
 use crate::number::Number;
 use numpy::prelude::*;
 use numpy::{Element, PyArrayDyn, PyUntypedArray};
@@ -157,13 +158,13 @@ pub struct Run<'py, T: Number> {
 
 impl<'py, T: Number> Run<'py, T> {
     pub fn new(
-        config: &Config,
-        batch_first: bool,
+        net: &Network,
         x: &Bound<'py, PyAny>,
         state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
+        let (config, batch_first) = (&net.config, net.batch_first);
         let x = array::<T>("x", x)?;
         let (ndim, features) = (x.ndim(), config.input_size);
         if !matches!(ndim, 2 | 3) || x.shape().last() != Some(&features) {
@@ -174,7 +175,7 @@ impl<'py, T: Number> Run<'py, T> {
             )));
         }
         let layout = Layout { batch_first, unbatched: ndim == 2 };
-        let x = Steps::new("x", &x, layout)?;
+        let x = Steps::new("x", &x, layout, net.work_per_input())?;
         let (h, c) = states(config, STATE, state, x.batch, layout)?;
         let lengths = lengths.map(|given| row_lengths(given, &x, layout)).transpose()?;
         let resets = resets.map(|given| episodes(given, &x, layout)).transpose()?;
@@ -206,11 +207,11 @@ fn row_lengths<T: Number>(
     layout: Layout,
 ) -> PyResult<Vec<usize>> {
     if layout.unbatched {
-        let message = "lengths: expected None for an x without a batch, got lengths";
+        let message = "lengths must be None when x has no batch axis";
         return Err(PyValueError::new_err(message));
     }
     let checked = in_python(given.py(), "lengths", (given, x.steps, x.batch))?;
-    let values = Values::<i64>::new("lengths", &checked.cast_into()?)?;
+    let values = Values::<i64>::new("lengths", &checked.cast_into()?, 0)?;
     let values = values.slice()?;
     let mut lengths = room(values.len(), "lengths").map_err(exception)?;
     // `lengths` has refused what is negative.
@@ -251,7 +252,7 @@ pub fn states<'py, T: Number>(
         } else {
             shaped(name, part.shape(), "(layers*directions, B, H)", &[cells, batch, columns])?;
         }
-        Values::new(name, &part).map(Some)
+        Values::new(name, &part, 0).map(Some)
     };
     if !config.kind.has_cell_state() {
         return Ok((part(name, given, config.state_size())?, None));
@@ -272,15 +273,15 @@ pub fn states<'py, T: Number>(
 
 /// The derivative by y, checked against the tape it is for.
 pub fn d_y<'py, T: Number>(
-    config: &Config,
+    net: &Network,
     given: &Bound<'py, PyAny>,
     (steps, batch): (usize, usize),
     layout: Layout,
 ) -> PyResult<Steps<'py, T>> {
     let found = array::<T>("dy", given)?;
     let mut expected = layout.shape(steps, batch);
-    expected.push(config.output_size());
+    expected.push(net.config.output_size());
     let axes = format!("({}, directions*H)", layout.axes());
     shaped("dy", found.shape(), &axes, &expected)?;
-    Steps::new("dy", &found, layout)
+    Steps::new("dy", &found, layout, net.work_per_gradient())
 }

@@ -1,7 +1,7 @@
 //! The two float types behind one Python class.
 
+use crate::shared::Shared;
 use pyo3::prelude::*;
-use unrolled::network::Network;
 use unrolled::sequence::Passes;
 use unrolled::tape::Tape;
 
@@ -68,4 +68,5 @@ pub fn is_double(dtype: &str) -> PyResult<bool> {
     }
 }
 
-pub type AnyNetwork = Float<std::sync::RwLock<Network<f32>>, std::sync::RwLock<Network<f64>>>;
+/// What differs in the float type, shared.
+pub type AnyShared<A, B> = Float<Shared<A>, Shared<B>>;

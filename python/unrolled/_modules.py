@@ -203,10 +203,21 @@ class Recurrent(Module, Generic[S]):
         tape : Tape
         """
         arguments.flag("train", train)
+        given = (x, state, lengths, resets)
+        return self._record(self._native, given, train=train, checkpoint=checkpoint)
+
+    def _record(
+        self,
+        native: NativeNetwork,
+        given: tuple[Any, Any, Any, Any],
+        *,
+        train: bool,
+        checkpoint: Any,
+    ) -> tuple[Array, S, Tape[S]]:
+        """As `record`, by the network's native part or a snapshot of it."""
         dropout = (self.seed, self.dropout) if train and self.dropout else None
-        y, final, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
-        given = Given(x, state, lengths, resets, dropout is not None)
-        return y, final, Tape(self, native, given)
+        y, final, tape = native.record(*given, checkpoint, dropout)
+        return y, final, Tape(self, tape, Given(*given, dropout is not None))
 
     def stream(self, batch: int = 1) -> Stream[S]:
         """The network one time step a call, from a state of zeros; not for two directions.
@@ -216,12 +227,16 @@ class Recurrent(Module, Generic[S]):
         batch : int
             Rows, each a sequence of its own.
         """
+        return self._stream(batch)
+
+    def _stream(self, batch: Any, *, undone: bool = False) -> Stream[S]:
+        """As `stream`; `undone`: whether its last step may have to be."""
         batch = arguments.size("batch", batch, at_least=1)
         if self.bidirectional:
             raise ValueError(
                 "bidirectional: expected False for a stream, whose end is not known, got True"
             )
-        return Stream(self, batch)
+        return Stream(self, batch, undone)
 
     # How often dropout has been drawn goes with the parameters.
 

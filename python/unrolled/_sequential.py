@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import _arguments as arguments
+from . import _native
 from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
@@ -150,13 +151,25 @@ class Sequential(Written):
         They are `torch.nn.Sequential`'s, and after each layer's the initial state's, if it is one
         of the parameters: ``0.h_0``, ``0.c_0``.
         """
+        # Of one time, whatever other threads and signal handlers do meanwhile.
+        natives, initial = self._now(), self._initial.copy()
         found: dict[str, Array] = {}
         for n, layer in enumerate(self.layers):
             if isinstance(layer, Module):
-                found |= {f"{n}.{key}": a for key, a in layer.state_dict().items()}
+                values = zip(layer._shapes, natives[n].parameters(), strict=True)
+                found |= {f"{n}.{key}": a for key, a in values}
             for name in ("h_0", "c_0"):
-                if (key := f"{n}.{name}") in self._initial:
-                    found[key] = self._initial[key].copy()
+                if (key := f"{n}.{name}") in initial:
+                    found[key] = initial[key].copy()
+        return found
+
+    def _now(self) -> list[Any]:
+        """Of each layer with parameters a native part that stays as it is now; else None."""
+        places = [n for n, layer in enumerate(self.layers) if isinstance(layer, Module)]
+        found: list[Any] = [None] * len(self.layers)
+        natives = _native.snapshots([module._native for module in self.modules])
+        for n, native in zip(places, natives, strict=True):
+            found[n] = native
         return found
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
@@ -188,11 +201,14 @@ class Sequential(Written):
         for key, shape in shapes.items():
             a = arguments.array(f"mapping[{key!r}]", mapping[key], self.dtype)
             found[key] = arguments.shaped(f"mapping[{key!r}]", a, "of the parameter", shape)
-        for n, layer in enumerate(self.layers):
-            if isinstance(layer, Module):
-                layer.load_state_dict({key: found[f"{n}.{key}"] for key in layer._shapes})
-        for key in self._initial:
-            self._initial[key] = found[key].copy()
+        arrays = [
+            [arguments.contiguous(found[f"{n}.{key}"]) for key in layer._shapes]
+            for n, layer in enumerate(self.layers)
+            if isinstance(layer, Module)
+        ]
+        initial = {key: found[key].copy() for key in self._initial}
+        natives = [module._native for module in self.modules]
+        _native.load(natives, arrays, (self._initial, initial))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -295,14 +311,14 @@ class Sequential(Written):
             For a wrong shape or value.
         """
         y = arguments.array("x", x, self.dtype)
-        starts = iter(self._start(state, self._batch(y)))
+        starts, natives = iter(self._start(state, self._batch(y))), self._now()
         ends = []
-        for layer in self.layers:
+        for layer, native in zip(self.layers, natives, strict=True):
             if isinstance(layer, Recurrent):
-                y, end = layer(y, next(starts), lengths=lengths, resets=resets)
+                y, end = native.forward(y, next(starts), lengths, resets)
                 ends.append(end)
             else:
-                y = layer(y)
+                y = layer._forward(native, y) if isinstance(layer, Dense) else layer(y)
         return y, tuple(ends)
 
     def record(
@@ -326,27 +342,23 @@ class Sequential(Written):
         tape : SequentialTape
             ``tape.backward(dy)`` gives the gradients.
         """
+        arguments.flag("train", train)
         y = arguments.array("x", x, self.dtype)
-        starts = iter(self._start(state, self._batch(y)))
+        starts, natives = iter(self._start(state, self._batch(y))), self._now()
         ends: list[Any] = []
-        tapes: list[Any] = []
-        for layer in self.layers:
+        kept: list[Any] = []
+        for layer, native in zip(self.layers, natives, strict=True):
             if isinstance(layer, Recurrent):
-                y, end, tape = layer.record(
-                    y,
-                    next(starts),
-                    lengths=lengths,
-                    resets=resets,
-                    train=train,
-                    checkpoint=checkpoint,
-                )
+                given = (y, next(starts), lengths, resets)
+                y, end, tape = layer._record(native, given, train=train, checkpoint=checkpoint)
                 ends.append(end)
-                tapes.append(tape)
-            else:
-                before, y = y, layer(y)
-                tapes.append((before, y))
+                kept.append(tape)
+                continue
+            before = y
+            y = layer._forward(native, y) if isinstance(layer, Dense) else layer(y)
+            kept.append((before, y, native))
         own = state is None and bool(self._initial)
-        return y, tuple(ends), SequentialTape(self, tapes, own)
+        return y, tuple(ends), SequentialTape(self, kept, own)
 
     def stream(self, batch: int = 1) -> SequentialStream:
         """The model one time step a call, from its initial state.

@@ -34,8 +34,8 @@ class Stream(_native.Stream, Generic[S]):
 
     _net: Recurrent[S]
 
-    def __new__(cls, net: Recurrent[S], batch: int = 1) -> Self:
-        self = super().__new__(cls, net._native, batch)
+    def __new__(cls, net: Recurrent[S], batch: int = 1, undone: bool = False) -> Self:
+        self = super().__new__(cls, net._native, batch, undone)
         self._net = net
         return self
 

@@ -68,7 +68,8 @@ net = ur.Dense(700, 900, seed=0) if KIND == "dense" else ur.LSTM(64, 256, num_la
 x = rng.normal(size=(2, 1, 700 if KIND == "dense" else 64)).astype(np.float32)
 model = ur.Sequential(net, ur.Dense(900 if KIND == "dense" else 256, 300, seed=1))
 opts = {"sgd": ur.optim.SGD, "adam": ur.optim.Adam}
-opt = opts.get(WHAT, ur.optim.SGD)(model.modules, lr=0.5, **{"momentum": 0.5} * (WHAT == "sgd"))
+momentum = {"momentum": 0.5} if WHAT == "sgd" else {}
+opt = opts.get(WHAT, ur.optim.SGD)(model.modules, lr=0.5, **momentum)
 new = {k: rng.normal(size=a.shape).astype(np.float32) for k, a in model.state_dict().items()}
 grads = [{k[2:]: a for k, a in new.items() if k.startswith(str(n))} for n in (0, 1)]
 work = {
@@ -87,13 +88,23 @@ def seen():
 def limit(bytes):
     resource.setrlimit(resource.RLIMIT_AS, (bytes, resource.RLIM_INFINITY))
 
+# Takes the memory kept for the next module of this kind.
+held = [module._make() for _ in range(2) for module in model.modules]
 # Holes for what is small, which no program can do without.
 junk = [[bytearray(n) for n in (100, 600, 1500, 3000)] for _ in range(500)]
 pins = [bytearray(700) for _ in range(10)]
 del junk
 before, failed, done = seen(), 0, 0
-for extra in range(0, 64, 2):
+for extra in range(0, 80, 2):
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    ballast = []
+    limit(used)
+    for size in (2**22, 2**20, 2**18, 2**16):
+        try:
+            while True:
+                ballast.append(bytearray(size))
+        except MemoryError:
+            pass
     limit(used + extra * 2**19)
     try:
         work()
@@ -102,6 +113,7 @@ for extra in range(0, 64, 2):
         failed += 1
     finally:
         limit(resource.RLIM_INFINITY)
+        del ballast
     if done:
         assert seen() != before, "nothing has changed"
         break

@@ -150,16 +150,10 @@ impl<'py, T: Element + Copy> Steps<'py, T> {
         layout: Layout,
         work: usize,
     ) -> PyResult<Self> {
-        let (steps, batch, features) = match (array.shape(), layout.batch_first) {
-            (&[steps, features], _) => (steps, 1, features),
-            (&[batch, steps, features], true) | (&[steps, batch, features], false) => {
-                (steps, batch, features)
-            }
-            _ => {
-                let message = format!("{argument}: expected two or three axes");
-                return Err(PyValueError::new_err(message));
-            }
+        let &[.., features] = array.shape() else {
+            return Err(PyValueError::new_err(format!("{argument}: expected two or three axes")));
         };
+        let (steps, batch) = layout.sizes(array.shape());
         if array.is_c_contiguous() || layout.unbatched {
             let strides = layout.in_time(steps, batch, features);
             let values = Values::new(argument, array, work)?;

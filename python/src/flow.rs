@@ -3,7 +3,7 @@
 //! Arrays have all their axes here, (…, B, …), with a batch or without; `cell` counts layers · directions.
 
 use crate::arguments::{Layout, d_y};
-use crate::array::{Values, copied, to_numpy};
+use crate::array::{Steps, Values, copied, to_numpy};
 use crate::compute::interruptible;
 use crate::network::{Network, typed_tape};
 use crate::number::{Number, each};
@@ -182,6 +182,7 @@ pub fn gradient_by_lag<'py>(
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
         let dy = d_y::<T>(network, dy, (steps, batch), layout)?;
+        let dy = Steps::new("dy", &dy, layout, network.work_per_gradient())?;
         let d_y = dy.view()?;
         let work = network.work(steps, batch).saturating_mul(steps);
         let net = net.get(py);

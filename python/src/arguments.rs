@@ -4,7 +4,7 @@
 //! microsecond. What has to be understood first (tensors, buffers, lists of lengths) `unrolled._arguments` makes
 //! into arrays or refuses; a call in Python costs about as much as all of the rest.
 
-use crate::array::{Steps, Values, room, slice, to_numpy, truths};
+use crate::array::{Steps, Values, room, slice, still, to_numpy, truths};
 use crate::compute::exception;
 use crate::network::Network;
 use crate::number::Number;
@@ -186,9 +186,13 @@ impl<'py, T: Number> Run<'py, T> {
         let layout = Layout { batch_first, unbatched: ndim == 2 };
         let (steps, batch) = layout.sizes(x.shape());
         // What may run Python first: it could change an array that is being read.
+        let alone = state.is_none() && lengths.is_none() && resets.is_none();
         let state = states(config, STATE, state, batch, layout)?;
         let lengths = lengths.map(|given| row_lengths(given, steps, batch, layout)).transpose()?;
         let resets = resets.map(|given| episodes(given, steps, batch, layout)).transpose()?;
+        if !alone {
+            still("x", &x)?;
+        }
         let x = Steps::new("x", &x, layout, net.work_per_input())?;
         let (h, c) = state.values()?;
         if (x.steps, x.batch) != (steps, batch) {
@@ -258,10 +262,14 @@ pub struct States<'py, T: Number> {
 
 impl<'py, T: Number> States<'py, T> {
     pub fn values(&self) -> PyResult<(Option<Values<'py, T>>, Option<Values<'py, T>>)> {
-        let part = |i: usize| {
-            self.parts[i].as_ref().map(|part| Values::new(self.names[i], part, 0)).transpose()
+        let values = |i: usize| {
+            let value = |part| {
+                still(self.names[i], part)?;
+                Values::new(self.names[i], part, 0)
+            };
+            self.parts[i].as_ref().map(value).transpose()
         };
-        Ok((part(0)?, part(1)?))
+        Ok((values(0)?, values(1)?))
     }
 }
 

@@ -170,6 +170,11 @@ impl<'py, T: Element + Copy> Steps<'py, T> {
     }
 }
 
+/// Refuses an array that was seen to be one of `T`, and whose dtype has been set to another one since.
+pub fn still<T: Element>(argument: &str, array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<()> {
+    typed::<T>(argument, array.as_any()).map(|_| ())
+}
+
 /// The array, if its numbers are of type `T`.
 fn typed<'a, 'py, T: Element>(
     argument: &str,

@@ -1,7 +1,7 @@
 //! Networks: parameters in and out, forward, record, backward.
 
 use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, states};
-use crate::array::{Steps, copied, slice, to_numpy, zeros};
+use crate::array::{Steps, copied, slice, still, to_numpy, zeros};
 use crate::compute::{detached, interruptible};
 use crate::machine::level;
 use crate::number::{AnyShared, Float, Number, each, is_double};
@@ -163,10 +163,14 @@ impl Network {
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
         let dy = d_y::<T>(self, dy, (steps, batch), layout)?;
+        let given = d_state.is_some() || truncate.is_some();
         let d_state = states::<T>(&self.config, D_STATE, d_state, batch, layout)?;
         let truncate = truncate.map(|given| in_python(py, "truncate", (given,))?.extract());
         let truncate = truncate.transpose()?.map(|most: usize| most.min(steps));
         // Nothing that runs Python comes between this and the work.
+        if given {
+            still("dy", &dy)?;
+        }
         let dy = Steps::new("dy", &dy, layout, self.work_per_gradient())?;
         let (dh, dc) = d_state.values()?;
         let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };

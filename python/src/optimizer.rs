@@ -1,9 +1,11 @@
 //! Optimisers: what they keep from step to step, and a step of all their modules.
 
-use crate::array::{copied, to_numpy, zeros};
+use crate::array::{Values, copied, room, to_numpy};
 use crate::compute::{exception, unlocked};
+use crate::number::Number;
 use crate::parameters::{
-    Change, Module, Parameters, alike, check_length, each, each_module, joined,
+    AnyValues, Change, Module, Parameters, alike, any_values, check_length, each, each_module,
+    joined,
 };
 use crate::shared::Shared;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -12,10 +14,11 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::error::Error;
+use unrolled::kernel::buffer::Buffer;
 use unrolled::train::{Adam, Sgd};
 
 /// What is kept of a module: running means, each as long as its parameters and of their type.
-type Means<T> = Vec<Vec<T>>;
+type Means<T> = Vec<Buffer<T>>;
 /// Those of a module of whichever type.
 type AnyMeans = Arc<dyn Any + Send + Sync>;
 
@@ -57,14 +60,14 @@ impl Formula {
         Ok(Formula::Adam(adam))
     }
 
-    fn step<M: Parameters>(
+    fn step<T: Number>(
         self,
         t: u64,
-        parameters: &mut [M::Number],
-        gradient: &[M::Number],
-        means: &mut Means<M::Number>,
+        parameters: &mut [T],
+        gradient: &[T],
+        means: &mut [&mut [T]],
     ) -> Result<(), Error> {
-        match (self, &mut means[..]) {
+        match (self, means) {
             (Formula::Sgd(sgd), []) => sgd.step(t, parameters, gradient, &mut []),
             (Formula::Sgd(sgd), [buffer]) => sgd.step(t, parameters, gradient, buffer),
             (Formula::Adam(adam), [m, v]) => adam.step(t, parameters, gradient, m, v),
@@ -85,7 +88,7 @@ struct Stepping<'a, M: Parameters> {
     module: &'a Shared<M>,
     formula: Formula,
     t: u64,
-    gradient: Vec<M::Number>,
+    gradient: Vec<&'a [M::Number]>,
     before: (Arc<M>, Arc<Means<M::Number>>),
     after: Option<Arc<M>>,
     means: Arc<Means<M::Number>>,
@@ -94,12 +97,24 @@ struct Stepping<'a, M: Parameters> {
 impl<M: Parameters> Change for Stepping<'_, M> {
     fn make(&mut self) -> Result<(), Error> {
         let (module, means) = &self.before;
-        let mut parameters = copied(module.all(), "parameters")?;
-        let copies = means.iter().map(|mean| copied(mean, "running means"));
-        let mut means = copies.collect::<Result<Vec<_>, _>>()?;
-        self.formula.step::<M>(self.t, &mut parameters, &self.gradient, &mut means)?;
+        let old = module.all();
+        let mut parameters = room(old.len(), "parameters")?;
+        let mut kept = Means::new();
+        for mean in means.iter() {
+            kept.push(Buffer::dirty(mean.len(), "running means")?);
+        }
+        // Piece by piece: what is copied is still in cache when it is changed.
+        for piece in self.gradient.iter().flat_map(|gradient| gradient.chunks(PIECE)) {
+            let own = parameters.len()..parameters.len() + piece.len();
+            parameters.extend_from_slice(&old[own.clone()]);
+            let mut pieces: Vec<_> = kept.iter_mut().map(|mean| &mut mean[own.clone()]).collect();
+            for (to, from) in pieces.iter_mut().zip(means.iter()) {
+                to.copy_from_slice(&from[own.clone()]);
+            }
+            self.formula.step(self.t, &mut parameters[own], piece, &mut pieces)?;
+        }
         self.after = Some(Arc::new(module.with(parameters)?));
-        self.means = Arc::new(means);
+        self.means = Arc::new(kept);
         Ok(())
     }
     fn publish(&mut self, py: Python<'_>) {
@@ -122,18 +137,20 @@ fn stepping<'a, M: Parameters + 'a>(
     py: Python<'_>,
     module: &'a Shared<M>,
     means: &AnyMeans,
-    arrays: &[Bound<'_, PyAny>],
+    gradient: &'a AnyValues<'_>,
     (t, formula): (u64, Formula),
 ) -> PyResult<Box<dyn Step + 'a>> {
-    let Ok(means) = means.clone().downcast::<Means<M::Number>>() else {
+    let means = means.clone().downcast::<Means<M::Number>>().ok();
+    let (Some(means), Some(gradient)) = (means, M::Number::of(gradient)) else {
         return Err(PyTypeError::new_err("modules: expected those the optimizer was made for"));
     };
-    let gradient = joined("grads", arrays)?;
-    let before = module.get(py);
-    check_length("grads", before.all().len(), gradient.len()).map_err(exception)?;
-    let before = (before, means.clone());
+    let gradient = gradient.iter().map(Values::slice).collect::<PyResult<_>>()?;
+    let before = (module.get(py), means.clone());
     Ok(Box::new(Stepping { module, formula, t, gradient, before, after: None, means }))
 }
+
+/// Numbers that are changed at a time.
+const PIECE: usize = 8192;
 
 /// What a parameter's step costs, in multiply-adds: mostly that it is packed.
 const WORK: usize = 32;
@@ -148,6 +165,11 @@ impl Optimizer {
         formula: Formula,
     ) -> PyResult<()> {
         alike("grads", modules.len(), grads.len())?;
+        let gradients = modules
+            .iter()
+            .zip(grads)
+            .map(|(module, own)| each_module!(module, shared => any_values(py, "grads", shared, own)))
+            .collect::<PyResult<Vec<_>>>()?;
         let lengths = modules.iter().map(|m| each_module!(m, shared => shared.get(py).all().len()));
         let work = lengths.sum::<usize>().saturating_mul(WORK);
         loop {
@@ -157,10 +179,10 @@ impl Optimizer {
             let mut steps = modules
                 .iter()
                 .zip(&before.means)
-                .zip(grads)
-                .map(|((module, means), arrays)| {
+                .zip(&gradients)
+                .map(|((module, means), gradient)| {
                     let how = (t, formula);
-                    each_module!(module, shared => stepping(py, shared, means, arrays, how))
+                    each_module!(module, shared => stepping(py, shared, means, gradient, how))
                 })
                 .collect::<PyResult<Vec<_>>>()?;
             unlocked(py, work, || steps.iter_mut().try_for_each(|step| step.make()))?;
@@ -189,7 +211,7 @@ impl Optimizer {
         ) -> PyResult<AnyMeans> {
             let len = module.get(py).all().len();
             let means: Means<M::Number> = (0..count)
-                .map(|_| zeros(len, "running means"))
+                .map(|_| Buffer::zeros(len, "running means"))
                 .collect::<Result<_, _>>()
                 .map_err(exception)?;
             Ok(Arc::new(means))
@@ -214,11 +236,11 @@ impl Optimizer {
 
     /// Steps taken, the learning rate, and of each module the means, flat: copies.
     fn state<'py>(&self, py: Python<'py>) -> PyResult<(u64, f64, Vec<Vec<Bound<'py, PyAny>>>)> {
-        fn arrays<'py, T: crate::number::Number>(
+        fn arrays<'py, T: Number>(
             py: Python<'py>,
             means: &Means<T>,
         ) -> PyResult<Vec<Bound<'py, PyAny>>> {
-            let array = |mean: &Vec<T>| {
+            let array = |mean: &Buffer<T>| {
                 let copy = copied(mean, "running means").map_err(exception)?;
                 to_numpy(py, copy, [mean.len()])
             };
@@ -251,8 +273,10 @@ impl Optimizer {
         ) -> PyResult<AnyMeans> {
             let expected = module.get(py).all().len();
             let mean = |arrays: &Vec<Bound<'_, PyAny>>| {
-                let mean: Vec<M::Number> = joined("mapping", arrays)?;
-                check_length("mapping", expected, mean.len()).map_err(exception)?;
+                let given: Vec<M::Number> = joined("mapping", arrays)?;
+                check_length("mapping", expected, given.len()).map_err(exception)?;
+                let mut mean = Buffer::dirty(expected, "running means").map_err(exception)?;
+                mean.copy_from_slice(&given);
                 Ok(mean)
             };
             let means: Means<M::Number> = means.iter().map(mean).collect::<PyResult<_>>()?;

@@ -42,10 +42,20 @@ impl<T: Number> Parameters for unrolled::dense::Dense<T> {
 }
 
 /// What has parameters in Python.
-#[derive(FromPyObject)]
 pub enum Module<'py> {
     Network(Bound<'py, Network>),
     Dense(Bound<'py, Dense>),
+}
+
+// By hand: what is derived takes a microsecond for the second kind.
+impl<'py> FromPyObject<'_, 'py> for Module<'py> {
+    type Error = PyErr;
+    fn extract(module: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(network) = module.cast::<Network>() {
+            return Ok(Module::Network(network.to_owned()));
+        }
+        Ok(Module::Dense(module.cast::<Dense>()?.to_owned()))
+    }
 }
 
 /// Does the same for either kind and float type, of which the name is bound to what is [`Shared`].
@@ -167,6 +177,26 @@ pub fn snapshots<'py>(py: Python<'py>, modules: Vec<Module<'py>>) -> PyResult<Ve
 pub enum Snapshot {
     Network(Network),
     Dense(Dense),
+}
+
+/// The numbers of arrays of either type.
+pub enum AnyValues<'py> {
+    F32(Vec<Values<'py, f32>>),
+    F64(Vec<Values<'py, f64>>),
+}
+
+/// Those of a module's parameters, or something as long.
+pub fn any_values<'py, M: Parameters>(
+    py: Python<'py>,
+    argument: &'static str,
+    module: &Shared<M>,
+    arrays: &[Bound<'py, PyAny>],
+) -> PyResult<AnyValues<'py>> {
+    let values = values::<M::Number>(argument, arrays)?;
+    let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
+    let got = slices.iter().map(|own| own.len()).sum();
+    check_length(argument, module.get(py).all().len(), got).map_err(exception)?;
+    Ok(M::Number::any(values))
 }
 
 fn values<'py, T: Number>(

@@ -203,21 +203,14 @@ class Recurrent(Module, Generic[S]):
         tape : Tape
         """
         arguments.flag("train", train)
-        given = (x, state, lengths, resets)
-        return self._record(self._native, given, train=train, checkpoint=checkpoint)
+        dropout = self._masks(train)
+        y, final, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
+        given = Given(x, state, lengths, resets, dropout is not None)
+        return y, final, Tape(self, native, given)
 
-    def _record(
-        self,
-        native: NativeNetwork,
-        given: tuple[Any, Any, Any, Any],
-        *,
-        train: bool,
-        checkpoint: Any,
-    ) -> tuple[Array, S, Tape[S]]:
-        """As `record`, by the network's native part or a snapshot of it."""
-        dropout = (self.seed, self.dropout) if train and self.dropout else None
-        y, final, tape = native.record(*given, checkpoint, dropout)
-        return y, final, Tape(self, tape, Given(*given, dropout is not None))
+    def _masks(self, train: bool) -> tuple[int, float] | None:
+        """Seed and probability of the dropout in a recording, if there is any."""
+        return (self.seed, self.dropout) if train and self.dropout else None
 
     def stream(self, batch: int = 1) -> Stream[S]:
         """The network one time step a call, from a state of zeros; not for two directions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from ._dense import Dense
 from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, Recurrent
 from ._sequential_run import SequentialStream, SequentialTape
+from ._tape import Given, Tape
 
 Layer: TypeAlias = LSTM | GRU | RNN | Dense | Activation
 # What a model may hold, by the name in its configuration.
@@ -120,7 +122,7 @@ class Sequential(Written):
     def _recurrent(self) -> list[tuple[int, Recurrent[Any]]]:
         return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, Recurrent)]
 
-    @property
+    @cached_property
     def modules(self) -> tuple[Module, ...]:
         """The layers that have parameters."""
         return tuple(layer for layer in self.layers if isinstance(layer, Module))
@@ -152,11 +154,11 @@ class Sequential(Written):
         of the parameters: ``0.h_0``, ``0.c_0``.
         """
         # Of one time, whatever other threads and signal handlers do meanwhile.
-        natives, initial = self._now(), self._initial.copy()
+        natives, initial = iter(self._now()), self._initial.copy()
         found: dict[str, Array] = {}
         for n, layer in enumerate(self.layers):
             if isinstance(layer, Module):
-                values = zip(layer._shapes, natives[n].parameters(), strict=True)
+                values = zip(layer._shapes, next(natives).parameters(), strict=True)
                 found |= {f"{n}.{key}": a for key, a in values}
             for name in ("h_0", "c_0"):
                 if (key := f"{n}.{name}") in initial:
@@ -164,13 +166,8 @@ class Sequential(Written):
         return found
 
     def _now(self) -> list[Any]:
-        """Of each layer with parameters a native part that stays as it is now; else None."""
-        places = [n for n, layer in enumerate(self.layers) if isinstance(layer, Module)]
-        found: list[Any] = [None] * len(self.layers)
-        natives = _native.snapshots([module._native for module in self.modules])
-        for n, native in zip(places, natives, strict=True):
-            found[n] = native
-        return found
+        """The native parts of `modules`, which stay as they are now."""
+        return _native.snapshots([module._native for module in self.modules])
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Replace every parameter. All or nothing: on an error nothing has changed.
@@ -311,14 +308,14 @@ class Sequential(Written):
             For a wrong shape or value.
         """
         y = arguments.array("x", x, self.dtype)
-        starts, natives = iter(self._start(state, self._batch(y))), self._now()
+        starts, natives = iter(self._start(state, self._batch(y))), iter(self._now())
         ends = []
-        for layer, native in zip(self.layers, natives, strict=True):
+        for layer in self.layers:
             if isinstance(layer, Recurrent):
-                y, end = native.forward(y, next(starts), lengths, resets)
+                y, end = next(natives).forward(y, next(starts), lengths, resets)
                 ends.append(end)
             else:
-                y = layer._forward(native, y) if isinstance(layer, Dense) else layer(y)
+                y = layer._forward(next(natives), y) if isinstance(layer, Dense) else layer(y)
         return y, tuple(ends)
 
     def record(
@@ -344,19 +341,24 @@ class Sequential(Written):
         """
         arguments.flag("train", train)
         y = arguments.array("x", x, self.dtype)
-        starts, natives = iter(self._start(state, self._batch(y))), self._now()
+        starts, natives = iter(self._start(state, self._batch(y))), iter(self._now())
         ends: list[Any] = []
         kept: list[Any] = []
-        for layer, native in zip(self.layers, natives, strict=True):
-            if isinstance(layer, Recurrent):
-                given = (y, next(starts), lengths, resets)
-                y, end, tape = layer._record(native, given, train=train, checkpoint=checkpoint)
-                ends.append(end)
-                kept.append(tape)
-                continue
+        for layer in self.layers:
             before = y
-            y = layer._forward(native, y) if isinstance(layer, Dense) else layer(y)
-            kept.append((before, y, native))
+            if isinstance(layer, Recurrent):
+                start, dropout = next(starts), layer._masks(train)
+                y, end, tape = next(natives).record(y, start, lengths, resets, checkpoint, dropout)
+                given = Given(before, start, lengths, resets, dropout is not None)
+                kept.append(Tape(layer, tape, given))
+                ends.append(end)
+            elif isinstance(layer, Dense):
+                native = next(natives)
+                y = layer._forward(native, y)
+                kept.append((before, y, native))
+            else:
+                y = layer(y)
+                kept.append((before, y))
         own = state is None and bool(self._initial)
         return y, tuple(ends), SequentialTape(self, kept, own)
 

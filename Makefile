@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor math-exhaustive clean
+	bench-rust-peers bench-monitor math-exhaustive fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,7 +66,8 @@ $(VENV)/installed-extras: $(VENV)/installed-test
 
 test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, scikit-learn, ONNX, Keras
 	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
-	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_fuzz.py tests/test_formats_cli.py \
+	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_keys.py tests/test_formats_hostile.py \
+	  tests/test_formats_fuzz.py tests/test_formats_cli.py tests/test_write.py \
 	  tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py tests/test_docstrings.py \
 	  tests/test_docs.py \
 	  $(ARGS)
@@ -105,5 +106,14 @@ bench-monitor: $(VENV)/installed-demo  ## what watching the flow of gradients co
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled
 
+# How long each reader, and the interface, is fuzzed.
+SECONDS ?= 60
+
+fuzz: $(VENV)/installed-fuzz  ## what reads files, coverage-guided, and every function: SECONDS=60 each
+	for reader in $$($(BIN)/python fuzz/readers.py --list); do \
+	  $(BIN)/python fuzz/readers.py $$reader --seconds $(SECONDS); \
+	done
+	$(BIN)/python fuzz/api.py --seconds $(SECONDS)
+
 clean:  ## remove what was built and installed
-	rm -rf $(VENV) target demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

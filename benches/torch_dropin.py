@@ -3,7 +3,8 @@
     python benches/torch_dropin.py [--threads 1] [--rounds 15]
 
 Every round times both once, ours first in every second round; the figures are medians over rounds,
-and the ratio the median of the rounds' ratios. Cells run one step a call.
+and the ratio the median of the rounds' ratios. On one thread it is the processor's time. For cells
+see torch_cells.py.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import unrolled
 import unrolled.torch as ut
 from unrolled._progress import progress
 
-# Layer, T (None: a cell), B, I, H, more.
-CASES: list[tuple[str, int | None, int, int, int, dict[str, Any]]] = [
+# Layer, T, B, I, H, more.
+CASES: list[tuple[str, int, int, int, int, dict[str, Any]]] = [
     ("LSTM", 1, 1, 1, 16, {}),
     ("LSTM", 100, 32, 16, 32, {}),
     ("LSTM", 100, 64, 64, 128, {}),
     ("LSTM", 50, 32, 64, 128, {"num_layers": 2, "bidirectional": True}),
     ("LSTM", 50, 32, 64, 128, {"num_layers": 2, "dropout": 0.1}),
+    ("LSTM", 1, 1, 512, 512, {}),
+    ("GRU", 1, 1, 64, 128, {}),
+    ("GRU", 4, 1, 512, 512, {}),
     ("GRU", 100, 64, 64, 128, {}),
+    ("RNN", 8, 1, 1024, 1024, {}),
     ("RNN", 100, 64, 64, 128, {}),
-    ("LSTMCell", None, 1, 1, 16, {}),
-    ("LSTMCell", None, 8, 64, 256, {}),
-    ("GRUCell", None, 1, 1, 16, {}),
-    ("RNNCell", None, 1, 1, 16, {}),
 ]
 # Seconds a sample should last: calls are repeated up to that.
 SAMPLE = 0.02
@@ -52,8 +53,7 @@ def both_ways(module: Any, x: Any) -> Callable[[], Any]:
     dy: list[Any] = []
 
     def run() -> None:
-        y = module(x)
-        y = y[0] if isinstance(y, tuple) else y
+        y, _ = module(x)
         if not dy:
             dy.append(torch.randn_like(y))
         torch.autograd.grad(y, parameters, dy[0])
@@ -62,10 +62,11 @@ def both_ways(module: Any, x: Any) -> Callable[[], Any]:
 
 
 def per_call(run: Callable[[], Any], calls: int) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     for _ in range(calls):
         run()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls
 
 
 def compare(case: Any, way: Callable[..., Any], rounds: int) -> tuple[float, float, float]:
@@ -74,7 +75,7 @@ def compare(case: Any, way: Callable[..., Any], rounds: int) -> tuple[float, flo
     theirs = getattr(torch.nn, name)(inputs, units, **more)
     ours = copy.deepcopy(theirs)
     ut.accelerate(ours)
-    x = torch.randn(*(() if steps is None else (steps,)), batch, inputs)
+    x = torch.randn(steps, batch, inputs)
     runs = [way(theirs, x), way(ours, x)]
     calls = []
     for run in runs:
@@ -99,7 +100,7 @@ def main() -> None:
     lines = []
     for case in progress(CASES, "measuring"):
         name, steps, batch, inputs, units, more = case
-        shape = ("" if steps is None else f"{steps},") + f"{batch},{inputs},{units}"
+        shape = f"{steps},{batch},{inputs},{units}"
         extra = " ".join(f"{key}={value}" for key, value in more.items())
         for what, way in (("forward", forward), ("both", both_ways)):
             theirs, ours, ratio = compare(case, way, options.rounds)

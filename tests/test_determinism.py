@@ -70,6 +70,32 @@ def test_a_row_is_the_same_in_any_batch(variant: Variant, isa: str, dtype: str) 
 
 
 @each_variant
+@each_dtype
+@pytest.mark.parametrize("truncate", [0, 1, 3])
+def test_a_truncated_row_is_the_same_in_any_batch(
+    variant: Variant, dtype: str, truncate: int
+) -> None:
+    """Of rows shorter than the others nothing may be cut off, and alone they are not truncated."""
+    net = make(variant, 2, 5, num_layers=2, bidirectional=True, dtype=dtype)
+    steps, batch = 9, 23
+    x, state, dy = problem(net, steps, batch)
+    random = np.random.default_rng(2)
+    lengths = random.integers(0, steps + 1, size=batch)
+    resets = random.random((steps, batch)) < 0.2
+    more = {"truncate": truncate, "checkpoint": 4}
+    whole = everything(net, x, state, dy, lengths=lengths, resets=resets, **more)
+    for b, length in enumerate(lengths):
+        own = (slice(length), [b])
+        alone = everything(
+            net, x[own], rows(state, [b]), dy[own], resets=resets[own], truncate=truncate
+        )
+        for name in ("y", "input"):
+            assert same(alone[name], whole[name][own].copy()), (name, length)
+        for name in ("state", "initial state"):
+            assert same(alone[name], rows(whole[name], [b])), (name, length)
+
+
+@each_variant
 @each_isa
 @each_dtype
 def test_streaming_is_a_call(variant: Variant, isa: str, dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from support import normal, same
 from unrolled.__main__ import main
 
 ROOT = Path(__file__).parent.parent
+needs_h5py = pytest.mark.skipif(
+    importlib.util.find_spec("h5py") is None, reason="h5py is not installed"
+)
 DATA = ROOT / "tests" / "data" / "formats"
 PROGRAMS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "formats.md").read_text(), re.S)
 
@@ -102,6 +106,50 @@ def test_hints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = dense(ur.Activation("tanh")(rnn(x)[0]))
     assert same(ur.load(said[1])(x)[0], expected)
     assert main(["inspect", said[0], *hints, "--kind", "RNN"]) == 0
+
+
+def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = [str(DATA / "amp.nam"), str(tmp_path / "amp.json")]
+    Path(said[1]).write_text("precious")
+    assert main(["convert", *said]) == 1
+    error = capsys.readouterr().err
+    assert "OUT: expected the name of a new file" in error and "--force" in error
+    assert Path(said[1]).read_text() == "precious"
+    # Also not by a link, nor onto itself.
+    (tmp_path / "link.json").symlink_to(said[1])
+    assert main(["convert", said[0], str(tmp_path / "link.json")]) == 1
+    ur.save(ur.GRU(1, 2), tmp_path / "net.safetensors")
+    assert main(["convert", *[str(tmp_path / "net.safetensors")] * 2]) == 1
+    # A model that cannot be written does not cost the file that is there.
+    assert main(["convert", str(tmp_path / "net.safetensors"), said[1], "--to", "nam", "--force"])
+    assert Path(said[1]).read_text() == "precious"
+    ur.save(ur.load(said[0]).layers[0], tmp_path / "lstm.safetensors")
+    assert main(["convert", str(tmp_path / "lstm.safetensors"), said[1], "--force"]) == 0
+    assert ur.load(said[1]).num_parameters > 0
+
+
+def test_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What names and shapes leave open, of one layer and of several."""
+    gru = ur.GRU(2, 3, seed=1)
+    state = {f"rnn.{k}": a for k, a in gru.state_dict().items()}
+    state["head.weight"] = normal(2, 3)
+    safetensors.numpy.save_file(state, tmp_path / "in")
+    said = ["inspect", str(tmp_path / "in"), "--layers", "rnn,head"]
+    assert main(said) == 1
+    assert "pass kind={'head': 'Dense'}" in capsys.readouterr().err
+    for kind in ("Dense", "head=Dense", "head=Dense,rnn=GRU"):
+        assert main([*said, "--kind", kind]) == 0
+        assert "Dense(3, 2, bias=False)" in capsys.readouterr().out
+    assert main([*said, "--kind", "rnn=Conv"]) == 1
+    assert "kind: expected one of 'LSTM'" in capsys.readouterr().err
+
+
+@needs_h5py
+def test_keras_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["inspect", str(DATA / "read_out.weights.h5"), "--layers", "gru,dense"]
+    assert main(said) == 1
+    assert "keras_defaults=True" in capsys.readouterr().err
+    assert main([*said, "--keras-defaults"]) == 0
 
 
 @pytest.mark.parametrize("command", ["inspect", "convert"])

@@ -27,7 +27,8 @@ def tasks():
     for task in Path("/proc/self/task").iterdir():
         if (task / "comm").read_text().startswith("unrolled"):
             switched = (task / "status").read_text().split("voluntary_ctxt_switches:")[1]
-            told[int(task.name)] = sorted(os.sched_getaffinity(int(task.name))), int(switched.split()[0])
+            mask = sorted(os.sched_getaffinity(int(task.name)))
+            told[int(task.name)] = mask, int(switched.split()[0])
     return told
 
 def masks():

@@ -88,11 +88,26 @@ def program(nets: dict[str, Any]) -> str:
     return "\n".join([*lines, "}"])
 
 
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
+def ran(crate: Path, *command: str) -> str:
+    """What cargo prints."""
     cargo = shutil.which("cargo")
     if cargo is None:
         pytest.skip("cargo is not installed")
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "to-rust"
+    done = subprocess.run(
+        [cargo, command[0], "--offline", "-q", "--target-dir", str(target), *command[1:]],
+        cwd=crate,
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "RUSTFLAGS"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def crate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A crate of all models, and of a program that runs them."""
     crate = tmp_path_factory.mktemp("made")
     (crate / "src").mkdir()
     nets = {name: make() for name, make in MODELS.items()}
@@ -112,17 +127,13 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, np.ndarray]:
     )
     # The same versions of what the crate depends on, which are there without a network.
     shutil.copy(ROOT / "freestanding" / "Cargo.lock", crate)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "to-rust"
-    ran = subprocess.run(
-        [cargo, "run", "--offline", "--release", "-q", "--target-dir", str(target)],
-        cwd=crate,
-        capture_output=True,
-        text=True,
-        env={k: v for k, v in os.environ.items() if k != "RUSTFLAGS"},
-    )
-    assert ran.returncode == 0, ran.stderr[-4000:]
-    found: dict[str, list[list[int]]] = {name: [] for name in nets}
-    for line in ran.stdout.splitlines():
+    return crate
+
+
+@pytest.fixture(scope="module")
+def outputs(crate: Path) -> dict[str, np.ndarray]:
+    found: dict[str, list[list[int]]] = {name: [] for name in MODELS}
+    for line in ran(crate, "run", "--release").splitlines():
         name, _, numbers = line.partition(" ")
         found[name].append([int(n) for n in numbers.strip("[]").split(",")])
     return {name: np.array(rows) for name, rows in found.items()}
@@ -138,6 +149,11 @@ def test_bit_for_bit(name: str, outputs: dict[str, np.ndarray]) -> None:
     assert np.array_equal(outputs[name], bits(y))
     # The inputs say something about the model: no two steps alike.
     assert len(np.unique(outputs[name], axis=0)) == STEPS
+
+
+def test_clippy(crate: Path) -> None:
+    """What is written has nothing that a stricter reader would object to."""
+    ran(crate, "clippy", "--lib", "--release", "--", "-D", "warnings", "-D", "clippy::pedantic")
 
 
 def test_numbers_come_back(tmp_path: Path) -> None:

@@ -255,8 +255,7 @@ impl<T: Passes> Network<T> {
     ) -> Result<ShardGradients<'a, T>, Error> {
         let (config, shard) = (self.config(), &trace.shard);
         let dropout = Dropout::new(tape.dropout, tape.steps, tape.batch);
-        // From T − 1 lags on nothing is cut off.
-        let lags = truncate.filter(|&lags| lags < tape.steps.saturating_sub(1));
+        let lags = truncate.filter(|&lags| Truncation::<T>::cut_off(shard.packing(), lags) > 0);
         let mut backs = (0..config.num_layers * config.num_directions())
             .map(|cell| {
                 let layer = cell / config.num_directions();

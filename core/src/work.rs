@@ -7,9 +7,9 @@ use crate::gates::{Config, Parameter, Role};
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::{Shape, bias_slot};
 use crate::real::Real;
-use crate::sequence::Scratch;
+use crate::sequence::{Scratch, Truncation};
 use crate::tape::{Shard, State, dirty_rows, rows};
-use core::ops::{Deref, DerefMut, Range};
+use core::ops::{Deref, DerefMut};
 
 /// What goes back through time with one layer in one direction.
 pub(crate) struct Back<'a, T: Real> {
@@ -33,8 +33,17 @@ impl<'a, T: Real> Back<'a, T> {
         let (d_state, d_final) = match lags {
             None => (d_final, None),
             Some(lags) => {
-                let slots = |one: &Buffer<T>| rows(lags + 1, one.len(), "truncated derivatives");
-                (State { h: slots(&d_final.h)?, c: slots(&d_final.c)? }, Some(d_final))
+                let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
+                let slots = |one: &Buffer<T>, stride: usize| {
+                    let mut slots = rows(lags + 1, one.len(), "truncated derivatives")?;
+                    if !one.is_empty() {
+                        let others = cut_off * stride..one.len();
+                        slots[others.clone()].copy_from_slice(&one[others]);
+                    }
+                    Ok(slots)
+                };
+                let h = slots(&d_final.h, shape.state_stride)?;
+                (State { h, c: slots(&d_final.c, shape.stride)? }, Some(d_final))
             }
         };
         Ok(Back { d_state, d_final, lags, work })
@@ -42,10 +51,10 @@ impl<'a, T: Real> Back<'a, T> {
 
     /// The sums, and the derivative by the initial state.
     pub fn finish(mut self, shape: &Shape, shard: &Shard) -> (Summed<'a, T>, State<T>) {
-        if let Some(d_final) = self.d_final {
-            let never_ran = shard.packing().count(0)..shard.rows.len();
-            add_slots(&mut self.d_state.h, &d_final.h, shape.state_stride, &never_ran);
-            add_slots(&mut self.d_state.c, &d_final.c, shape.stride, &never_ran);
+        if let (Some(d_final), Some(lags)) = (self.d_final, self.lags) {
+            let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
+            add_slots(&mut self.d_state.h, d_final.h.len(), cut_off * shape.state_stride);
+            add_slots(&mut self.d_state.c, d_final.c.len(), cut_off * shape.stride);
         }
         (self.work.gradients, self.d_state)
     }
@@ -338,16 +347,12 @@ fn transpose<T: Real>(
     }
 }
 
-/// Sums the slots of a truncated derivative into the first; rows that never ran get `d_final`.
-fn add_slots<T: Real>(slots: &mut [T], d_final: &[T], stride: usize, never_ran: &Range<usize>) {
-    let (sum, others) = slots.split_at_mut(d_final.len());
-    for slot in others.chunks(d_final.len().max(1)) {
-        for (sum, &d) in sum.iter_mut().zip(slot) {
+/// Sums the first `cut_off` numbers of the slots of a truncated derivative, each of `len`, into the first slot.
+fn add_slots<T: Real>(slots: &mut [T], len: usize, cut_off: usize) {
+    let (sum, others) = slots.split_at_mut(len);
+    for slot in others.chunks(len.max(1)) {
+        for (sum, &d) in sum.iter_mut().zip(&slot[..cut_off]) {
             *sum += d;
         }
-    }
-    if !d_final.is_empty() {
-        let own = never_ran.start * stride..never_ran.end * stride;
-        sum[own.clone()].copy_from_slice(&d_final[own]);
     }
 }

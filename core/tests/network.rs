@@ -110,27 +110,49 @@ proptest! {
     }
 
     #[test]
-    fn a_row_does_not_know_its_batch(mut shape in problems(), more in 0_usize..40) {
+    fn a_row_does_not_know_its_batch(
+        mut shape in problems(), more in 0_usize..40, truncate in prop::option::of(0_usize..13),
+        checkpoints in (prop::option::of(0_usize..13), prop::option::of(0_usize..13)),
+    ) {
         if shape.lengths.is_none() && shape.resets.is_none() {
             shape.batch += more;
         }
         let case = shape.case();
         let whole = Arrays::<f32>::new(case.clone());
-        let (all, _, g) = whole.run(&whole.net(Level::best()), PLAIN, None);
+        let recording = |checkpoint| Recording { checkpoint, dropout: None };
+        let (all, _, g) = whole.run(&whole.net(Level::best()), recording(checkpoints.0), truncate);
         let b = case.batch / 2;
-        let alone = Arrays::<f32>::new(row(&case, b));
-        let (one, _, g_one) = alone.run(&alone.net(Level::best()), PLAIN, None);
-        let out = case.config.output_size();
-        prop_assert_eq!(bits(&pick(&all.y, case.batch, out, b)), bits(&one.y));
-        let (s, hidden) = (case.config.state_size(), case.config.hidden_size);
-        prop_assert_eq!(bits(&pick(&all.h, case.batch, s, b)), bits(&one.h));
-        prop_assert_eq!(bits(&pick(&g.x, case.batch, case.config.input_size, b)), bits(&g_one.x));
-        prop_assert_eq!(bits(&pick(&g.h, case.batch, s, b)), bits(&g_one.h));
-        if case.config.kind.has_cell_state() {
-            prop_assert_eq!(bits(&pick(&all.c, case.batch, hidden, b)), bits(&one.c));
-            prop_assert_eq!(bits(&pick(&g.c, case.batch, hidden, b)), bits(&g_one.c));
+        let (config, own) = (case.config, row(&case, b));
+        // Beside itself, and then without the steps after its end.
+        for own in [own.clone(), shortened(own)] {
+            let alone = Arrays::<f32>::new(own.clone());
+            let (one, _, g_one) = alone.run(&alone.net(Level::best()), recording(checkpoints.1), truncate);
+            let beginning = |values: &[f32], len: usize| {
+                let mut values = pick(values, case.batch, len, b);
+                values.truncate(own.steps * len);
+                bits(&values)
+            };
+            prop_assert_eq!(beginning(&all.y, config.output_size()), bits(&one.y));
+            prop_assert_eq!(beginning(&g.x, config.input_size), bits(&g_one.x));
+            let (s, hidden) = (config.state_size(), config.hidden_size);
+            prop_assert_eq!(bits(&pick(&all.h, case.batch, s, b)), bits(&one.h));
+            prop_assert_eq!(bits(&pick(&g.h, case.batch, s, b)), bits(&g_one.h));
+            if config.kind.has_cell_state() {
+                prop_assert_eq!(bits(&pick(&all.c, case.batch, hidden, b)), bits(&one.c));
+                prop_assert_eq!(bits(&pick(&g.c, case.batch, hidden, b)), bits(&g_one.c));
+            }
         }
     }
+}
+
+/// The problem of a single row without the steps after its end.
+fn shortened(mut row: Case) -> Case {
+    row.steps = row.length(0);
+    row.lengths = None;
+    row.x.truncate(row.steps * row.config.input_size);
+    row.dy.truncate(row.steps * row.config.output_size());
+    row.resets.iter_mut().for_each(|resets| resets.truncate(row.steps));
+    row
 }
 
 /// The values of row b of an (n, batch, len) array.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ._module import Module
 from ._modules import GRU, RNN, Recurrent
 from ._native import __version__
 from ._sequential import Sequential
+from ._write import replace
 
 # Functions as `unrolled::activation::Function` writes them.
 FUNCTIONS = {
@@ -30,13 +31,13 @@ FUNCTIONS = {
     "silu": "Silu",
 }
 WIDTH = 100
+# What clippy would have written otherwise: 3.14 as PI, and digits in threes.
+NUMBERS = ("clippy::approx_constant", "clippy::unreadable_literal")
 
 
 def write(model: Module | Sequential, path: str | os.PathLike[str]) -> None:
     """Write a model's `source` to a file."""
-    from ._files import replace
-
-    replace(Path(path), source(model).encode())
+    replace(path, source(model).encode())
 
 
 def source(model: Module | Sequential) -> str:
@@ -66,43 +67,69 @@ def _lines(model: Sequential) -> Iterator[str]:
     t = {"float32": "f32", "float64": "f64"}[model.dtype.name]
     statics: list[str] = []
     fields: list[tuple[str, str, str]] = []
-    steps: list[str] = []
+    calls: list[Call] = []
     used = {"Level"} if any(isinstance(m, Activation) for m in model.layers) else set()
-    # Whether `y` is a reference, to a state or to x.
-    borrowed, width = True, model.input_size
-    first = True
+    width = model.input_size
     for n, layer in enumerate(model.layers):
-        x = "x" if first else ("y" if borrowed else "&y")
         if isinstance(layer, Activation):
-            steps.append(f"let mut y = {'*' + x if borrowed else 'y'};")
-            steps.append(f"{_function(layer)}.apply(Level::best(), &mut y, {width});")
-            borrowed = False
+            applied = f"{_function(layer)}.apply(Level::best(), &mut y, {width});"
+            calls.append(Call(applied, in_place=True))
         elif isinstance(layer, Dense):
             statics += _dense(f"LAYER_{n}", layer, t)
-            steps.append(f"let y = LAYER_{n}.forward({x});")
+            calls.append(Call(f"LAYER_{n}.forward({{x}})"))
             used.add("Dense")
-            borrowed, width = False, layer.out_features
+            width = layer.out_features
         else:
             _refuse(n, layer)
             for at, (kind, lines) in enumerate(_cells(n, layer, t)):
                 statics += lines
                 field = f"layer_{n}_{at}"
                 fields.append((field, str(layer.hidden_size), _initial(model, n, at, layer)))
-                steps.append(f"let y = LAYER_{n}_{at}.step({x}, &mut state.{field});")
+                step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{field})"
+                calls.append(Call(step, reference=True))
                 used |= kind
-                x, borrowed = "y", True
             width = layer.hidden_size
-        first = False
     yield from _head(model, t, used)
     yield from statics
     yield from _state(fields, t)
     yield "/// One time step: `state` goes to the next."
     yield "#[must_use]"
+    if "Level" in used:
+        yield f"#[allow({', '.join(NUMBERS)})]"
     unused = "" if fields else "_"
     yield (f"pub fn step(x: &[{t}; INPUTS], {unused}state: &mut State) -> [{t}; OUTPUTS] {{")
-    yield from (f"    {line}" for line in steps)
-    yield f"    {'*y' if borrowed else 'y'}"
+    yield from (f"    {line}" for line in _steps(calls))
     yield "}"
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a layer makes of ``{x}``: an expression, perhaps of a reference, or a change of `y`."""
+
+    text: str
+    reference: bool = False
+    in_place: bool = False
+
+
+def _steps(calls: list[Call]) -> Iterator[str]:
+    """The body of `step`, without a name that is only handed on."""
+    name, reference, mutable = "x", True, False
+    for n, call in enumerate(calls):
+        if call.in_place:
+            if not mutable:
+                yield f"let mut y = *{name};"
+            yield call.text
+            name, reference, mutable = "y", False, True
+            continue
+        text = call.text.format(x=name if reference else f"&{name}")
+        if n + 1 == len(calls):
+            yield f"{'*' * call.reference}{text}"
+            return
+        name, reference, mutable = "y", call.reference, calls[n + 1].in_place
+        if mutable:
+            text, reference = f"{'*' * call.reference}{text}", False
+        yield f"let {'mut ' * mutable}y = {text};"
+    yield "y"
 
 
 def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
@@ -168,7 +195,7 @@ def _dense(name: str, layer: Dense, t: str) -> list[str]:
 
 def _static(name: str, typed: str, arrays: list[Array]) -> list[str]:
     maker = typed.partition("<")[0]
-    lines = ["#[rustfmt::skip]", "#[allow(long_running_const_eval, clippy::approx_constant)]"]
+    lines = ["#[rustfmt::skip]", f"#[allow(long_running_const_eval, {', '.join(NUMBERS)})]"]
     lines.append(f"static {name}: {typed} = {maker}::new(")
     for a in arrays:
         lines += [f"    {line}" for line in _literal(a)]
@@ -219,6 +246,7 @@ def _state(fields: list[tuple[str, str, str]], t: str) -> Iterator[str]:
     if not fields:
         yield "pub struct State;"
     else:
+        yield "#[allow(clippy::struct_field_names)]"
         yield "pub struct State {"
         for name, hidden, _ in fields:
             yield f"    {name}: unrolled::cell::fixed::State<{t}, {hidden}>,"
@@ -228,6 +256,7 @@ def _state(fields: list[tuple[str, str, str]], t: str) -> Iterator[str]:
     yield "    /// Where the model starts."
     yield "    #[must_use]"
     yield "    #[rustfmt::skip]"
+    yield f"    #[allow({', '.join(NUMBERS)})]"
     yield "    pub const fn new() -> Self {"
     if not fields:
         yield "        State"

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.exceptions import SkipTestWarning  # noqa: E402
-from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
+from sklearn.utils.estimator_checks import (  # noqa: E402
+    check_dataframe_column_names_consistency,
+    parametrize_with_checks,
+)
 from unrolled.sklearn import Forecaster, SequenceClassifier, SequenceRegressor  # noqa: E402
 
 # An array (N, T) is N sequences of one channel to us, and any T will do.
@@ -61,3 +62,10 @@ def expected(estimator: Any) -> dict[str, str]:
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected, xfail_strict=True)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS[:2])
+def test_names_of_columns(estimator: Any) -> None:
+    """Not among those above; the forecaster's `predict` takes no X."""
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    check_dataframe_column_names_consistency(type(estimator).__name__, estimator)

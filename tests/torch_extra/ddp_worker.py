@@ -1,4 +1,4 @@
-"""One process of `test_ddp`: gradients of its part of a batch, averaged with the other's."""
+"""One process of `test_processes`: gradients of its part of a batch, averaged with the other's."""
 
 from __future__ import annotations
 

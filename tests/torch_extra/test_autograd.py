@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 import pytest
-from torch_support import CELLS, SEQUENCES, close, pair, torch, ut
+from torch_support import SEQUENCES, close, pair, torch, ut
 from unrolled.torch import _run
 
 # Small, since these differentiate numerically.
@@ -54,17 +54,6 @@ def test_gradcheck(name: str, more: dict[str, Any], bidirectional: bool) -> None
     weights = leaves(net)
     assert torch.autograd.gradcheck(flat, (x, h, c, *weights))
     assert torch.autograd.gradgradcheck(flat, (x, h, c, *weights), fast_mode=True)
-
-
-@pytest.mark.parametrize(("name", "more"), CELLS)
-def test_gradcheck_of_cells(name: str, more: dict[str, Any]) -> None:
-    cell = getattr(ut, name)(INPUT, HIDDEN, **more).double()
-    x, h, c = (t[0].detach().requires_grad_() for t in arguments(name))
-    if name != "LSTMCell":
-        c.requires_grad_(False)
-    run = as_function(cell, name)
-    assert torch.autograd.gradcheck(run, (x, h, c, *leaves(cell)))
-    assert torch.autograd.gradgradcheck(run, (x, h, c, *leaves(cell)))
 
 
 @pytest.mark.parametrize("resets", [False, True])
@@ -205,11 +194,6 @@ def test_saved_tensors_may_be_moved_away() -> None:
         y = net(x)[0]
     (found,) = torch.autograd.grad(y.square().sum(), x)
     assert torch.equal(found, expected)
-    cell = ut.LSTMCell(INPUT, HIDDEN)
-    (expected,) = torch.autograd.grad(cell(x[0])[1].square().sum(), x)
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
-        c = cell(x[0])[1]
-    assert torch.equal(torch.autograd.grad(c.square().sum(), x)[0], expected)
 
 
 @pytest.mark.parametrize("reentrant", [False, True])
@@ -264,11 +248,6 @@ def test_outputs_may_be_written_to() -> None:
             found.append(torch.autograd.grad(loss, list(module.parameters())))
         for a, b in zip(*found, strict=True):
             close(a, b, "reference.gradient.float64", "gradient")
-    cell = ut.LSTMCell(5, 7)
-    h, c = cell(torch.randn(3, 5))
-    h.mul_(2)
-    c.add_(1)
-    (h + c).sum().backward()
 
 
 def test_anomaly_mode() -> None:

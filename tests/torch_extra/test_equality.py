@@ -17,13 +17,14 @@ from torch_support import (
     STEPS,
     close,
     initial,
+    map_states,
     pair,
     same_as_theirs,
     tensors,
     torch,
     ut,
 )
-from unrolled.torch import _run
+from unrolled.torch import _memory, _run
 
 rnn = torch.nn.utils.rnn
 
@@ -138,8 +139,16 @@ def test_cells(
         shape = (HIDDEN,) if alone else (BATCH, HIDDEN)
         h = torch.randn(2, *shape, dtype=torch.float64)
         h0 = tuple(h) if name == "LSTMCell" else h[0]
-    by_us(ours, x.to(dtype))
     same_as_theirs(ours, theirs, x, h0)
+    with torch.no_grad():
+        own = None if h0 is None else map_states(lambda s: s.to(dtype), h0)
+        by_us(ours, x.to(dtype), own)
+        found = tensors(ours(x.to(dtype), own))
+        expected = tensors(theirs(x.double(), h0))
+    entry = f"reference.output.{str(dtype).removeprefix('torch.')}"
+    for a, b in zip(found, expected, strict=True):
+        assert a.shape == b.shape
+        close(a, b, entry, "h or c")
 
 
 @pytest.mark.parametrize(("name", "more"), CELLS)
@@ -220,7 +229,8 @@ def test_memory_is_shared_not_copied(batch_first: bool, monkeypatch: pytest.Monk
         return seen[-1]
 
     _run_array = _run.array
-    monkeypatch.setattr(_run, "array", watched)
+    for module in (_run, _memory):
+        monkeypatch.setattr(module, "array", watched)
     ours, theirs = pair("LSTM", torch.float32, batch_first=batch_first)
     x = torch.randn(32, 48, INPUT, requires_grad=True)
     y, expected = ours(x)[0], theirs(x.double())[0]

@@ -104,41 +104,56 @@ def test_explain() -> None:
         ut.explain(3, x)
 
 
-def test_recorded_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # of conftest
-    text = "PyTorch: it is quicker in one step of such a cell that will be differentiated"
-    for cell, rows, by_torch in [
-        (ut.LSTMCell(4, 16), 3, False),
-        (ut.LSTMCell(4, 16), 17, False),
-        (ut.LSTMCell(64, 256), 16, False),
-        (ut.LSTMCell(64, 256), 17, True),
-        (ut.GRUCell(64, 64), 17, False),
-        (ut.GRUCell(64, 256), 16, False),
-        (ut.GRUCell(64, 256), 17, True),
-        (ut.RNNCell(4, 16), 3, True),
-    ]:
-        x = torch.randn(rows, cell.input_size)
-        assert (ut.explain(cell, x) == text) == by_torch
-        y = cell(x)
-        node = (y[0] if isinstance(y, tuple) else y).grad_fn.name()
-        assert (node != "StepBackward") == by_torch
-        with torch.no_grad():
-            assert ut.explain(cell, x).startswith("unrolled: ")
-        cell.requires_grad_(False)
-        assert ut.explain(cell, x).startswith("unrolled: ")
-        assert (ut.explain(cell, x.requires_grad_()) == text) == by_torch
-    assert ut.explain(ut.LSTMCell(64, 256), torch.randn(64)).startswith("unrolled: ")
+    few = "PyTorch: it is quicker in one step of so few rows or weights"
+    recorded = "PyTorch: it is quicker in one step that will be differentiated"
+    large = ut.LSTMCell(16, 500)
+    with torch.no_grad():
+        for cell, rows, by_torch in [
+            (large, 31, True),
+            (large, 32, False),
+            (ut.LSTMCell(16, 400), 64, True),
+            (ut.GRUCell(16, 600), 32, False),
+            (ut.RNNCell(16, 1000), 64, True),
+        ]:
+            text = ut.explain(cell, torch.randn(rows, 16))
+            assert text == few if by_torch else text.startswith("unrolled: "), text
+        assert ut.explain(large, torch.randn(16)) == few
+    x, state = torch.randn(32, 16), torch.randn(32, 500)
+    assert ut.explain(large, x) == recorded
+    large.requires_grad_(False)
+    assert ut.explain(large, x).startswith("unrolled: ")
+    assert ut.explain(large, x, (state, state.requires_grad_())) == recorded
+    h, c = large(x, (state, state))
+    assert h.requires_grad and c.requires_grad
     odd = ut.RNNCell(4, 16)
     odd.nonlinearity = "sigmoid"
     with pytest.raises(RuntimeError, match="Unknown nonlinearity: sigmoid"):
         odd(torch.randn(3, 4))
 
 
+@pytest.mark.parametrize(("name", "steps"), [("GRU", 4), ("RNN", 8)])
+def test_short_calls_that_pytorch_does_quicker(name: str, steps: int) -> None:
+    text = "PyTorch: it is quicker in so few steps of so many weights"
+    large, small = getattr(ut, name)(256, 256), getattr(ut, name)(32, 64)
+    x = torch.randn(steps, 2, 256)
+    assert ut.explain(large, x).startswith("unrolled: ")
+    assert ut.explain(large, x[1:]) == text
+    assert ut.explain(large, x[1:, 0]) == text
+    assert ut.explain(small, x[:1, :, :32]).startswith("unrolled: ")
+    assert ut.explain(ut.LSTM(256, 256), x[:1]).startswith("unrolled: ")
+    by_rows = getattr(ut, name)(256, 256, batch_first=True)
+    assert ut.explain(by_rows, x.transpose(0, 1)).startswith("unrolled: ")
+    resets = torch.zeros(1, 2, dtype=torch.bool)
+    assert torch.allclose(large(x[:1], resets=resets)[0], large(x[:1])[0], atol=1e-6)
+
+
 def test_without_pytorch_the_extra_is_named() -> None:
     code = "import sys; sys.modules['torch'] = None\nimport unrolled, unrolled.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: unrolled.torch: " in done.stderr
-    assert "pip install 'unrolled[torch]'" in done.stderr
+    assert "ModuleNotFoundError: unrolled.torch: " in done.stderr
+    assert "pip install '.[torch]' in unrolled's source directory" in done.stderr
 
 
 def test_the_package_itself_does_not_import_pytorch() -> None:

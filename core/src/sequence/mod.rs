@@ -85,11 +85,11 @@ impl<T: Real> Pass<'_, T> {
             .map(move |t| if descending { window.end - 1 - (t - window.start) } else { t })
     }
 
-    /// Zeroes the rows of a state that are cut before step t.
+    /// Zeroes those of some rows of a state that are cut before step t.
     #[inline(always)]
-    fn cut(&self, t: usize, n: usize, state: &mut [T], stride: usize) {
+    fn cut(&self, t: usize, mut rows: Range<usize>, state: &mut [T], stride: usize) {
         if self.resets.is_some() && !state.is_empty() {
-            for b in (0..n).filter(|&b| self.is_cut(t, b)) {
+            while let Some(b) = rows.find(|&b| self.is_cut(t, b)) {
                 state[b * stride..(b + 1) * stride].fill(T::ZERO);
             }
         }
@@ -180,8 +180,8 @@ impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Forward<'_, T, M>, P> {
             }
             let n = if const { P::FIXED.is_some() } { 1 } else { n };
             let at = pass.rows.offsets[t] - first_row;
-            pass.cut(t, n, carry.h, shape.state_stride);
-            pass.cut(t, n, carry.c, shape.stride);
+            pass.cut(t, 0..n, carry.h, shape.state_stride);
+            pass.cut(t, 0..n, carry.c, shape.stride);
             keep(s, tape.h, carry.h, at, n, shape.state_stride);
             keep(s, tape.c, carry.c, at, n, shape.stride);
             let gates = &mut tape.gates[at * row..][..n * row];
@@ -315,7 +315,7 @@ impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Backward<'_, T, M>, P> 
             if const { P::FIXED.is_none() } && self.0.truncation.is_some() {
                 self.0.truncated_step(s, t, first_row);
             } else {
-                self.0.step::<S, P>(s, t, first_row);
+                self.0.step::<S, P>(s, t, first_row, 0);
             }
         }
     }
@@ -330,12 +330,14 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
         Steps::<_, RunTime>(self, PhantomData).run(s);
     }
 
+    /// A step of the rows from `first` on.
     #[inline(always)]
-    fn step<S: Simd<T>, P: Plan>(&mut self, s: S, t: usize, first_row: usize) {
+    fn step<S: Simd<T>, P: Plan>(&mut self, s: S, t: usize, first_row: usize, first: usize) {
         let (pass, shape) = (self.pass, &P::known::<T>(self.pass.shape));
-        let n = if const { P::FIXED.is_some() } { 1 } else { pass.rows.count(t) };
-        let at = pass.rows.offsets[t] - first_row;
-        let (d_h, d_c) = (&mut *self.carry.d_h, &mut *self.carry.d_c);
+        let rows = first..if const { P::FIXED.is_some() } { 1 } else { pass.rows.count(t) };
+        let (n, at) = (rows.len(), pass.rows.offsets[t] - first_row + first);
+        let d_h = &mut self.carry.d_h[first * shape.state_stride..];
+        let d_c = self.carry.d_c.get_mut(first * shape.stride..).unwrap_or_default();
         add_d_y(d_h, shape, self.d_y, at, n);
         let scratch = &mut self.scratch;
         let d_gates = &mut scratch.d_gates[at * shape.row()..][..n * shape.row()];
@@ -358,8 +360,8 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
             scratch.step,
             projection,
         );
-        pass.cut(t, n, d_h, shape.state_stride);
-        pass.cut(t, n, d_c, shape.stride);
+        pass.cut(t, rows.clone(), self.carry.d_h, shape.state_stride);
+        pass.cut(t, rows, self.carry.d_c, shape.stride);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Back-propagation cut off at exactly K lags: the mirror of a step, once for every loss still carried.
 
-use super::{Backward, add_d_y, step_at};
+use super::{Backward, Rows, add_d_y, step_at};
 use crate::cell::{self, Projection};
 use crate::kernel::shape::RunTime;
 use crate::math::Math;
@@ -20,24 +20,36 @@ pub struct Truncation<'a, T> {
     pub d_final_c: &'a [T],
 }
 
+impl<T: Real> Truncation<'_, T> {
+    /// How many rows have losses that are dropped: those of more than K + 1 steps, which stand first. For the others
+    /// nothing is cut off, whatever the batch; they go back as without truncation, in the first slot.
+    #[must_use]
+    pub fn cut_off(rows: Rows<'_>, lags: usize) -> usize {
+        rows.count(lags.saturating_add(1))
+    }
+}
+
 impl<T: Real, M: Math> Backward<'_, T, M> {
-    /// A step with the losses' derivatives apart: the loss of processing step p is carried in slot
-    /// p mod (K + 1), from which it is dropped after K more steps back. A step's derivatives by the
-    /// pre-activations are the sum over the slots.
+    /// A step with the losses' derivatives apart: the loss of step t is carried in slot t mod (K + 1), from
+    /// which it is dropped after K more steps back. A step's derivatives by the pre-activations are the sum over the
+    /// slots, the latest loss last.
     #[inline(always)]
     pub(super) fn truncated_step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
         let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else {
             return;
         };
         let (pass, shape) = (self.pass, self.pass.shape);
-        let n = pass.rows.count(t);
         let at = pass.rows.offsets[t] - first_row;
         let row = shape.row();
-        let step = step_at(self.tape, shape, at);
-        let scratch = &mut self.scratch;
-        let p = if pass.reverse { pass.rows.steps() - 1 - t } else { t };
-        for lag in 0..=lags.min(pass.rows.steps() - 1 - p) {
-            let slot = (p + lag) % (lags + 1);
+        let cut_off = Truncation::<T>::cut_off(pass.rows, lags).min(pass.rows.count(t));
+        for lag in 0..=lags {
+            let loss = if pass.reverse { t.checked_sub(lag) } else { t.checked_add(lag) };
+            // A row that has ended has no such loss.
+            let n = loss.map_or(0, |loss| cut_off.min(pass.rows.count(loss)));
+            let Some(loss) = loss.filter(|_| n > 0) else { break };
+            let slot = loss % (lags + 1);
+            let step = step_at(self.tape, shape, at);
+            let scratch = &mut self.scratch;
             let d_h =
                 &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
             let c_len = if self.carry.d_c.is_empty() { 0 } else { shape.stride };
@@ -74,8 +86,11 @@ impl<T: Real, M: Math> Backward<'_, T, M> {
                 let d_projected = &mut scratch.d_projected[at * shape.state_stride..][..values];
                 sum(d_projected, lag_projected, lag == 0);
             }
-            pass.cut(t, n, d_h, shape.state_stride);
-            pass.cut(t, n, d_c, shape.stride);
+            pass.cut(t, 0..n, d_h, shape.state_stride);
+            pass.cut(t, 0..n, d_c, shape.stride);
+        }
+        if cut_off < pass.rows.count(t) {
+            self.step::<S, RunTime>(s, t, first_row, cut_off);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""Autograd's part in eager mode: a `torch.autograd.Function` each for sequences and for one step.
+"""Autograd's part in eager mode: a `torch.autograd.Function`.
 
 A custom operator (`_ops`) does the same with four times the overhead: some 100 µs a call, as much
 as a short sequence takes. It is there for what traces.
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from . import _run
-from ._run import Recorded, optional
+from ._memory import optional
+from ._run import Recorded
 from ._through import derivatives
-from ._weights import PLAIN, Net, array
+from ._weights import PLAIN, Net
 
 functorch_level = torch._C._functorch.peek_interpreter_stack
 # What `autograd.grad(is_grads_batched=True)` makes, which is no transform of torch.func.
@@ -22,10 +23,13 @@ _is_batched = torch._C._functorch.is_legacy_batchedtensor
 
 
 def _beyond_us(*grads: Any) -> bool:
-    """Whether a way back is itself to be differentiated, or batched by vmap."""
+    """Whether a way back is to be differentiated, batched by vmap, or begins with odd tensors."""
     if torch.is_grad_enabled() or functorch_level() is not None:
         return True
-    return any(g is not None and (type(g) not in PLAIN or _is_batched(g)) for g in grads)
+    return any(
+        g is not None and (type(g) not in PLAIN or _is_batched(g) or g.layout is not torch.strided)
+        for g in grads
+    )
 
 
 def recorded(reserve: Any, again: Callable[[], Any]) -> Recorded:
@@ -66,34 +70,3 @@ class Sequence(torch.autograd.Function):
             arrays = optional(dy), optional(dh), optional(dc)
             found = _run.backward(run, x.shape[:2], arrays, needs)
         return None, None, None, *found
-
-
-class Step(torch.autograd.Function):
-    """One step of one cell: x (B, I), states (B, H)."""
-
-    @staticmethod
-    def forward(ctx: Any, net: Net, x: Any, h0: Any, c0: Any, *weights: Any) -> Any:
-        h, c, reserve = _run.record_step(net, x, h0, c0)
-        ctx.set_materialize_grads(False)
-        ctx.save_for_backward(reserve, x, h0, c0, *weights)
-        ctx.net = net
-        return (h, c) if net.kind.has_c else h
-
-    @staticmethod
-    def backward(ctx: Any, dh: Any, dc: Any = None) -> Any:
-        net = ctx.net
-        needs = ctx.needs_input_grad[1:]
-        reserve, x, h0, c0, *weights = ctx.saved_tensors
-        if dh is None and dc is None:
-            return None, *(None for _ in needs)
-        # The one output is also the final state: its derivative is given once, as that of y.
-        if _beyond_us(dh, dc):
-            x, h0, c0 = (None if t is None else t.unsqueeze(0) for t in (x, h0, c0))
-            dy, dc = (None if g is None else g.unsqueeze(0) for g in (dh, dc))
-            found = derivatives(net.kind, (x, h0, c0), weights, None, None, (dy, None, dc), needs)
-        else:
-            run = recorded(reserve, lambda: _run.record_step(net, x, h0, c0)[-1])
-            dy, dc = (None if g is None else array(g)[None] for g in (dh, dc))
-            found = _run.backward(run, (1, x.shape[0]), (dy, None, dc), needs)
-        found[:3] = [None if g is None else g.squeeze(0) for g in found[:3]]
-        return None, *found

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import _run
 from ._eager import recorded
 from ._kind import Kind
-from ._run import optional
+from ._memory import optional, tensor
 from ._through import derivatives
 from ._weights import packed_loose
 
@@ -96,8 +96,7 @@ def _recurrent_backward(
     grads = optional(dy), optional(dh), optional(dc) if kind.has_c else None
     flat, d_x, d_state = _run.go_back(recorded(reserve, again), x.shape[:2], grads)
     d_h, d_c = d_state if kind.has_c else (d_state, None)
-    d_c = x.new_empty(0) if d_c is None else torch.from_numpy(d_c)
-    return torch.from_numpy(flat), torch.from_numpy(d_x), torch.from_numpy(d_h), d_c
+    return tensor(flat), tensor(d_x), tensor(d_h), x.new_empty(0) if d_c is None else tensor(d_c)
 
 
 def _recurrent_backward_fake(
@@ -146,7 +145,7 @@ def _backward(ctx: Any, dy: Any, dh: Any, dc: Any, _: Any) -> Any:
         flat, *own = recurrent_backward(*grads, reserve, x, h0, c0, weights, lengths, resets, *kind)
         present = (x, h0, c0)
         found = [g if t is not None else None for g, t in zip(own, present, strict=True)]
-        parts = flat.split([weight.numel() for weight in weights])
+        parts = torch.split_with_sizes_copy(flat, [weight.numel() for weight in weights])
         found += [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
     return *found[:3], found[3:], *(None,) * 8
 

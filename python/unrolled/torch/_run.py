@@ -8,13 +8,18 @@ that has been copied on the way has no tape, and the run is then repeated from w
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from .._native import Tape
-from ._weights import Net, array, follow_threads
+from ._memory import array, optional, tensor
+from ._weights import Net, follow_threads
+
+_profiling = torch.autograd._profiler_enabled
+_UNWATCHED: Any = nullcontext()
 
 
 class Recorded(NamedTuple):
@@ -24,49 +29,41 @@ class Recorded(NamedTuple):
     tape: Tape
 
 
+def _row(net: Net, way: str = "") -> Any:
+    """Names what is done within it for a profiler: "unrolled::lstm"."""
+    if not _profiling():
+        return _UNWATCHED
+    return torch.profiler.record_function(f"unrolled::{net.kind.cell}{way}")
+
+
 def _state(h0: Any, c0: Any) -> Any:
     if h0 is None:
         return None
     return array(h0) if c0 is None else (array(h0), array(c0))
 
 
-def optional(tensor: Any) -> Any:
-    """As `array`; None stays None."""
-    return None if tensor is None else array(tensor)
-
-
 def _tensors(y: Any, state: Any) -> tuple[Any, Any, Any]:
     if isinstance(state, tuple):
-        return torch.from_numpy(y), torch.from_numpy(state[0]), torch.from_numpy(state[1])
-    return torch.from_numpy(y), torch.from_numpy(state), None
-
-
-def _one_step(x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
-    """x (B, I) and states (B, H) with an axis of time, or of layers, before them."""
-    if h0 is None:
-        return array(x)[None], None
-    return array(x)[None], array(h0)[None] if c0 is None else (array(h0)[None], array(c0)[None])
-
-
-def _states(state: Any) -> tuple[Any, Any]:
-    if isinstance(state, tuple):
-        return torch.from_numpy(state[0][0]), torch.from_numpy(state[1][0])
-    return torch.from_numpy(state[0]), None
+        return tensor(y), tensor(state[0]), tensor(state[1])
+    return tensor(y), tensor(state), None
 
 
 def step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
-    """h and c (None unless an LSTM) after one step, and nothing kept."""
+    """h and c (None unless an LSTM) after one step of x (B, I) or (I,), and nothing kept."""
     follow_threads()
-    x, state = _one_step(x, h0, c0)
-    return _states(net.network.forward(x, state, None, None)[1])
-
-
-def record_step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any, Any]:
-    """h, c and the reserve."""
-    follow_threads()
-    x, state = _one_step(x, h0, c0)
-    _, state, tape = net.network.record(x, state, None, None, None, None)
-    return *_states(state), _reserve(net, tape)
+    sizes = net.sizes
+    alone = x.dim() == 1
+    rows = 1 if alone else x.shape[0]
+    steps = array(x, (1, rows, sizes.input))
+    state = None if h0 is None else array(h0, (1, rows, sizes.state))
+    if c0 is not None:
+        state = state, array(c0, (1, rows, sizes.hidden))
+    with _row(net):
+        _, found = net.network.forward(steps, state, None, None)
+    at = (0, 0) if alone else 0
+    if net.kind.has_c:
+        return tensor(found[0][at]), tensor(found[1][at])
+    return tensor(found[at]), None
 
 
 def _reserve(net: Net, tape: Tape) -> Any:
@@ -78,9 +75,10 @@ def _reserve(net: Net, tape: Tape) -> Any:
 def forward(net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any) -> tuple[Any, Any, Any]:
     """y, h and c (None unless an LSTM), and nothing kept."""
     follow_threads()
-    return _tensors(
-        *net.network.forward(array(x), _state(h0, c0), optional(lengths), optional(resets))
-    )
+    given = array(x), _state(h0, c0), optional(lengths), optional(resets)
+    with _row(net):
+        found = net.network.forward(*given)
+    return _tensors(*found)
 
 
 def record(
@@ -88,9 +86,9 @@ def record(
 ) -> tuple[Any, Any, Any, Any]:
     """y, h, c and the reserve."""
     follow_threads()
-    y, state, tape = net.network.record(
-        array(x), _state(h0, c0), optional(lengths), optional(resets), None, None
-    )
+    given = array(x), _state(h0, c0), optional(lengths), optional(resets)
+    with _row(net):
+        y, state, tape = net.network.record(*given, None, None)
     return *_tensors(y, state), _reserve(net, tape)
 
 
@@ -105,7 +103,8 @@ def go_back(run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any]) 
     `shape` is (T, B); `grads` are arrays by y, h and c, None for zeros.
     """
     follow_threads()
-    _, kind, sizes, dtype, _, _ = run.net
+    net = run.net
+    kind, sizes, dtype = net.kind, net.sizes, net.dtype
     steps, batch = shape
     dy, dh, dc = grads
     cells = kind.layers * kind.directions
@@ -118,7 +117,8 @@ def go_back(run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any]) 
             if dc is None:
                 dc = np.zeros((cells, batch, sizes.hidden), dtype)
             d_state = (d_state, dc)
-    return run.net.network.backward(run.tape, dy, d_state, None)
+    with _row(net, "_backward"):
+        return net.network.backward(run.tape, dy, d_state, None)
 
 
 def backward(
@@ -126,23 +126,18 @@ def backward(
 ) -> list[Any]:
     """As `go_back`, tensors by x, h0, c0 and each weight; None where `needs` says so."""
     flat, d_x, d_state = go_back(run, shape, grads)
-    d_h, d_c = d_state if isinstance(d_state, tuple) else (d_state, None)
-    found = [
-        torch.from_numpy(g) if need and g is not None else None
-        for g, need in zip((d_x, d_h, d_c), needs, strict=False)
-    ]
-    if not any(needs[3:]):
-        return found + [None] * len(run.net.counts)
-    return found + [
-        part if need else None
-        for part, need in zip(split(run.net, torch.from_numpy(flat)), needs[3:], strict=True)
-    ]
+    d_h, d_c = d_state if run.net.kind.has_c else (d_state, None)
+    own = zip((d_x, d_h, d_c), needs, strict=False)
+    found = [tensor(g) if need and g is not None else None for g, need in own]
+    return found + split(run.net, flat, needs[3:])
 
 
-def split(net: Net, flat: Any) -> list[Any]:
-    """Gradients by each weight, which share the memory of `flat`."""
-    # Not `flat.split`, which takes its time in Python.
+def split(net: Net, flat: Any, needs: Any) -> list[Any]:
+    """Gradients by each weight, each in memory of its own; None where `needs` says so."""
+    if not any(needs):
+        return [None] * len(net.counts)
+    parts = torch.split_with_sizes_copy(torch.from_numpy(flat), net.counts)
     return [
-        part if len(shape) == 1 else part.view(shape)
-        for part, shape in zip(torch.split_with_sizes(flat, net.counts), net.shapes, strict=True)
+        (part if len(shape) == 1 else part.view(shape)) if need else None
+        for part, shape, need in zip(parts, net.shapes, needs, strict=True)
     ]

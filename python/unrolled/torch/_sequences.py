@@ -10,13 +10,18 @@ from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _dynamo, _ops, _path, _run
+from . import _dynamo, _fx, _ops, _path, _run
 from ._eager import Sequence
-from ._kind import Kind
+from ._graph import through_graph
+from ._kind import GATES, Kind
+from ._memory import Unfit
 from ._through import composed, through_torch
-from ._weights import Packed, Unfit, packed
+from ._weights import Packed, packed
 
 _PACKED = "_unrolled_packed"
+# Steps from which we are quicker where the weights are more than a few numbers.
+_LEAST_STEPS = {"GRU": 4, "RNN_TANH": 8, "RNN_RELU": 8}
+_FEW = 65_536
 
 
 class Call(NamedTuple):
@@ -32,7 +37,9 @@ class Call(NamedTuple):
 class Recurrent(nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
 
-    def forward(self, input: Any, hx: Any = None, *, resets: Any = None) -> Any:
+    _quicker = "it is quicker in so few steps of so many weights"
+
+    def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
         """As PyTorch's, with `resets`.
 
         Parameters
@@ -48,9 +55,13 @@ class Recurrent(nn.RNNBase):
         output, hx
             As PyTorch's.
         """
-        if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
+        if isinstance(input, PackedSequence) and torch.compiler.is_dynamo_compiling():
             # Its sizes are numbers in a tensor, on which a graph cannot depend.
             return _untraced(self, input, hx, resets)
+        if _path.watcher is not None:
+            _path.watcher(self, input, hx, resets)
+        if resets is None and self._quicker_by_torch(input):
+            return super().forward(input, hx)
         reason = self._reason(input, hx)
         if reason is None:
             try:
@@ -59,8 +70,10 @@ class Recurrent(nn.RNNBase):
                 reason = str(unfit)
         return self._theirs(input, hx, resets, reason)
 
+    __prepare_scriptable__ = _path.not_scriptable
+
     def flatten_parameters(self) -> None:
-        """As PyTorch's; and the kernels' copies of the weights are made anew at the next call."""
+        """As PyTorch's; and the kernels' copies of the weights are let go."""
         self.__dict__.pop(_PACKED, None)
         super().flatten_parameters()
 
@@ -99,7 +112,7 @@ class Recurrent(nn.RNNBase):
             return f"x is a {type(x).__name__}"
         found = _path.surroundings()
         if found is None:
-            found = _path.numbers("x", x) if _path.traced(x) else _path.tensor("x", x)
+            found = _path.tensor("x", x)
         if found is not None:
             return found
         shape = x.shape
@@ -128,6 +141,24 @@ class Recurrent(nn.RNNBase):
         if len(x.shape) == 2 and not packed_input:
             shapes = tuple((s[0], s[2]) for s in shapes)
         return _path.states(x, given, shapes)
+
+    def _quicker_by_torch(self, input: Any) -> bool:
+        """Whether so few steps of so many weights make reading the weights all there is to do.
+
+        PyTorch reads them once a step; we once to compare them and once to compute. (Its LSTM does
+        more than that.) As measured by `benches/torch_dropin.py`.
+        """
+        least = _LEAST_STEPS.get(self.mode)
+        if least is None or not isinstance(input, torch.Tensor) or input.dim() < 2:
+            return False
+        units, both = self.hidden_size, 2 if self.bidirectional else 1
+        columns = self.input_size + units + (self.num_layers - 1) * (both + 1) * units
+        if GATES[self.mode.lower()] * units * both * columns <= _FEW:
+            return False
+        if _path.traced(input) or _path.recorded():
+            return False
+        steps: int = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
+        return steps < least
 
     def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
         h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)
@@ -194,21 +225,22 @@ class Recurrent(nn.RNNBase):
     def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any, Any]:
         """Layers with nothing between them."""
         x, h0, c0, lengths, resets = call
-        grad = torch.is_grad_enabled() and any(
-            t is not None and t.requires_grad for t in (x, h0, c0, *weights)
-        )
+        grad = _path.differentiated((x, h0, c0), weights)
         if _path.traced(x):
-            _path.one_dtype(x, weights)
+            _path.fit(x, weights)
             y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
             return y, h, c if kind.has_c else None
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, slot, kind, weights, x.dtype, x.shape[0] * x.shape[1])
+        net = packed(cache, slot, kind, weights, x.dtype)
         if not grad:
             return _run.forward(net, x, h0, c0, lengths, resets)
         y, h, *c = Sequence.apply(net, lengths, resets, x, h0, c0, *weights)
         return y, h, c[0] if c else None
 
     def _theirs(self, input: Any, hx: Any, resets: Any, reason: str) -> Any:
+        node = _fx.node(self, input, hx, resets)
+        if node is not None:
+            return node
         if reason in _path.TRANSFORMS:
             with composed():
                 return self._by_torch(input, hx, resets)
@@ -224,7 +256,8 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)
         call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
-        y, h, c = through_torch(
+        through = through_graph if _path.recorded() else through_torch
+        y, h, c = through(
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )
         return self._result(input, y, h, c, call.lengths)
@@ -232,8 +265,7 @@ class Recurrent(nn.RNNBase):
 
 @_disable_dynamo
 def _untraced(module: Recurrent, *arguments: Any) -> Any:
-    *given, resets = arguments
-    return module.forward(*given, resets=resets)
+    return module.forward(*arguments)
 
 
 def _checked(resets: Any, shape: Any, axes: str) -> Any:
@@ -301,3 +333,4 @@ class RNN(Recurrent, nn.RNN):
 
 
 _dynamo.let_in(LSTM, GRU, RNN)
+_fx.leaves(Recurrent)

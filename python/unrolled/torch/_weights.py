@@ -3,21 +3,15 @@
 A packed network never changes: other weights make another one. So a tape, which refers to the
 network it was recorded with, can go backward whatever has happened to the weights since.
 
-How a change is noticed. A tensor's `_version` counts what is done to it in place, and `data_ptr`
-tells where its numbers are. That does not tell everything: what is written through `tensor.data`,
-through a NumPy view, or by a fused optimiser (`Adam(fused=True)`) counts nowhere. So the numbers
-themselves are compared too, all of them
-
-- after any `torch.optim` optimiser has stepped,
-- where it costs next to nothing: in long calls, and where the weights are few,
-
-and otherwise, in short calls with many weights, `GLANCE` of each, spread over it, which shows every
-change of a weight as a whole.
+How a change is noticed: before every call all numbers are compared, bit by bit. PyTorch's counters
+(`_version`) know nothing of what is written through `tensor.data`, a NumPy view, a fused optimiser
+or by another process. The comparison runs as fast as memory is read; where a call is so short that
+this would matter, `_path` gives the call to PyTorch.
 """
 
 from __future__ import annotations
 
-import itertools
+import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -25,51 +19,21 @@ from threading import Lock
 from typing import Any, NamedTuple
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from .._native import Network
+from .._native import Network, set_num_threads
 from ._kind import Kind, Sizes
+from ._memory import Unfit, array
 
-NUMBERS = {torch.float32: "float32", torch.float64: "float64"}
 # What has nothing to add to a tensor's behaviour.
 PLAIN = frozenset((torch.Tensor, torch.nn.Parameter))
-EVERYTHING = sys.maxsize
-# Numbers of each weight that are looked at when there is no time for more.
-GLANCE = 32
-# Steps times rows from which all numbers are compared: it costs a few hundredths of the call.
-LONG = 256
-# Numbers in all weights up to which they are compared always: some 3 µs.
-FEW = 32_768
-
-_optimisers_steps = itertools.count(1)
-_epoch = 0
-
-
-def _stepped(*_: Any) -> None:
-    global _epoch
-    _epoch = next(_optimisers_steps)
-
-
-register_optimizer_step_post_hook(_stepped)
-
-
-class Unfit(Exception):  # noqa: N818 - a reason, not an error: PyTorch computes instead
-    """Why these weights are not for our kernels."""
-
-
-def array(tensor: Any) -> Any:
-    """A tensor's memory as a NumPy array; a copy if it is a negation still to be done."""
-    if tensor.requires_grad:
-        tensor = tensor.detach()
-    if tensor.is_neg():
-        tensor = tensor.resolve_neg()
-    return tensor.numpy()
+_ALL = sys.maxsize
+_NOT_DENSE = "the weights are not dense tensors in the CPU's memory"
 
 
 def _arrays(weights: Sequence[Any], dtype: Any) -> list[Any]:
     for weight in weights:
-        if not weight.is_cpu or weight.layout is not torch.strided or weight.is_neg():
-            raise Unfit("the weights are not dense tensors in the CPU's memory")
+        if not weight.is_cpu or weight.layout is not torch.strided:
+            raise Unfit(_NOT_DENSE)
         if weight.dtype is not dtype:
             raise Unfit(f"x is {dtype}, a weight {weight.dtype}")
     return [array(weight) for weight in weights]
@@ -88,7 +52,12 @@ class Net(NamedTuple):
 
 
 def _make(kind: Kind, arrays: list[Any]) -> Net:
+    """A network for such weights, all of them zero."""
+    if arrays[0].ndim != 2 or arrays[1].ndim != 2:
+        raise Unfit("the weights have unusual shapes")
     sizes = kind.sizes(arrays)
+    if 0 in sizes:
+        raise Unfit("the weights are empty")
     network = Network(
         kind.cell,
         sizes.input,
@@ -101,78 +70,74 @@ def _make(kind: Kind, arrays: list[Any]) -> Net:
         arrays[0].dtype.name,
     )
     shapes = [tuple(shape) for _, shape in network.parameter_shapes()]
-    return _with(
-        Net(network, kind, sizes, arrays[0].dtype, shapes, [a.size for a in arrays]), arrays
-    )
+    return Net(network, kind, sizes, arrays[0].dtype, shapes, [a.size for a in arrays])
 
 
-def _with(net: Net, arrays: list[Any]) -> Net:
+def _renewed(net: Net | None, kind: Kind, arrays: list[Any]) -> Net:
+    """`net` itself if it has these weights, or else one that has them."""
+    if net is None or net.kind != kind or net.dtype != arrays[0].dtype:
+        net = _make(kind, arrays)
     if [a.shape for a in arrays] != net.shapes:
         raise Unfit("the weights have unusual shapes")
+    if net.network.has_parameters(arrays, _ALL):
+        return net
     return net._replace(network=net.network.with_parameters(arrays))
 
 
-class Packed:
-    """A network, and the weights it was made of. Immutable but for when it was last compared."""
+class Packed(NamedTuple):
+    """A network, and the arrays of its weights, with where and how these lay in memory."""
 
-    __slots__ = ("arrays", "dtype", "epoch", "few", "key", "net")
+    net: Net
+    places: list[tuple[int, Any]]
+    arrays: list[Any]
 
-    def __init__(self, net: Net, arrays: list[Any], dtype: Any, key: Any, epoch: int) -> None:
-        self.net = net
-        self.dtype = dtype
-        # They keep the weights' memory, so that no other weight can come to lie there.
-        self.arrays = arrays
-        self.few = sum(net.counts) <= FEW
-        self.key = key
-        self.epoch = epoch
+    def __reduce__(self) -> Any:
+        """Copied and pickled as None: a copy of a module packs its own weights."""
+        return type(None), ()
 
-    def holds(self, steps: int) -> bool:
-        """Whether the weights, known to lie where they lay, still have the network's numbers."""
-        epoch = _epoch
-        thorough = steps >= LONG or self.few or self.epoch != epoch or self.key[0] is None
-        most = EVERYTHING if thorough else GLANCE
-        if not self.net.network.has_parameters(self.arrays, most):
+
+def _still_there(found: Packed, weights: Sequence[Any], dtype: Any) -> bool:
+    """Whether the arrays are still those of the weights."""
+    for weight, (address, shape) in zip(weights, found.places, strict=True):
+        if (
+            weight.data_ptr() != address
+            or weight.shape != shape
+            or weight.dtype is not dtype
+            or not weight.is_contiguous()
+            or weight.is_neg()
+        ):
             return False
-        if thorough:
-            self.epoch = epoch
-        return True
+    return True
 
 
 def packed(
-    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any, steps: int
+    cache: dict[int, Packed], slot: int, kind: Kind, weights: Sequence[Any], dtype: Any
 ) -> Net:
-    """The network of these weights, for an x of that dtype and so many steps times rows.
+    """The network of these weights, for an x of that dtype.
 
     Raises
     ------
     Unfit
         If our kernels cannot have them.
     """
-    key: list[Any] = []
     for weight in weights:
         if type(weight) not in PLAIN:
             raise Unfit(f"a weight is a {type(weight).__name__}")
-        key.append(weight.data_ptr())
-    try:
-        for weight in weights:
-            key.append(weight._version)
-    except RuntimeError:  # made in inference mode, where nothing is counted
-        key.insert(0, None)
+        if weight.layout is not torch.strided:
+            raise Unfit(_NOT_DENSE)
     found = cache.get(slot)
-    if found is not None and found.dtype is dtype and found.key == key and found.holds(steps):
-        return found.net
-    epoch = _epoch
-    arrays = _arrays(weights, dtype)
-    if found is not None and found.dtype is dtype:
-        net = _with(found.net, arrays)
+    if found is not None and found.net.kind == kind and _still_there(found, weights, dtype):
+        if found.net.network.has_parameters(found.arrays, _ALL):
+            return found.net
+        arrays = found.arrays
     else:
-        net = _make(kind, arrays)
-    cache[slot] = Packed(net, arrays, dtype, key, epoch)
+        arrays = _arrays(weights, dtype)
+    net = _renewed(None if found is None else found.net, kind, arrays)
+    cache[slot] = Packed(net, [(w.data_ptr(), w.shape) for w in weights], arrays)
     return net
 
 
-# Networks of weights that come without a module, by where the weights lie. Their memory may have
-# been reused since, so all numbers are compared always.
+# Networks of weights that come without a module, by where the weights lie.
 _loose: OrderedDict[Any, Net] = OrderedDict()
 _MOST_LOOSE = 64
 _lock = Lock()
@@ -184,12 +149,7 @@ def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Net:
     arrays = _arrays(weights, dtype)
     with _lock:
         found = _loose.pop(key, None)
-    if found is None:
-        net = _make(kind, arrays)
-    elif found.network.has_parameters(arrays, EVERYTHING):
-        net = found
-    else:
-        net = _with(found, arrays)
+    net = _renewed(found, kind, arrays)
     with _lock:
         _loose[key] = net
         while len(_loose) > _MOST_LOOSE:
@@ -203,10 +163,6 @@ def threads_follower() -> Callable[[], None]:
     Where PyTorch's number changes (`torch.set_num_threads`, workers of a DataLoader) ours follows
     once; `unrolled.set_num_threads` after that stands. UNROLLED_NUM_THREADS has the last word.
     """
-    import os
-
-    from .._native import set_num_threads
-
     if "UNROLLED_NUM_THREADS" in os.environ:
         return lambda: None
     last = 0

@@ -1,4 +1,4 @@
-"""Two processes with half a batch each: the gradients of one with the whole."""
+"""Several processes with a part of the batch each: the gradients of one with the whole."""
 
 from __future__ import annotations
 
@@ -11,29 +11,31 @@ from typing import Any
 import pytest
 from torch_support import close, torch
 
-WORKER = Path(__file__).with_name("ddp_worker.py")
+HERE = Path(__file__).parent
 
 if not (torch.distributed.is_available() and torch.distributed.is_gloo_available()):
     pytest.skip("this PyTorch has no gloo", allow_module_level=True)
 
 
 def worker() -> Any:
-    spec = importlib.util.spec_from_file_location("ddp_worker", WORKER)
+    spec = importlib.util.spec_from_file_location("ddp_worker", HERE / "ddp_worker.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_gradients_of_the_joined_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("way", "world"), [("ddp", 2), ("fsdp", 1), ("fsdp", 2)])
+def test_gradients_of_the_joined_batch(way: str, world: int, tmp_path: Path) -> None:
     out, store = tmp_path / "out", tmp_path / "store"
+    script = HERE / f"{way}_worker.py"
     processes = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), str(rank), "2", str(store), str(out)],
+            [sys.executable, str(script), str(rank), str(world), str(store), str(out)],
             stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(2)
+        for rank in range(world)
     ]
     for process in processes:
         _, errors = process.communicate()
@@ -47,7 +49,7 @@ def test_gradients_of_the_joined_batch(tmp_path: Path) -> None:
         model(x).square().mean().backward()
         expected = {name: p.grad.clone() for name, p in model.named_parameters()}
         optimiser.step()
-    for rank in range(2):
+    for rank in range(world):
         gradients, state = torch.load(f"{out}.{rank}")
         assert gradients.keys() == expected.keys()
         for name, gradient in gradients.items():

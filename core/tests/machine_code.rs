@@ -17,12 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use unrolled::Passes;
 use unrolled::cell::fixed::{Fixed, Parameters, Variant};
 use unrolled::flow::Terms;
-use unrolled::kernel::product::chains as chains_of;
+use unrolled::internals::{Extent, Lhs, Rhs, accumulate, chains as chains_of};
 use unrolled::network::{Input, Losses, Network, Recording, View};
-use unrolled::sequence::Passes;
-use unrolled::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd, accumulate};
+use unrolled::simd::{Element, Kernel, Level, Simd};
+use unrolled::stream::Stream;
 use unrolled::{CellKind, Config, Gru, Lstm, Rnn};
 
 /// A tile of more accumulators than any level has registers.
@@ -70,6 +71,12 @@ fn is_mistake(function: &Function) -> bool {
     MISTAKES.iter().any(|m| function.name.contains(m))
 }
 
+/// A step of a stream, as a function that is found by its name.
+#[inline(never)]
+fn stream_step<T: Passes>(net: &Network<T>, stream: &mut Stream<T>, x: &[T], y: &mut [T]) -> bool {
+    net.step(stream, x, y).is_ok()
+}
+
 /// Calls everything once, so that the linker keeps it; and shows that it runs.
 fn use_everything() {
     fn step<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
@@ -91,7 +98,7 @@ fn use_everything() {
         black_box(net.gradient_by_lag(&tape, losses.y, 1, Terms::All, None).unwrap());
         black_box(net.lyapunov(&tape, 0, &mut [1.0; 12], None).unwrap());
         let mut stream = net.stream(1).unwrap();
-        net.step(&mut stream, &[T::ONE; 2], &mut [T::ZERO; 3]).unwrap();
+        stream_step(&net, &mut stream, &[T::ONE; 2], &mut [T::ZERO; 3]);
     }
     step(Lstm::<f32, 1, 16>::from_parameters);
     step(Lstm::<f32, 32, 32>::from_parameters);
@@ -111,6 +118,7 @@ fn use_everything() {
 struct Artefact {
     file: PathBuf,
     functions: BTreeMap<u64, Function>,
+    imports: BTreeMap<u64, String>,
     /// Whether the compiler is the one whose code is held to its last register.
     same_compiler: bool,
 }
@@ -126,8 +134,8 @@ fn artefacts() -> &'static [Artefact] {
         let mut files = vec![std::env::current_exe().unwrap()];
         files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(PathBuf::from));
         let read = |file: PathBuf| {
-            let Program { functions, compilers } = read(&file);
-            Artefact { file, functions, same_compiler: compilers.contains(COMPILER) }
+            let Program { functions, imports, compilers } = read(&file);
+            Artefact { file, functions, imports, same_compiler: compilers.contains(COMPILER) }
         };
         let all: Vec<Artefact> = files.into_iter().map(read).collect();
         for Artefact { file, functions, .. } in &all {
@@ -215,6 +223,51 @@ fn what_must_be_inlined_is_known_by_name() {
     ] {
         assert!(!must_be_inlined(name), "{name}");
     }
+}
+
+/// What a step of a stream may call of other libraries: it copies, and goes on unwinding should it have panicked.
+const COPIES: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "_Unwind_Resume"];
+
+/// Where a call ends: in a panic, of checks that a slice is long enough.
+fn is_check(name: &str) -> bool {
+    ["panic", "_fail", "out_of_bounds", "begin_unwind"].iter().any(|part| name.contains(part))
+}
+
+/// What a step of a stream reaches, panics aside, that might allocate, lock or wait: imports by name, and "?" for
+/// what is called through a pointer.
+fn beyond_copies(artefact: &Artefact, from: &str) -> (usize, BTreeSet<String>) {
+    let Artefact { functions, imports, .. } = artefact;
+    let mut next: Vec<u64> =
+        functions.values().filter(|f| f.name.contains(from)).map(|f| f.start).collect();
+    let (mut reached, mut found) = (BTreeSet::new(), BTreeSet::new());
+    while let Some(at) = next.pop() {
+        // A jump may lead into the middle of a function.
+        let Some((_, f)) = functions.range(..=at).next_back() else { continue };
+        if is_check(&f.name) || !reached.insert(f.start) {
+            continue;
+        }
+        next.extend(f.calls());
+        for slot in f.calls_by_address() {
+            let name = slot.and_then(|slot| imports.get(&slot)).map_or("?", |name| name);
+            if !COPIES.contains(&name) {
+                found.insert(format!("{} calls {name}", f.name));
+            }
+        }
+    }
+    (reached.len(), found)
+}
+
+#[test]
+fn a_step_of_a_stream_allocates_locks_and_waits_not() {
+    let Some(own) = artefacts().first() else { return };
+    let (reached, found) = beyond_copies(own, "machine_code::stream_step::<");
+    assert!(reached > 10, "a step reaches {reached} functions: are its calls read rightly?");
+    assert!(found.is_empty(), "{found:#?}");
+    let (_, found) = beyond_copies(own, "machine_code::use_everything");
+    assert!(
+        found.iter().any(|f| f.ends_with("malloc")),
+        "what does allocate is not seen: {found:?}"
+    );
 }
 
 /// A function compiled for one level: which, and for which kernel.

@@ -1,7 +1,9 @@
 //! What a program's file says of its own functions: their names, calls and loops. x86-64 Linux only.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
+use object::{
+    Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -25,6 +27,8 @@ pub struct Loop<'f> {
 pub struct Program {
     /// By address.
     pub functions: BTreeMap<u64, Function>,
+    /// What is called of other libraries: the address it is looked up at, and its name.
+    pub imports: BTreeMap<u64, String>,
     /// What the compilers, rustc and those of the libraries linked, say of themselves.
     pub compilers: String,
 }
@@ -43,9 +47,18 @@ pub fn read(file: &Path) -> Program {
         let name = format!("{:#}", rustc_demangle::demangle(name));
         functions.insert(start, Function::decode(name, start, code));
     }
+    let mut imports = BTreeMap::new();
+    for (at, relocation) in program.dynamic_relocations().into_iter().flatten() {
+        if let RelocationTarget::Symbol(index) = relocation.target()
+            && let Some(symbols) = program.dynamic_symbol_table()
+            && let Ok(symbol) = symbols.symbol_by_index(index)
+        {
+            imports.insert(at, symbol.name().unwrap_or("").to_owned());
+        }
+    }
     let comment = program.section_by_name(".comment").and_then(|s| s.data().ok());
     let compilers = String::from_utf8_lossy(comment.unwrap_or_default()).into_owned();
-    Program { functions, compilers }
+    Program { functions, imports, compilers }
 }
 
 impl Function {
@@ -63,6 +76,20 @@ impl Function {
     /// Where it calls or jumps, outside itself.
     pub fn calls(&self) -> impl Iterator<Item = u64> + '_ {
         self.code.iter().filter(|i| i.op0_kind() == OpKind::NearBranch64).map(|i| i.near_branch64())
+    }
+
+    /// What it calls by an address in memory: where that stands, if the program itself says so.
+    pub fn calls_by_address(&self) -> impl Iterator<Item = Option<u64>> + '_ {
+        let indirect = |i: &&Instruction| {
+            matches!(i.flow_control(), FlowControl::IndirectCall | FlowControl::IndirectBranch)
+        };
+        self.code
+            .iter()
+            .filter(indirect)
+            .filter(|i| {
+                i.flow_control() == FlowControl::IndirectCall || i.is_ip_rel_memory_operand()
+            })
+            .map(|i| i.is_ip_rel_memory_operand().then(|| i.ip_rel_memory_address()))
     }
 
     /// The loops that hold no other.

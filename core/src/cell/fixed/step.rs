@@ -208,12 +208,12 @@ impl<
         }
         if HALF != STATE {
             let w = self.cell.w_ih.0.as_flattened().as_flattened();
-            let first = const { Fixed::<T, V, I, H, G, S>::SHAPE.from_input().first };
+            let first = const { Fixed::<T, V, I, H, G, S>::SHAPE.input_slots().first };
             let of = Sum { by: &self.x[..], w, skip: 0, first, units: H };
             of.tiles::<Isa, S, RUN, EXTRA, G, G, 1>(s, u, &mut tiles);
         }
         let w = self.cell.w_hh.0.as_flattened().as_flattened();
-        let Slots { first, count: fed } = const { Fixed::<T, V, I, H, G, S>::SHAPE.from_state() };
+        let Slots { first, count: fed } = const { Fixed::<T, V, I, H, G, S>::SHAPE.state_slots() };
         macro_rules! sum {
             ($sum:ident, $fed:expr) => {
                 match const { chains::<T>(H, $fed) } {

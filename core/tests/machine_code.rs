@@ -12,7 +12,9 @@ mod machine_code {
     pub mod program;
 }
 
-use machine_code::program::{Function, Program, Waste, read};
+use machine_code::program::{
+    Function, HARMLESS, Program, Reach, Slot, Waste, is_panic, reach, read,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -118,7 +120,7 @@ fn use_everything() {
 struct Artefact {
     file: PathBuf,
     functions: BTreeMap<u64, Function>,
-    imports: BTreeMap<u64, String>,
+    slots: BTreeMap<u64, Slot>,
     /// Whether the compiler is the one whose code is held to its last register.
     same_compiler: bool,
 }
@@ -134,8 +136,8 @@ fn artefacts() -> &'static [Artefact] {
         let mut files = vec![std::env::current_exe().unwrap()];
         files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(PathBuf::from));
         let read = |file: PathBuf| {
-            let Program { functions, imports, compilers } = read(&file);
-            Artefact { file, functions, imports, same_compiler: compilers.contains(COMPILER) }
+            let Program { functions, slots, compilers } = read(&file);
+            Artefact { file, functions, slots, same_compiler: compilers.contains(COMPILER) }
         };
         let all: Vec<Artefact> = files.into_iter().map(read).collect();
         for Artefact { file, functions, .. } in &all {
@@ -225,49 +227,21 @@ fn what_must_be_inlined_is_known_by_name() {
     }
 }
 
-/// What a step of a stream may call of other libraries: it copies, and goes on unwinding should it have panicked.
-const COPIES: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "_Unwind_Resume"];
-
-/// Where a call ends: in a panic, of checks that a slice is long enough.
-fn is_check(name: &str) -> bool {
-    ["panic", "_fail", "out_of_bounds", "begin_unwind"].iter().any(|part| name.contains(part))
-}
-
-/// What a step of a stream reaches, panics aside, that might allocate, lock or wait: imports by name, and "?" for
-/// what is called through a pointer.
-fn beyond_copies(artefact: &Artefact, from: &str) -> (usize, BTreeSet<String>) {
-    let Artefact { functions, imports, .. } = artefact;
-    let mut next: Vec<u64> =
-        functions.values().filter(|f| f.name.contains(from)).map(|f| f.start).collect();
-    let (mut reached, mut found) = (BTreeSet::new(), BTreeSet::new());
-    while let Some(at) = next.pop() {
-        // A jump may lead into the middle of a function.
-        let Some((_, f)) = functions.range(..=at).next_back() else { continue };
-        if is_check(&f.name) || !reached.insert(f.start) {
-            continue;
-        }
-        next.extend(f.calls());
-        for slot in f.calls_by_address() {
-            let name = slot.and_then(|slot| imports.get(&slot)).map_or("?", |name| name);
-            if !COPIES.contains(&name) {
-                found.insert(format!("{} calls {name}", f.name));
-            }
-        }
-    }
-    (reached.len(), found)
-}
-
 #[test]
 fn a_step_of_a_stream_allocates_locks_and_waits_not() {
-    let Some(own) = artefacts().first() else { return };
-    let (reached, found) = beyond_copies(own, "machine_code::stream_step::<");
-    assert!(reached > 10, "a step reaches {reached} functions: are its calls read rightly?");
-    assert!(found.is_empty(), "{found:#?}");
-    let (_, found) = beyond_copies(own, "machine_code::use_everything");
-    assert!(
-        found.iter().any(|f| f.ends_with("malloc")),
-        "what does allocate is not seen: {found:?}"
-    );
+    let Some(Artefact { functions, slots, .. }) = artefacts().first() else { return };
+    let from = |start: &str| {
+        let Reach { own, others } = reach(functions, slots, |f| f.contains(start), is_panic);
+        let others: Vec<_> =
+            others.into_iter().filter(|(_, to)| !HARMLESS.contains(&to.as_str())).collect();
+        (own, others)
+    };
+    let (own, others) = from("machine_code::stream_step::<");
+    assert!(own.len() > 20, "are its calls read rightly? {own:#?}");
+    assert!(others.is_empty(), "{others:#?}");
+    let (_, others) = from("machine_code::use_everything");
+    let seen = others.iter().any(|(_, to)| to == "malloc");
+    assert!(seen, "what does allocate is not seen: {others:#?}");
 }
 
 /// A function compiled for one level: which, and for which kernel.
@@ -296,7 +270,7 @@ const COMPILER: &str = "rustc version 1.95.0 ";
 
 #[test]
 fn tiles_keep_their_sums_in_registers() {
-    for Artefact { file, functions, same_compiler } in artefacts() {
+    for Artefact { file, functions, same_compiler, .. } in artefacts() {
         println!("{}", file.display());
         let (mut breaches, mut lines) = (Vec::new(), BTreeSet::new());
         let mut most: BTreeMap<&str, usize> = BTreeMap::new();

@@ -26,7 +26,8 @@ fn touched(address: usize) -> usize {
 
 /// Bytes of stack that `work` takes, in whole pages.
 fn stack_of(work: impl FnOnce() + Send + 'static) -> usize {
-    let stack = 1 << 20;
+    // More than the system keeps of threads that have ended: pages that nobody has touched.
+    let stack = 64 << 20;
     let measured = std::thread::Builder::new().stack_size(stack).spawn(move || {
         let here = 0_u8;
         let address = &raw const here as usize;
@@ -62,7 +63,7 @@ fn measure<
     type Kept<T, const I: usize, const H: usize, const G: usize, const S: usize> =
         Tape<T, I, H, G, S, STEPS>;
     // The values themselves are elsewhere; what a first call does once is done.
-    let cell = std::thread::Builder::new().stack_size(8 << 20);
+    let cell = std::thread::Builder::new().stack_size(64 << 20);
     let cell = cell.spawn(move || {
         let mut cell = Box::new(make(&Parameters::zeros()));
         cell.step(&[T::ONE; I], &mut State { h: [T::ZERO; H], c: [T::ZERO; H] });

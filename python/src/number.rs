@@ -4,7 +4,7 @@ use crate::array::Values;
 use crate::parameters::AnyValues;
 use crate::shared::Shared;
 use pyo3::prelude::*;
-use unrolled::sequence::Passes;
+use unrolled::Passes;
 use unrolled::tape::Tape;
 
 /// One of two things that differ in the float type.

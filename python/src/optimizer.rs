@@ -14,7 +14,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::error::Error;
-use unrolled::kernel::buffer::Buffer;
+use unrolled::internals::Buffer;
 use unrolled::train::{Adam, Sgd};
 
 /// What is kept of a module: running means, each as long as its parameters and of their type.

@@ -194,7 +194,7 @@ impl<'py, T: Number> Run<'py, T> {
             still("x", &x)?;
         }
         let x = Steps::new("x", &x, layout, net.work_per_input())?;
-        let (h, c) = state.values()?;
+        let [h, c] = state.values()?;
         if (x.steps, x.batch) != (steps, batch) {
             return Err(PyValueError::new_err("x: expected to stay as it is, got another shape"));
         }
@@ -261,7 +261,7 @@ pub struct States<'py, T: Number> {
 }
 
 impl<'py, T: Number> States<'py, T> {
-    pub fn values(&self) -> PyResult<(Option<Values<'py, T>>, Option<Values<'py, T>>)> {
+    pub fn values(&self) -> PyResult<[Option<Values<'py, T>>; 2]> {
         let values = |i: usize| {
             let value = |part| {
                 still(self.names[i], part)?;
@@ -269,7 +269,7 @@ impl<'py, T: Number> States<'py, T> {
             };
             self.parts[i].as_ref().map(value).transpose()
         };
-        Ok((values(0)?, values(1)?))
+        Ok([values(0)?, values(1)?])
     }
 }
 

@@ -172,7 +172,7 @@ impl Network {
             still("dy", &dy)?;
         }
         let dy = Steps::new("dy", &dy, layout, self.work_per_gradient())?;
-        let (dh, dc) = d_state.values()?;
+        let [dh, dc] = d_state.values()?;
         let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };
         // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
         let passes = truncate.map_or(3, |most| most.saturating_add(2).saturating_mul(2));

@@ -41,6 +41,9 @@ type SgdNumbers = (f64, f64, f64, f64, bool);
 /// Learning rate, β₁, β₂, ε, weight decay, whether that is decoupled.
 type AdamNumbers = (f64, f64, f64, f64, f64, bool);
 
+/// Steps taken, the learning rate, and of each module the means, flat.
+type State<'py> = (u64, f64, Vec<Vec<Bound<'py, PyAny>>>);
+
 #[derive(Clone, Copy)]
 enum Formula {
     Sgd(Sgd),
@@ -234,8 +237,8 @@ impl Optimizer {
         self.lr.store(lr.to_bits(), Ordering::Relaxed);
     }
 
-    /// Steps taken, the learning rate, and of each module the means, flat: copies.
-    fn state<'py>(&self, py: Python<'py>) -> PyResult<(u64, f64, Vec<Vec<Bound<'py, PyAny>>>)> {
+    /// Copies.
+    fn state<'py>(&self, py: Python<'py>) -> PyResult<State<'py>> {
         fn arrays<'py, T: Number>(
             py: Python<'py>,
             means: &Means<T>,

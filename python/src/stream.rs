@@ -175,7 +175,7 @@ impl Stream {
     ) -> PyResult<()> {
         let layout = Layout { batch_first: false, unbatched };
         let config = &self.network.get().config;
-        let (h, c) = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
+        let [h, c] = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
         let h = slice(&h)?.unwrap_or_default();
         let c = slice(&c)?.unwrap_or_default();
         let net = net.get(py);

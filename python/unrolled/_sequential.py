@@ -154,7 +154,8 @@ class Sequential(Written):
         of the parameters: ``0.h_0``, ``0.c_0``.
         """
         # Of one time, whatever other threads and signal handlers do meanwhile.
-        natives, initial = iter(self._now()), self._initial.copy()
+        modules, initial = self._now()
+        natives = iter(modules)
         found: dict[str, Array] = {}
         for n, layer in enumerate(self.layers):
             if isinstance(layer, Module):
@@ -165,9 +166,14 @@ class Sequential(Written):
                     found[key] = initial[key].copy()
         return found
 
-    def _now(self) -> list[Any]:
-        """The native parts of `modules`, which stay as they are now."""
-        return _native.snapshots([module._native for module in self.modules])
+    def _now(self) -> tuple[list[Any], dict[str, Array]]:
+        """The native parts of `modules`, which stay as they are now, and the initial state."""
+        while True:
+            initial = self._initial.copy()
+            natives = _native.snapshots([module._native for module in self.modules])
+            # Both are replaced at once: the one is of the other's time if it is the same after it.
+            if all(self._initial[key] is a for key, a in initial.items()):
+                return natives, initial
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Replace every parameter. All or nothing: on an error nothing has changed.
@@ -227,12 +233,15 @@ class Sequential(Written):
     @property
     def initial_state(self) -> tuple[Any, ...] | None:
         """Where a run without a state starts: copies, without an axis of rows; None for zeros."""
-        if not self._initial:
+        return self._states(self._initial.copy())
+
+    def _states(self, initial: dict[str, Array]) -> tuple[Any, ...] | None:
+        if not initial:
             return None
         return tuple(
-            (self._initial[f"{n}.h_0"].copy(), self._initial[f"{n}.c_0"].copy())
+            (initial[f"{n}.h_0"].copy(), initial[f"{n}.c_0"].copy())
             if isinstance(layer, LSTM)
-            else self._initial[f"{n}.h_0"].copy()
+            else initial[f"{n}.h_0"].copy()
             for n, layer in self._recurrent()
         )
 
@@ -262,18 +271,17 @@ class Sequential(Written):
             )
         return list(value)
 
-    def _start(self, state: Any, batch: int | None) -> list[Any]:
+    def _start(self, state: Any, batch: int | None, initial: dict[str, Array]) -> list[Any]:
         """What each recurrent layer starts from; `batch` is None where there is no such axis."""
-        if state is not None or not self._initial:
+        own = None if state is not None else self._states(initial)
+        if own is None:
             return self._each_state("state", state)
 
         def rows(a: Array) -> Array:
             return a if batch is None else np.repeat(a[:, None], batch, axis=1)
 
-        assert self.initial_state is not None
         return [
-            tuple(map(rows, own)) if isinstance(own, tuple) else rows(own)
-            for own in self.initial_state
+            tuple(map(rows, start)) if isinstance(start, tuple) else rows(start) for start in own
         ]
 
     def _batch(self, x: Array) -> int | None:
@@ -308,7 +316,8 @@ class Sequential(Written):
             For a wrong shape or value.
         """
         y = arguments.array("x", x, self.dtype)
-        starts, natives = iter(self._start(state, self._batch(y))), iter(self._now())
+        modules, initial = self._now()
+        starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends = []
         for layer in self.layers:
             if isinstance(layer, Recurrent):
@@ -341,7 +350,8 @@ class Sequential(Written):
         """
         arguments.flag("train", train)
         y = arguments.array("x", x, self.dtype)
-        starts, natives = iter(self._start(state, self._batch(y))), iter(self._now())
+        modules, initial = self._now()
+        starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends: list[Any] = []
         kept: list[Any] = []
         for layer in self.layers:

@@ -80,7 +80,7 @@ class SequentialStream:
 
     @state.setter
     def state(self, value: Any) -> None:
-        states = self._model._start(value, self._batch)
+        states = self._model._start(value, self._batch, self._model._initial.copy())
         before = self.state
         try:
             for stream, state in zip(self._streams, states, strict=True):

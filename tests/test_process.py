@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,15 @@ import numpy as np
 import pytest
 import unrolled as ur
 from support import normal, same
+
+
+@pytest.fixture(autouse=True)
+def _control_c() -> Iterator[None]:
+    """A shell starts what runs in the background with SIGINT ignored: here it is Python's."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 unix = pytest.mark.skipif(os.name != "posix", reason="signals and forks as Unix has them")
 
@@ -70,6 +81,146 @@ def test_other_exceptions_of_handlers() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def called_meanwhile(handler: Callable[[], None]) -> Iterator[None]:
+    """A handler of alarms that ring while the block computes."""
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+HANDLERS: dict[str, Callable[[Any, Any, Path], Any]] = {
+    "load_state_dict": lambda net, _, __: net.load_state_dict(ur.LSTM(64, 512).state_dict()),
+    "initialise": lambda net, _, __: net.initialise("orthogonal"),
+    "state_dict": lambda net, _, __: net.state_dict(),
+    "save": lambda net, _, path: ur.save(net, path / "net.safetensors"),
+    "call": lambda net, _, __: net(normal(3, 2, 64)),
+    "record": lambda net, _, __: net.record(normal(30, 40, 64)),
+    "stream": lambda net, _, __: net.stream(2).step(normal(2, 64)),
+    "step": lambda net, opt, __: opt.step(net.state_dict()),
+    "set_num_threads": lambda *_: ur.set_num_threads(1),
+}
+
+
+@unix
+@pytest.mark.parametrize("what", HANDLERS)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_handler_may_do_anything(what: str, threads: int, tmp_path: Path) -> None:
+    """The call goes on with the parameters it began with, whatever a signal's handler does."""
+    ur.set_num_threads(threads)
+    net, x = long_work()
+    opt = ur.optim.SGD(net)
+    x = x[:300]
+    expected = net(x)[0]
+    called = []
+
+    def handler() -> None:
+        if not called:
+            called.append(threading.active_count())
+            HANDLERS[what](net, opt, tmp_path)
+
+    # Another thread that wants to change the parameters must not make the handler wait either.
+    done = threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            net.load_state_dict(parameters)
+
+    parameters = net.state_dict()
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        with called_meanwhile(handler):
+            y = net(x)[0]
+    finally:
+        done.set()
+        thread.join()
+    assert called
+    assert same(y, expected)
+
+
+@unix
+def test_a_handler_that_changes_parameters_makes_the_tape_stale() -> None:
+    net, x = long_work()
+    with called_meanwhile(lambda: net.load_state_dict(parameters)):
+        parameters = net.state_dict()
+        y, _, tape = net.record(x[:300])
+    with pytest.raises(ValueError, match="changed since the tape was recorded; record again"):
+        tape.backward(y)
+
+
+FORKS = """
+import os, signal, sys, threading, time, warnings
+import numpy as np, unrolled as ur
+
+warnings.simplefilter("ignore")
+ur.set_num_threads(2)
+net, dense = ur.LSTM(8, 48, seed=0), ur.Dense(48, 40, seed=1)
+opt = ur.optim.Adam([net, dense])
+x = np.ones((60, 64, 8), np.float32)
+model = ur.Sequential(ur.GRU(8, 40, seed=2), ur.Dense(40, 3, seed=3))
+stream, wide = net.stream(64), model.stream(2)
+
+def everything():
+    net.load_state_dict(net.state_dict())
+    model.load_state_dict(model.state_dict())
+    net.initialise("xavier", seed=4)
+    y, _, tape = net.record(x)
+    g = tape.backward(y)
+    opt.step([g, dense.backward(y, np.ones((60, 64, 40), np.float32))])
+    ur.clip_grad_norm(g, 1.0)
+    net(x), model(x), dense(y)
+    stream.step(x[0]), wide.step(x[0, :2])
+    stream.reset()
+    ur.losses.mse(y, np.zeros_like(y))
+
+everything()
+ends = time.monotonic() + float(sys.argv[1])
+
+def compute():
+    while time.monotonic() < ends:
+        everything()
+        ur.set_num_threads(2)
+
+threads = [threading.Thread(target=compute) for _ in range(3)]
+for thread in threads:
+    thread.start()
+forks = 0
+while time.monotonic() < ends:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            everything()
+            ur.set_num_threads(3)
+            everything()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    if status:
+        print(f"fork {forks}: the child ended with {status}", file=sys.stderr)
+        os._exit(1)
+    forks += 1
+for thread in threads:
+    thread.join()
+print(forks)
+"""
+
+
+@unix
+def test_a_fork_while_others_compute() -> None:
+    """A child can do everything, whatever the threads that it has not were at."""
+    command = [sys.executable, "-c", FORKS, "6"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5
 
 
 @unix

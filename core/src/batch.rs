@@ -19,7 +19,7 @@ const WORTH_SHARING: usize = 2_000_000;
 
 /// Does `task` for every one of `items`, in parallel where `work` (multiply-adds in all) is worth it,
 /// and gives the results in order, or the first error.
-pub fn run<I: Send, R: Send>(
+pub(crate) fn run<I: Send, R: Send>(
     items: Vec<I>,
     work: usize,
     task: impl Fn(I) -> Result<R, Error> + Sync,
@@ -36,7 +36,7 @@ pub fn run<I: Send, R: Send>(
 }
 
 /// Calls `fill(i, piece)` for every piece of `len` numbers of `out`, in parallel where there are enough.
-pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "rayon")]
     if len > 0 && out.len() >= WORTH_SHARING / 8 {
         let crew = threads::Crew::here();
@@ -62,14 +62,14 @@ pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) +
 mod usable;
 
 #[cfg(feature = "rayon")]
-pub use threads::{get as num_threads, set as set_num_threads};
+pub use threads::{MOST as MOST_THREADS, get as num_threads, set as set_num_threads};
 
 #[cfg(feature = "rayon")]
 mod threads {
     use super::usable::{Places, Usable};
     use super::{Error, Vec};
-    use core::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex, PoisonError};
+    use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
     /// A pool of its own, so that a host's rayon is not touched, and the process it was made in: after a
     /// fork the child has none of the threads and makes a new one.
@@ -79,7 +79,35 @@ mod threads {
         places: Places,
         pool: Arc<rayon::ThreadPool>,
     }
-    static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+
+    /// A process and its pool.
+    struct Slot {
+        process: AtomicU32,
+        pool: Mutex<Option<Pool>>,
+    }
+
+    impl Slot {
+        /// The calling process's. A child takes one for itself: its parent's may stay locked in it, by a thread that
+        /// was at it during the fork and that the child has not. None after as many such forks as there are slots.
+        fn here() -> Option<&'static Slot> {
+            static SLOTS: [Slot; 8] =
+                [const { Slot { process: AtomicU32::new(0), pool: Mutex::new(None) } }; 8];
+            let process = std::process::id();
+            let mine = |slot: &&Slot| slot.process.load(Ordering::Acquire) == process;
+            SLOTS.iter().find(mine).or_else(|| SLOTS.iter().find(|slot| slot.claim(process)))
+        }
+
+        fn claim(&self, process: u32) -> bool {
+            let owner = self.process.load(Ordering::Acquire);
+            let guard = self.pool.try_lock();
+            owner == process
+                || !matches!(guard, Err(TryLockError::WouldBlock))
+                    && self
+                        .process
+                        .compare_exchange(owner, process, Ordering::AcqRel, Ordering::Acquire)
+                        .is_ok()
+        }
+    }
 
     /// What [`set`] or the environment asks for.
     static ASKED: AtomicUsize = AtomicUsize::new(UNSAID);
@@ -87,14 +115,17 @@ mod threads {
     const UNSAID: usize = 0;
     /// Nothing is asked for.
     const DEFAULT: usize = usize::MAX;
-    /// More are not taken from the environment: starting them would fail, or take minutes.
-    const MOST: usize = 1024;
+    /// More than any machine profits from, and few enough that starting them neither fails nor takes minutes.
+    pub const MOST: usize = 1024;
 
     /// The number asked for, if one is.
     fn asked() -> Option<usize> {
         let n = match ASKED.load(Ordering::Relaxed) {
             UNSAID => {
-                let named = std::env::var("UNROLLED_NUM_THREADS").ok().and_then(|n| n.parse().ok());
+                let named = std::env::var("UNROLLED_NUM_THREADS").ok();
+                // Digits alone: a sign would do for `parse`.
+                let named = named.filter(|n| n.bytes().all(|byte| byte.is_ascii_digit()));
+                let named = named.and_then(|n| n.parse().ok());
                 let n = named.filter(|n| (1..=MOST).contains(n)).unwrap_or(DEFAULT);
                 ASKED.store(n, Ordering::Relaxed);
                 n
@@ -115,9 +146,10 @@ mod threads {
     /// is asked at every call. Results do not depend on it.
     ///
     /// There are never more than the processors the calling thread is allowed, so that one alone wakes no others.
-    /// Threads run where the calling thread may run; where they are put there is left to the system.
+    /// Threads run where the calling thread may run; where they are put there is left to the system. More than
+    /// [`MOST_THREADS`](super::MOST_THREADS) are taken for so many.
     pub fn set(n: usize) {
-        ASKED.store(n, Ordering::Relaxed);
+        ASKED.store(n.min(MOST), Ordering::Relaxed);
     }
 
     /// The threads that would work on a batch now.
@@ -136,7 +168,7 @@ mod threads {
         /// The threads beside the calling one. None where they cannot be started.
         fn pool(&self) -> Option<Arc<rayon::ThreadPool>> {
             let process = std::process::id();
-            let mut guard = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut guard = Slot::here()?.pool.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(p) = guard.as_ref()
                 && (p.process, p.threads, p.places) == (process, self.threads, self.places)
             {

@@ -79,19 +79,17 @@ impl<T: Passes> Dense<T> {
         &self.parameters
     }
 
-    /// Another such layer, whose parameters are these after `change`.
+    /// Another such layer with these parameters. This one stays as it is.
     ///
     /// # Errors
-    /// What `change` returns; `TooLarge` if there is no memory.
-    pub fn changed<E: From<Error>>(
-        &self,
-        change: impl FnOnce(&mut [T]) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut parameters = room(self.parameters.len(), "parameters")?;
-        parameters.extend_from_slice(&self.parameters);
-        change(&mut parameters)?;
+    /// `Length` where they are not as many; `TooLarge` if there is no memory.
+    pub fn with_parameters(&self, parameters: Vec<T>) -> Result<Self, Error> {
+        let (expected, got) = (self.parameters.len(), parameters.len());
+        if got != expected {
+            return Err(Error::Length { argument: "parameters", expected, got });
+        }
         let Dense { inputs, outputs, bias, level, .. } = *self;
-        Ok(Self::packed([inputs, outputs], bias, level, parameters)?)
+        Self::packed([inputs, outputs], bias, level, parameters)
     }
 
     /// Changes the parameters.
@@ -102,7 +100,10 @@ impl<T: Passes> Dense<T> {
         &mut self,
         update: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<(), E> {
-        *self = self.changed(update)?;
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        update(&mut parameters)?;
+        *self = self.with_parameters(parameters)?;
         Ok(())
     }
 
@@ -130,7 +131,7 @@ impl<T: Passes> Dense<T> {
     /// `Length` where x and d_y do not go together; `TooLarge`.
     pub fn backward(&self, x: &[T], d_y: &[T]) -> Result<DenseGradients<T>, Error> {
         let rows = self.rows("x", x.len(), self.inputs)?;
-        let expected = rows * self.outputs;
+        let expected = size(&[rows, self.outputs], "dy")?;
         if d_y.len() != expected {
             return Err(Error::Length { argument: "dy", expected, got: d_y.len() });
         }

@@ -30,7 +30,7 @@ impl<'a, T> View<'a, T> {
     /// A contiguous (T, B, `features`) array.
     #[must_use]
     pub fn time_major(data: &'a [T], batch: usize, features: usize) -> Self {
-        View { data, time: batch * features, batch: features }
+        View { data, time: batch.saturating_mul(features), batch: features }
     }
 
     pub(crate) fn at(&self, t: usize, b: usize, features: usize) -> &'a [T] {
@@ -188,21 +188,6 @@ impl<T: Passes> Network<T> {
         Self::packed(self.config, self.level, parameters)
     }
 
-    /// Another such net, whose parameters are these after `change`. This one stays as it is, and with it the tapes
-    /// recorded with it.
-    ///
-    /// # Errors
-    /// What `change` returns; `TooLarge` if there is no memory.
-    pub fn changed<E: From<Error>>(
-        &self,
-        change: impl FnOnce(&mut [T]) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut parameters = room(self.parameters.len(), "parameters")?;
-        parameters.extend_from_slice(&self.parameters);
-        change(&mut parameters)?;
-        Ok(Self::packed(self.config, self.level, parameters)?)
-    }
-
     /// What it is made of.
     #[must_use]
     pub fn config(&self) -> &Config {
@@ -229,7 +214,10 @@ impl<T: Passes> Network<T> {
         &mut self,
         update: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<(), E> {
-        *self = self.changed(update)?;
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        update(&mut parameters)?;
+        *self = self.with_parameters(parameters)?;
         Ok(())
     }
 
@@ -261,8 +249,7 @@ impl<T: Passes> Network<T> {
     }
 
     /// The sizes and the layout of one layer.
-    #[must_use]
-    pub fn shape(&self, layer: usize) -> Shape {
+    pub(crate) fn shape(&self, layer: usize) -> Shape {
         Shape::of::<T>(&self.config, layer)
     }
 

@@ -31,6 +31,42 @@ impl<T: Real> Stream<T> {
         self.batch
     }
 
+    /// Another in the same state.
+    ///
+    /// # Errors
+    /// `TooLarge` if there is no memory.
+    pub fn copy(&self) -> Result<Self, Error> {
+        let states = self.states.iter().map(State::copy).collect::<Result<_, _>>()?;
+        // What the others hold is written before it is read.
+        let scratch = |like: &Buffer<T>| Buffer::zeros(like.len(), "scratch");
+        let [below, above] = &self.between;
+        Ok(Stream {
+            batch: self.batch,
+            states,
+            gates: scratch(&self.gates)?,
+            m: scratch(&self.m)?,
+            between: [scratch(below)?, scratch(above)?],
+            turn: self.turn,
+        })
+    }
+
+    /// Goes over to the state of `other`, a stream of the same net and as many rows.
+    ///
+    /// # Errors
+    /// `Invalid` if it is not; the stream is then as it was.
+    pub fn go_to(&mut self, other: &Self) -> Result<(), Error> {
+        let sizes = |state: &State<T>| (state.h.len(), state.c.len());
+        if !self.states.iter().map(sizes).eq(other.states.iter().map(sizes)) {
+            return Err(Error::Invalid { argument: "other", expected: "a stream of the same net" });
+        }
+        for (to, from) in self.states.iter_mut().zip(&other.states) {
+            to.h.copy_from_slice(&from.h);
+            to.c.copy_from_slice(&from.c);
+        }
+        self.turn = other.turn;
+        Ok(())
+    }
+
     /// Goes back to a state of zeros.
     pub fn reset(&mut self) {
         for state in &mut self.states {

@@ -245,6 +245,17 @@ impl<T: Passes> Network<T> {
 }
 
 impl<T: Passes> Tape<T> {
+    /// Values that [`trace`](Self::trace) gives for a step and a row.
+    #[must_use]
+    pub fn values(&self, quantity: Quantity) -> usize {
+        let config = &self.config;
+        match quantity {
+            Quantity::Hidden => config.state_size(),
+            Quantity::Cell => config.hidden_size,
+            Quantity::Gates => config.hidden_size * config.num_gates(),
+        }
+    }
+
     /// What was recorded of one layer in one direction (`cell` = layer · directions + direction), at every step:
     /// (T, B, values), zero past a row's end. The net's parameters may have changed since.
     ///
@@ -266,11 +277,7 @@ impl<T: Passes> Tape<T> {
             return invalid("tape", "recorded without checkpoints, to hold every step");
         }
         let shape = Shape::of::<T>(config, layer);
-        let len = match quantity {
-            Quantity::Hidden => shape.state,
-            Quantity::Cell => shape.hidden,
-            Quantity::Gates => shape.hidden * config.num_gates(),
-        };
+        let len = self.values(quantity);
         let total = size(&[self.steps, self.batch, len], "trace")?;
         let mut out = zeros(total, "trace")?;
         let spans = self.shards.iter().flat_map(|s| s.spans.iter().map(|span| (&s.shard, span)));
@@ -293,7 +300,7 @@ impl<T: Passes> Tape<T> {
                     }
                     Quantity::Cell => to.copy_from_slice(&cells[row * shape.stride..][..len]),
                     Quantity::Gates => {
-                        let Slots { first, .. } = shape.from_input();
+                        let Slots { first, .. } = shape.input_slots();
                         let gates = &trace.gates[row * shape.row()..][..shape.row()];
                         for (to, slot) in
                             to.chunks_mut(shape.hidden).zip(gates.chunks(shape.stride).skip(first))

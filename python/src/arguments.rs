@@ -4,8 +4,9 @@
 //! microsecond. What has to be understood first (tensors, buffers, lists of lengths) `unrolled._arguments` makes
 //! into arrays or refuses; a call in Python costs about as much as all of the rest.
 
-use crate::array::{Steps, Values, room, slice, to_numpy, truths};
+use crate::array::{Steps, Values, room, slice, still, to_numpy, truths};
 use crate::compute::exception;
+use crate::network::Network;
 use crate::number::Number;
 use numpy::prelude::*;
 use numpy::{Element, PyArrayDyn, PyUntypedArray};
@@ -77,6 +78,15 @@ impl Layout {
             Layout { unbatched: true, .. } => to_numpy(py, values, [steps, features]),
             Layout { batch_first: true, .. } => to_numpy(py, values, [batch, steps, features]),
             Layout { .. } => to_numpy(py, values, [steps, batch, features]),
+        }
+    }
+
+    /// Steps and rows of an array of this shape, which has an axis for the features too.
+    pub fn sizes(self, shape: &[usize]) -> (usize, usize) {
+        match (shape, self.batch_first) {
+            (&[steps, _], _) => (steps, 1),
+            (&[batch, steps, _], true) | (&[steps, batch, _], false) => (steps, batch),
+            _ => (0, 0),
         }
     }
 
@@ -157,13 +167,13 @@ pub struct Run<'py, T: Number> {
 
 impl<'py, T: Number> Run<'py, T> {
     pub fn new(
-        config: &Config,
-        batch_first: bool,
+        net: &Network,
         x: &Bound<'py, PyAny>,
         state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
+        let (config, batch_first) = (&net.config, net.batch_first);
         let x = array::<T>("x", x)?;
         let (ndim, features) = (x.ndim(), config.input_size);
         if !matches!(ndim, 2 | 3) || x.shape().last() != Some(&features) {
@@ -174,10 +184,20 @@ impl<'py, T: Number> Run<'py, T> {
             )));
         }
         let layout = Layout { batch_first, unbatched: ndim == 2 };
-        let x = Steps::new("x", &x, layout)?;
-        let (h, c) = states(config, STATE, state, x.batch, layout)?;
-        let lengths = lengths.map(|given| row_lengths(given, &x, layout)).transpose()?;
-        let resets = resets.map(|given| episodes(given, &x, layout)).transpose()?;
+        let (steps, batch) = layout.sizes(x.shape());
+        // What may run Python first: it could change an array that is being read.
+        let alone = state.is_none() && lengths.is_none() && resets.is_none();
+        let state = states(config, STATE, state, batch, layout)?;
+        let lengths = lengths.map(|given| row_lengths(given, steps, batch, layout)).transpose()?;
+        let resets = resets.map(|given| episodes(given, steps, batch, layout)).transpose()?;
+        if !alone {
+            still("x", &x)?;
+        }
+        let x = Steps::new("x", &x, layout, net.work_per_input())?;
+        let [h, c] = state.values()?;
+        if (x.steps, x.batch) != (steps, batch) {
+            return Err(PyValueError::new_err("x: expected to stay as it is, got another shape"));
+        }
         Ok(Run { layout, x, h, c, lengths, resets })
     }
 
@@ -200,17 +220,18 @@ impl<'py, T: Number> Run<'py, T> {
     }
 }
 
-fn row_lengths<T: Number>(
+fn row_lengths(
     given: &Bound<'_, PyAny>,
-    x: &Steps<'_, T>,
+    steps: usize,
+    batch: usize,
     layout: Layout,
 ) -> PyResult<Vec<usize>> {
     if layout.unbatched {
-        let message = "lengths: expected None for an x without a batch, got lengths";
+        let message = "lengths must be None when x has no batch axis";
         return Err(PyValueError::new_err(message));
     }
-    let checked = in_python(given.py(), "lengths", (given, x.steps, x.batch))?;
-    let values = Values::<i64>::new("lengths", &checked.cast_into()?)?;
+    let checked = in_python(given.py(), "lengths", (given, steps, batch))?;
+    let values = Values::<i64>::typed("lengths", &checked)?;
     let values = values.slice()?;
     let mut lengths = room(values.len(), "lengths").map_err(exception)?;
     // `lengths` has refused what is negative.
@@ -218,13 +239,14 @@ fn row_lengths<T: Number>(
     Ok(lengths)
 }
 
-fn episodes<T: Number>(
+fn episodes(
     given: &Bound<'_, PyAny>,
-    x: &Steps<'_, T>,
+    steps: usize,
+    batch: usize,
     layout: Layout,
 ) -> PyResult<Vec<bool>> {
     let py = given.py();
-    let shape = PyTuple::new(py, layout.shape(x.steps, x.batch))?;
+    let shape = PyTuple::new(py, layout.shape(steps, batch))?;
     truths("resets", &in_python(py, "resets", (given, layout.axes(), shape))?)
 }
 
@@ -232,17 +254,35 @@ fn episodes<T: Number>(
 pub const STATE: [&str; 3] = ["state", "state[0]", "state[1]"];
 pub const D_STATE: [&str; 3] = ["dstate", "dstate[0]", "dstate[1]"];
 
-type States<'py, T> = (Option<Values<'py, T>>, Option<Values<'py, T>>);
+/// h and c, each (layers · directions, B, columns), still to be read.
+pub struct States<'py, T: Number> {
+    names: [&'static str; 2],
+    parts: [Option<Bound<'py, PyArrayDyn<T>>>; 2],
+}
 
-/// h and c, each (layers · directions, B, columns), out of what a user calls a state.
+impl<'py, T: Number> States<'py, T> {
+    pub fn values(&self) -> PyResult<[Option<Values<'py, T>>; 2]> {
+        let values = |i: usize| {
+            let value = |part| {
+                still(self.names[i], part)?;
+                Values::new(self.names[i], part, 0)
+            };
+            self.parts[i].as_ref().map(value).transpose()
+        };
+        Ok([values(0)?, values(1)?])
+    }
+}
+
+/// h and c out of what a user calls a state.
 pub fn states<'py, T: Number>(
     config: &Config,
-    [name, name_h, name_c]: [&str; 3],
+    [name, name_h, name_c]: [&'static str; 3],
     given: Option<&Bound<'py, PyAny>>,
     batch: usize,
     layout: Layout,
 ) -> PyResult<States<'py, T>> {
-    let Some(given) = given else { return Ok((None, None)) };
+    let states = |names, parts| Ok(States { names, parts });
+    let Some(given) = given else { return states([name_h, name_c], [None, None]) };
     let part = |name: &str, given: &Bound<'py, PyAny>, columns| {
         let part = array::<T>(name, given)?;
         let cells = config.num_layers * config.num_directions();
@@ -251,17 +291,17 @@ pub fn states<'py, T: Number>(
         } else {
             shaped(name, part.shape(), "(layers*directions, B, H)", &[cells, batch, columns])?;
         }
-        Values::new(name, &part).map(Some)
+        Ok::<_, PyErr>(Some(part))
     };
     if !config.kind.has_cell_state() {
-        return Ok((part(name, given, config.state_size())?, None));
+        return states([name, name_c], [part(name, given, config.state_size())?, None]);
     }
     let parts = given.cast::<PyTuple>().map(|tuple| tuple.iter().collect());
     let parts: Option<Vec<_>> =
         parts.or_else(|_| given.cast::<PyList>().map(|list| list.iter().collect())).ok();
     if let Some([h, c]) = parts.as_deref() {
         let h = part(name_h, h, config.state_size())?;
-        return Ok((h, part(name_c, c, config.hidden_size)?));
+        return states([name_h, name_c], [h, part(name_c, c, config.hidden_size)?]);
     }
     let kind = in_python(given.py(), "kind", (given,))?;
     let len = parts.map(|parts| format!(" of {}", parts.len())).unwrap_or_default();
@@ -270,17 +310,17 @@ pub fn states<'py, T: Number>(
     )))
 }
 
-/// The derivative by y, checked against the tape it is for.
+/// The derivative by y, checked against the tape it is for, still to be read by [`Steps::new`].
 pub fn d_y<'py, T: Number>(
-    config: &Config,
+    net: &Network,
     given: &Bound<'py, PyAny>,
     (steps, batch): (usize, usize),
     layout: Layout,
-) -> PyResult<Steps<'py, T>> {
+) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let found = array::<T>("dy", given)?;
     let mut expected = layout.shape(steps, batch);
-    expected.push(config.output_size());
+    expected.push(net.config.output_size());
     let axes = format!("({}, directions*H)", layout.axes());
     shaped("dy", found.shape(), &axes, &expected)?;
-    Steps::new("dy", &found, layout)
+    Ok(found)
 }

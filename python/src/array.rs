@@ -6,7 +6,9 @@ use crate::arguments::{Layout, Strides};
 use crate::compute::exception;
 use numpy::ndarray::{Array, ArrayView, IntoDimension, ShapeError};
 use numpy::prelude::*;
-use numpy::{Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray};
+use numpy::{
+    BorrowError, Element, PyArrayDyn, PyReadonlyArrayDyn, PyReadwriteArrayDyn, PyUntypedArray,
+};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -21,46 +23,105 @@ fn is_small<T>(len: usize) -> bool {
     len <= SMALL / size_of::<T>()
 }
 
+/// Multiply-adds for each number from which a copy takes next to nothing beside the work.
+const MUCH_WORK: usize = 1000;
+
 /// The numbers of an array in C order.
 pub enum Values<'py, T: Element> {
     Copied(Vec<T>),
-    Borrowed(PyReadonlyArrayDyn<'py, T>),
+    Borrowed(Borrowed<'py, T>),
 }
 
-impl<'py, T: Element> Values<'py, T> {
-    pub fn new(argument: &str, array: &Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
+impl<'py, T: Element + Copy> Values<'py, T> {
+    /// `work` is done with each number, in multiply-adds.
+    ///
+    /// While it is done without the interpreter's lock the user may do anything to the array, such as give its
+    /// memory back by `resize(..., refcheck=False)`: a copy is safe from that.
+    pub fn new(argument: &str, array: &Bound<'py, PyArrayDyn<T>>, work: usize) -> PyResult<Self> {
         if !array.is_c_contiguous() || !array.is_aligned() {
             let copy = array.call_method0(intern!(array.py(), "copy"))?.cast_into()?;
-            return Self::in_order(argument, &copy);
+            return Ok(Values::Borrowed(Borrowed::new(argument, copy)?));
         }
-        Self::in_order(argument, array)
+        if is_small::<T>(array.len()) {
+            return Ok(Values::Copied(array.to_vec()?));
+        }
+        if work >= MUCH_WORK {
+            let values = readonly(argument, array)?;
+            return Ok(Values::Copied(copied(values.as_slice()?, "a copy").map_err(exception)?));
+        }
+        let view = array.call_method0(intern!(array.py(), "view"))?.cast_into()?;
+        Ok(Values::Borrowed(Borrowed::new(argument, view)?))
     }
 
     /// Of an array that is still to be seen to be one of `T`.
     pub fn typed(argument: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
-        Self::new(argument, typed(argument, array)?)
-    }
-
-    fn in_order(argument: &str, array: &Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
-        if is_small::<T>(array.len()) {
-            return Ok(Values::Copied(array.to_vec()?));
-        }
-        let borrowed = array.try_readonly();
-        let borrowed =
-            borrowed.map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))?;
-        Ok(Values::Borrowed(borrowed))
+        Self::new(argument, typed(argument, array)?, 0)
     }
 
     pub fn slice(&self) -> PyResult<&[T]> {
         match self {
             Values::Copied(values) => Ok(values),
-            Values::Borrowed(values) => Ok(values.as_slice()?),
+            Values::Borrowed(values) => values.slice(),
+        }
+    }
+}
+
+fn readonly<'py, T: Element>(
+    argument: &str,
+    array: &Bound<'py, PyArrayDyn<T>>,
+) -> PyResult<PyReadonlyArrayDyn<'py, T>> {
+    array.try_readonly().map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
+}
+
+/// A borrow that can be given back whatever happens meanwhile.
+///
+/// The book-keeping finds a borrow by the array's address, shape, strides and item size, and by what owns the
+/// memory; where it does not, it ends the process. So this is of an array that nobody else has: of a view, if the
+/// user's own is, whose dtype or shape may be set. What owns the memory can lose it still (`__setstate__`): the borrow
+/// is then not given back.
+pub struct Borrowed<'py, T: Element> {
+    array: Option<PyReadonlyArrayDyn<'py, T>>,
+    owner: *mut pyo3::ffi::PyObject,
+}
+
+impl<'py, T: Element> Borrowed<'py, T> {
+    fn new(argument: &str, array: Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
+        let owner = owner(array.as_any());
+        Ok(Borrowed { array: Some(readonly(argument, &array)?), owner })
+    }
+
+    fn slice(&self) -> PyResult<&[T]> {
+        self.array.as_ref().map_or(Ok(&[]), |array| Ok(array.as_slice()?))
+    }
+}
+
+impl<T: Element> Drop for Borrowed<'_, T> {
+    fn drop(&mut self) {
+        if let Some(array) = self.array.take()
+            && owner(array.as_any()) != self.owner
+        {
+            std::mem::forget(array);
+        }
+    }
+}
+
+/// What a chain of views ends in, as the book-keeping of borrows sees it.
+fn owner(array: &Bound<'_, PyAny>) -> *mut pyo3::ffi::PyObject {
+    let base = intern!(array.py(), "base");
+    let mut array = array.clone();
+    loop {
+        match array.getattr(base) {
+            Ok(next) if next.cast::<PyUntypedArray>().is_ok() => array = next,
+            Ok(next) if !next.is_none() => return next.as_ptr(),
+            _ => return array.as_ptr(),
         }
     }
 }
 
 /// The slice of an optional array.
-pub fn slice<'a, T: Element>(values: &'a Option<Values<'_, T>>) -> PyResult<Option<&'a [T]>> {
+pub fn slice<'a, T: Element + Copy>(
+    values: &'a Option<Values<'_, T>>,
+) -> PyResult<Option<&'a [T]>> {
     values.as_ref().map(Values::slice).transpose()
 }
 
@@ -81,37 +142,37 @@ pub struct Steps<'py, T: Element> {
     values: Values<'py, T>,
 }
 
-impl<'py, T: Element> Steps<'py, T> {
-    /// `array` has the axes of `layout`, and one for the features.
+impl<'py, T: Element + Copy> Steps<'py, T> {
+    /// `array` has the axes of `layout`, and one for the features; for `work` see [`Values::new`].
     pub fn new(
         argument: &str,
         array: &Bound<'py, PyArrayDyn<T>>,
         layout: Layout,
+        work: usize,
     ) -> PyResult<Self> {
-        let (steps, batch, features) = match (array.shape(), layout.batch_first) {
-            (&[steps, features], _) => (steps, 1, features),
-            (&[batch, steps, features], true) | (&[steps, batch, features], false) => {
-                (steps, batch, features)
-            }
-            _ => {
-                let message = format!("{argument}: expected two or three axes");
-                return Err(PyValueError::new_err(message));
-            }
+        let &[.., features] = array.shape() else {
+            return Err(PyValueError::new_err(format!("{argument}: expected two or three axes")));
         };
+        let (steps, batch) = layout.sizes(array.shape());
         if array.is_c_contiguous() || layout.unbatched {
             let strides = layout.in_time(steps, batch, features);
-            let values = Values::new(argument, array)?;
+            let values = Values::new(argument, array, work)?;
             return Ok(Steps { steps, batch, strides, values });
         }
         let swapped = array.call_method1(intern!(array.py(), "swapaxes"), (0, 1))?.cast_into()?;
         let other = Layout { batch_first: !layout.batch_first, ..layout };
         let strides = other.in_time(steps, batch, features);
-        Ok(Steps { steps, batch, strides, values: Values::new(argument, &swapped)? })
+        Ok(Steps { steps, batch, strides, values: Values::new(argument, &swapped, work)? })
     }
 
     pub fn view(&self) -> PyResult<View<'_, T>> {
         Ok(self.strides.view(self.values.slice()?))
     }
+}
+
+/// Refuses an array that was seen to be one of `T`, and whose dtype has been set to another one since.
+pub fn still<T: Element>(argument: &str, array: &Bound<'_, PyArrayDyn<T>>) -> PyResult<()> {
+    typed::<T>(argument, array.as_any()).map(|_| ())
 }
 
 /// The array, if its numbers are of type `T`.
@@ -129,16 +190,42 @@ fn typed<'a, 'py, T: Element>(
     })
 }
 
-/// A C-contiguous array, to be written.
-pub fn writeable<'py, T: Element>(
-    argument: &str,
-    array: &Bound<'py, PyAny>,
-) -> PyResult<PyReadwriteArrayDyn<'py, T>> {
-    let array = typed::<T>(argument, array)?;
-    if !array.is_c_contiguous() {
-        return Err(PyValueError::new_err(format!("{argument}: expected a C-contiguous array")));
+/// An array's numbers, to be changed before the interpreter's lock is let go.
+pub enum Changing<'py, T: Element> {
+    There(PyReadwriteArrayDyn<'py, T>),
+    /// A copy of an array whose memory is in no order that serves.
+    Apart {
+        copy: Bound<'py, PyArrayDyn<T>>,
+        of: Bound<'py, PyArrayDyn<T>>,
+    },
+}
+
+impl<'py, T: Element> Changing<'py, T> {
+    pub fn new(argument: &str, array: &Bound<'py, PyAny>) -> PyResult<Self> {
+        let array = typed::<T>(argument, array)?;
+        if !array.is_c_contiguous() || !array.is_aligned() {
+            let copy = array.call_method0(intern!(array.py(), "copy"))?.cast_into()?;
+            return Ok(Changing::Apart { copy, of: array.clone() });
+        }
+        let there = array.try_readwrite().map_err(|error| match error {
+            BorrowError::AlreadyBorrowed => PyValueError::new_err(format!(
+                "{argument}: expected arrays that no other thread computes with, each of them once"
+            )),
+            _ => PyValueError::new_err(format!("{argument}: {error}")),
+        })?;
+        Ok(Changing::There(there))
     }
-    array.try_readwrite().map_err(|error| PyValueError::new_err(format!("{argument}: {error}")))
+
+    pub fn change(&mut self, change: impl FnOnce(&mut [T])) -> PyResult<()> {
+        match self {
+            Changing::There(array) => change(array.as_slice_mut()?),
+            Changing::Apart { copy, of } => {
+                change(copy.try_readwrite().map_err(PyErr::from)?.as_slice_mut()?);
+                copy.copy_to(of)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An array of `values`, which it takes over if they are many.

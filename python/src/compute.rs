@@ -3,7 +3,7 @@
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 use unrolled::batch::Interrupt;
@@ -65,56 +65,44 @@ impl Signals {
 
 /// Multiply-adds from which work lasts longer (some 10 µs) than it takes to let go of the interpreter's lock and
 /// to get it back, by enough that other threads gain from it.
-pub const WORTH_DETACHING: usize = 100_000;
+const WORTH_DETACHING: usize = 100_000;
+
+/// Whether so many multiply-adds are done sooner than that.
+pub fn is_brief(multiply_adds: usize) -> bool {
+    multiply_adds < WORTH_DETACHING
+}
 
 /// Multiply-adds below which work is done long before the first [`POLL`] would be due.
 const WORTH_POLLING: usize = 10_000_000;
 
-/// Does `work`, which takes so many multiply-adds, with what the lock guards: without the interpreter's lock
-/// unless it is over in no time, and asking the [`Interrupt`] it gets now and then if it is long.
-pub fn interruptible<N: Sync + Send, R: Send>(
+/// Does `work`, which takes so many multiply-adds: without the interpreter's lock unless it is over in no time, and
+/// asking the [`Interrupt`] it gets now and then if it is long. Signal handlers run then, and may do anything:
+/// `work` must hold no lock.
+pub fn interruptible<R: Send>(
     py: Python<'_>,
-    lock: &RwLock<N>,
     multiply_adds: usize,
-    work: impl Send + FnOnce(&N, Interrupt<'_>) -> Result<R, Error>,
+    work: impl Send + FnOnce(Interrupt<'_>) -> Result<R, Error>,
 ) -> PyResult<R> {
     if multiply_adds < WORTH_POLLING {
-        return briefly(py, lock, multiply_adds, |guarded| work(guarded, None));
+        return unlocked(py, multiply_adds, || work(None));
     }
     let signals = Signals::new();
-    let result = py.detach(|| work(&read(lock), Some(&|| signals.stop())));
+    let result = py.detach(|| work(Some(&|| signals.stop())));
     let raised = signals.raised.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match (result, raised) {
-        (Err(Error::Interrupted), Some(raised)) => Err(raised),
-        // The handler raised as the work was ending: the exception must not be lost.
-        (Ok(_), Some(raised)) => Err(raised),
-        (result, _) => result.map_err(exception),
+    // Also where the handler raised as the work was ending: the exception must not be lost.
+    match raised {
+        Some(raised) => Err(raised),
+        None => result.map_err(exception),
     }
 }
 
 /// As [`interruptible`], for work that needs no interrupting.
-pub fn briefly<N: Sync + Send, R: Send>(
-    py: Python<'_>,
-    lock: &RwLock<N>,
-    multiply_adds: usize,
-    work: impl Send + FnOnce(&N) -> Result<R, Error>,
-) -> PyResult<R> {
-    if multiply_adds < WORTH_DETACHING
-        && let Ok(guarded) = lock.try_read()
-    {
-        return work(&guarded).map_err(exception);
-    }
-    // A lock is waited for without the interpreter's, which its holder may be waiting for.
-    detached(py, || work(&read(lock)))
-}
-
-/// Does `work`, which waits for nobody, without the interpreter's lock if it takes long enough.
 pub fn unlocked<R: Send>(
     py: Python<'_>,
     multiply_adds: usize,
     work: impl Send + FnOnce() -> Result<R, Error>,
 ) -> PyResult<R> {
-    if multiply_adds < WORTH_DETACHING { work().map_err(exception) } else { detached(py, work) }
+    if is_brief(multiply_adds) { work().map_err(exception) } else { detached(py, work) }
 }
 
 /// Does `work` without the interpreter's lock.
@@ -123,14 +111,4 @@ pub fn detached<R: Send>(
     work: impl Send + FnOnce() -> Result<R, Error>,
 ) -> PyResult<R> {
     py.detach(work).map_err(exception)
-}
-
-/// To be called without the interpreter's lock: whoever holds this one may be waiting for that.
-pub fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// As [`read`].
-pub fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }

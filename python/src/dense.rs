@@ -1,12 +1,12 @@
 //! The dense read-out layer.
 
-use crate::array::{Values, to_numpy};
-use crate::compute::{briefly, detached, write};
-use crate::number::{Float, Number, each, is_double};
+use crate::array::{Values, to_numpy, zeros};
+use crate::compute::{detached, unlocked};
+use crate::number::{AnyShared, Float, Number, each, is_double};
 use crate::parameters;
-use crate::train::{AdamStep, SgdStep, adam_step, sgd_step};
+use crate::shared::Shared;
 use pyo3::prelude::*;
-use std::sync::RwLock;
+use std::sync::Arc;
 use unrolled::dense::Dense as Layer;
 use unrolled::rng::Rng;
 use unrolled::simd::Level;
@@ -17,7 +17,18 @@ use unrolled::train::uniform;
 pub struct Dense {
     sizes: (usize, usize),
     bias: bool,
-    layer: Float<RwLock<Layer<f32>>, RwLock<Layer<f64>>>,
+    pub layer: AnyShared<Layer<f32>, Layer<f64>>,
+}
+
+impl Dense {
+    /// Another that stays as this one is now.
+    pub fn snapshot(&self, py: Python<'_>) -> Self {
+        let layer = match &self.layer {
+            Float::F32(layer) => Float::F32(layer.snapshot(py)),
+            Float::F64(layer) => Float::F64(layer.snapshot(py)),
+        };
+        Dense { sizes: self.sizes, bias: self.bias, layer }
+    }
 }
 
 #[pymethods]
@@ -33,20 +44,35 @@ impl Dense {
         let level = Level::best();
         let layer = if is_double(dtype)? {
             let layer = detached(py, || Layer::new(in_features, out_features, bias, level))?;
-            Float::F64(RwLock::new(layer))
+            Float::F64(Shared::new(layer))
         } else {
             let layer = detached(py, || Layer::new(in_features, out_features, bias, level))?;
-            Float::F32(RwLock::new(layer))
+            Float::F32(Shared::new(layer))
         };
         Ok(Dense { sizes: (in_features, out_features), bias, layer })
     }
 
     /// Draws the parameters anew, uniform within ±`bound`.
     fn initialise(&self, py: Python<'_>, bound: f64, seed: u64) -> PyResult<()> {
-        each!(&self.layer, layer => detached(py, || write(layer).update(|parameters| {
-            uniform(bound, &mut Rng::new(seed), parameters);
-            Ok(())
-        })))
+        each!(&self.layer, layer => {
+            let old = layer.get(py);
+            let new = detached(py, || {
+                let mut parameters = zeros(old.parameters().len(), "parameters")?;
+                uniform(bound, &mut Rng::new(seed), &mut parameters);
+                Ok(Arc::new(old.with_parameters(parameters)?))
+            })?;
+            layer.set(py, new);
+        });
+        Ok(())
+    }
+
+    /// Whether `other` has the very same parameters, and not others however alike.
+    fn is_as(&self, py: Python<'_>, other: &Dense) -> bool {
+        match (&self.layer, &other.layer) {
+            (Float::F32(own), Float::F32(other)) => own.is(py, &other.get(py)),
+            (Float::F64(own), Float::F64(other)) => own.is(py, &other.get(py)),
+            _ => false,
+        }
     }
 
     /// Names and shapes, in order.
@@ -59,26 +85,21 @@ impl Dense {
     /// A copy of every parameter, in order.
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let shapes = self.parameter_shapes().into_iter().map(|(_, shape)| shape);
-        each!(&self.layer, layer => parameters::get(py, layer, shapes))
-    }
-
-    /// Replaces every parameter.
-    fn load(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-        each!(&self.layer, layer => parameters::set(py, layer, &arrays))
+        each!(&self.layer, layer => parameters::get(py, &*layer.get(py), shapes))
     }
 
     /// y, flat.
     fn forward<'py>(&self, py: Python<'py>, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         fn forward<'py, T: Number>(
             py: Python<'py>,
-            layer: &RwLock<Layer<T>>,
+            layer: &Shared<Layer<T>>,
             outputs: usize,
             x: &Bound<'py, PyAny>,
         ) -> PyResult<Bound<'py, PyAny>> {
             let x = Values::<T>::typed("x", x)?;
-            let x = x.slice()?;
+            let (x, layer) = (x.slice()?, layer.get(py));
             let work = x.len().saturating_mul(outputs);
-            let y = briefly(py, layer, work, |layer| layer.forward(x))?;
+            let y = unlocked(py, work, || layer.forward(x))?;
             let len = y.len();
             to_numpy(py, y, [len])
         }
@@ -94,41 +115,18 @@ impl Dense {
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         fn backward<'py, T: Number>(
             py: Python<'py>,
-            layer: &RwLock<Layer<T>>,
+            layer: &Shared<Layer<T>>,
             outputs: usize,
             x: &Bound<'py, PyAny>,
             dy: &Bound<'py, PyAny>,
         ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
             let (x, dy) = (Values::<T>::typed("x", x)?, Values::<T>::typed("dy", dy)?);
-            let (x, dy) = (x.slice()?, dy.slice()?);
+            let (x, dy, layer) = (x.slice()?, dy.slice()?, layer.get(py));
             let work = x.len().saturating_mul(outputs).saturating_mul(2);
-            let g = briefly(py, layer, work, |layer| layer.backward(x, dy))?;
+            let g = unlocked(py, work, || layer.backward(x, dy))?;
             let (n, len) = (g.parameters.len(), g.x.len());
             Ok((to_numpy(py, g.parameters, [n])?, to_numpy(py, g.x, [len])?))
         }
         each!(&self.layer, layer => backward(py, layer, self.sizes.1, x, dy))
-    }
-
-    /// One step of SGD on all parameters; see `unrolled.optim.SGD`.
-    fn sgd_step(
-        &self,
-        py: Python<'_>,
-        step: SgdStep,
-        gradients: Vec<Bound<'_, PyAny>>,
-        buffer: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        each!(&self.layer, layer => sgd_step(py, layer, step, &gradients, buffer))
-    }
-
-    /// One step of Adam on all parameters; see `unrolled.optim.Adam`.
-    fn adam_step(
-        &self,
-        py: Python<'_>,
-        step: AdamStep,
-        gradients: Vec<Bound<'_, PyAny>>,
-        m: &Bound<'_, PyAny>,
-        v: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        each!(&self.layer, layer => adam_step(py, layer, step, &gradients, m, v))
     }
 }

@@ -3,13 +3,13 @@
 //! Arrays have all their axes here, (…, B, …), with a batch or without; `cell` counts layers · directions.
 
 use crate::arguments::{Layout, d_y};
-use crate::array::{Values, copied, to_numpy};
+use crate::array::{Steps, Values, copied, to_numpy};
 use crate::compute::interruptible;
 use crate::network::{Network, typed_tape};
 use crate::number::{Number, each};
+use crate::shared::Shared;
 use crate::tape::Tape;
 use pyo3::prelude::*;
-use std::sync::RwLock;
 use unrolled::batch::Interrupt;
 use unrolled::error::Error;
 use unrolled::flow::Terms;
@@ -32,14 +32,15 @@ pub fn step_jacobians<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     fn run<'py, T: Number>(
         py: Python<'py>,
-        (network, net): (&Network, &RwLock<Net<T>>),
+        (network, net): (&Network, &Shared<Net<T>>),
         tape: &Tape,
         cell: usize,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (tape, s) = (typed_tape::<T>(tape)?, state(network));
         let (steps, batch) = (tape.steps(), tape.batch());
         let work = network.work(steps, batch.saturating_mul(s));
-        let found = interruptible(py, net, work, |net, i| net.step_jacobians(tape, cell, i))?;
+        let net = net.get(py);
+        let found = interruptible(py, work, |i| net.step_jacobians(tape, cell, i))?;
         to_numpy(py, found, [steps, batch, s, s])
     }
     each!(&net.net, own => run(py, (net, own), tape, cell))
@@ -57,7 +58,7 @@ pub fn transition<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     fn run<'py, T: Number>(
         py: Python<'py>,
-        (network, net): (&Network, &RwLock<Net<T>>),
+        (network, net): (&Network, &Shared<Net<T>>),
         tape: &Tape,
         cell: usize,
         (t, k): (usize, usize),
@@ -65,7 +66,8 @@ pub fn transition<'py>(
         let (tape, s) = (typed_tape::<T>(tape)?, state(network));
         let batch = tape.batch();
         let work = network.work(t.abs_diff(k), batch.saturating_mul(s));
-        let found = interruptible(py, net, work, |net, i| net.transition(tape, cell, (t, k), i))?;
+        let net = net.get(py);
+        let found = interruptible(py, work, |i| net.transition(tape, cell, (t, k), i))?;
         to_numpy(py, found, [batch, s, s])
     }
     each!(&net.net, own => run(py, (net, own), tape, cell, (t, k)))
@@ -77,7 +79,7 @@ type Carry<T> =
 /// (m, B, S) to (m, B, S).
 fn carry<'py, T: Number>(
     py: Python<'py>,
-    (network, net): (&Network, &RwLock<Net<T>>),
+    (network, net): (&Network, &Shared<Net<T>>),
     tape: &Tape,
     cell: usize,
     (t, k): (usize, usize),
@@ -89,7 +91,8 @@ fn carry<'py, T: Number>(
     let v = v.slice()?;
     let m = v.len() / (batch * s).max(1);
     let work = network.work(t.abs_diff(k), batch.saturating_mul(m.max(s)));
-    let found = interruptible(py, net, work, |net, i| carry(net, tape, cell, (t, k), v, i))?;
+    let net = net.get(py);
+    let found = interruptible(py, work, |i| carry(&net, tape, cell, (t, k), v, i))?;
     to_numpy(py, found, [m, batch, s])
 }
 
@@ -132,7 +135,7 @@ pub fn lyapunov<'py>(
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
     fn run<'py, T: Number>(
         py: Python<'py>,
-        (network, net): (&Network, &RwLock<Net<T>>),
+        (network, net): (&Network, &Shared<Net<T>>),
         tape: &Tape,
         cell: usize,
         q: &Bound<'py, PyAny>,
@@ -143,7 +146,8 @@ pub fn lyapunov<'py>(
         let q = q.slice()?;
         let n = q.len() / (batch * s).max(1);
         let work = network.work(steps, batch.saturating_mul(s));
-        let (logs, q) = interruptible(py, net, work, |net, interrupt| {
+        let net = net.get(py);
+        let (logs, q) = interruptible(py, work, |interrupt| {
             let mut q = copied(q, "tangents")?;
             Ok((net.lyapunov(tape, cell, &mut q, interrupt)?, q))
         })?;
@@ -168,7 +172,7 @@ pub fn gradient_by_lag<'py>(
 ) -> PyResult<Arrays<'py>> {
     fn run<'py, T: Number>(
         py: Python<'py>,
-        (network, net): (&Network, &RwLock<Net<T>>),
+        (network, net): (&Network, &Shared<Net<T>>),
         tape: &Tape,
         dy: &Bound<'py, PyAny>,
         parameter: usize,
@@ -177,10 +181,12 @@ pub fn gradient_by_lag<'py>(
         let layout = Layout { batch_first: network.batch_first, unbatched: tape.unbatched };
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
-        let dy = d_y::<T>(&network.config, dy, (steps, batch), layout)?;
+        let dy = d_y::<T>(network, dy, (steps, batch), layout)?;
+        let dy = Steps::new("dy", &dy, layout, network.work_per_gradient())?;
         let d_y = dy.view()?;
         let work = network.work(steps, batch).saturating_mul(steps);
-        let g = interruptible(py, net, work, |net, interrupt| {
+        let net = net.get(py);
+        let g = interruptible(py, work, |interrupt| {
             net.gradient_by_lag(tape, d_y, parameter, terms, interrupt)
         })?;
         let found = g.terms.len();

@@ -15,7 +15,9 @@ mod flow;
 mod machine;
 mod network;
 mod number;
+mod optimizer;
 mod parameters;
+mod shared;
 mod stream;
 mod tape;
 mod train;
@@ -42,19 +44,23 @@ mod _native {
     #[pymodule_export]
     use crate::network::Network;
     #[pymodule_export]
-    use crate::stream::Stream;
+    use crate::optimizer::{Optimizer, check_adam, check_sgd};
+    #[pymodule_export]
+    use crate::parameters::{load, snapshots};
+    #[pymodule_export]
+    use crate::stream::{Stream, undo};
     #[pymodule_export]
     use crate::tape::Tape;
     #[pymodule_export]
     use crate::train::{
-        binary_cross_entropy_with_logits, check_adam, check_sgd, clip_coefficient, cross_entropy,
-        global_norm, mse, scale,
+        binary_cross_entropy_with_logits, clip_coefficient, cross_entropy, global_norm, mse, scale,
     };
 
     use super::*;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        m.add("MOST_THREADS", unrolled::batch::MOST_THREADS)?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

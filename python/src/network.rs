@@ -1,22 +1,22 @@
 //! Networks: parameters in and out, forward, record, backward.
 
 use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, states};
-use crate::array::{slice, to_numpy};
-use crate::compute::{detached, interruptible, read, write};
+use crate::array::{Steps, copied, slice, still, to_numpy, zeros};
+use crate::compute::{detached, interruptible};
 use crate::machine::level;
-use crate::number::{AnyNetwork, Float, Number, each, is_double};
+use crate::number::{AnyShared, Float, Number, each, is_double};
 use crate::parameters;
+use crate::shared::Shared;
 use crate::tape::Tape;
-use crate::train::{AdamStep, SgdStep, adam_step, sgd_step};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use std::sync::RwLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::{Losses, Network as Net, Recording};
 use unrolled::rng::derive;
 use unrolled::simd::Level;
-use unrolled::tape::{Quantity, Tape as CoreTape};
+use unrolled::tape::Tape as CoreTape;
 use unrolled::train::{Init, initialise};
 
 /// A network: its parameters and its kernels.
@@ -24,10 +24,10 @@ use unrolled::train::{Init, initialise};
 pub struct Network {
     pub config: Config,
     pub batch_first: bool,
-    pub net: AnyNetwork,
+    pub net: AnyShared<Net<f32>, Net<f64>>,
     num_parameters: usize,
     /// How often dropout has been drawn: each time other masks, the same after the same calls.
-    draws: AtomicU64,
+    draws: Arc<AtomicU64>,
 }
 
 /// What a cell is called on the way from Python.
@@ -79,10 +79,30 @@ impl Network {
         Ok((h, part(c, config.hidden_size)?).into_pyobject(py)?.into_any())
     }
 
+    /// Another that stays as this one is now, but that dropout is drawn for both.
+    pub fn snapshot(&self, py: Python<'_>) -> Self {
+        let net = match &self.net {
+            Float::F32(net) => Float::F32(net.snapshot(py)),
+            Float::F64(net) => Float::F64(net.snapshot(py)),
+        };
+        let Network { config, batch_first, num_parameters, .. } = *self;
+        Network { config, batch_first, net, num_parameters, draws: self.draws.clone() }
+    }
+
     /// Multiply-adds of one pass.
     pub fn work(&self, steps: usize, batch: usize) -> usize {
         let step = self.num_parameters.saturating_add(STEP);
         steps.saturating_mul(batch).saturating_mul(step)
+    }
+
+    /// Multiply-adds for each number of x, about.
+    pub fn work_per_input(&self) -> usize {
+        self.num_parameters / self.config.input_size
+    }
+
+    /// Multiply-adds for each number of dy, about.
+    pub fn work_per_gradient(&self) -> usize {
+        3 * (self.num_parameters / self.config.output_size())
     }
 
     fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
@@ -95,12 +115,13 @@ impl Network {
     fn forward_as<'py, T: Number>(
         &self,
         py: Python<'py>,
-        net: &RwLock<Net<T>>,
+        net: &Shared<Net<T>>,
         run: &Run<'py, T>,
     ) -> PyResult<Outputs<'py>> {
         let (input, layout) = (run.input()?, run.layout);
         let (steps, batch) = (input.steps, input.batch);
-        let output = interruptible(py, net, self.work(steps, batch), |net, interrupt| {
+        let net = net.get(py);
+        let output = interruptible(py, self.work(steps, batch), |interrupt| {
             let mut output = net.forward(&input, interrupt)?;
             layout.order(&mut output.y, steps, batch)?;
             Ok(output)
@@ -112,13 +133,14 @@ impl Network {
     fn record_as<'py, T: Number>(
         &self,
         py: Python<'py>,
-        net: &RwLock<Net<T>>,
+        net: &Shared<Net<T>>,
         run: &Run<'py, T>,
         recording: Recording,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
         let (input, layout) = (run.input()?, run.layout);
         let (steps, batch) = (input.steps, input.batch);
-        let (output, tape) = interruptible(py, net, self.work(steps, batch), |net, interrupt| {
+        let net = net.get(py);
+        let (output, tape) = interruptible(py, self.work(steps, batch), |interrupt| {
             let (mut output, tape) = net.record(&input, recording, interrupt)?;
             layout.order(&mut output.y, steps, batch)?;
             Ok((output, tape))
@@ -131,7 +153,7 @@ impl Network {
     fn backward_as<'py, T: Number>(
         &self,
         py: Python<'py>,
-        net: &RwLock<Net<T>>,
+        net: &Shared<Net<T>>,
         tape: &Tape,
         dy: &Bound<'py, PyAny>,
         d_state: Option<&Bound<'py, PyAny>>,
@@ -140,15 +162,23 @@ impl Network {
         let layout = Layout { batch_first: self.batch_first, unbatched: tape.unbatched };
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
-        let dy = d_y::<T>(&self.config, dy, (steps, batch), layout)?;
-        let (dh, dc) = states::<T>(&self.config, D_STATE, d_state, batch, layout)?;
+        let dy = d_y::<T>(self, dy, (steps, batch), layout)?;
+        let given = d_state.is_some() || truncate.is_some();
+        let d_state = states::<T>(&self.config, D_STATE, d_state, batch, layout)?;
         let truncate = truncate.map(|given| in_python(py, "truncate", (given,))?.extract());
         let truncate = truncate.transpose()?.map(|most: usize| most.min(steps));
+        // Nothing that runs Python comes between this and the work.
+        if given {
+            still("dy", &dy)?;
+        }
+        let dy = Steps::new("dy", &dy, layout, self.work_per_gradient())?;
+        let [dh, dc] = d_state.values()?;
         let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };
         // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
         let passes = truncate.map_or(3, |most| most.saturating_add(2).saturating_mul(2));
         let work = self.work(steps, batch).saturating_mul(passes);
-        let g = interruptible(py, net, work, |net, interrupt| {
+        let net = net.get(py);
+        let g = interruptible(py, work, |interrupt| {
             let mut g = net.backward(tape, &losses, truncate, interrupt)?;
             layout.order(&mut g.x, steps, batch)?;
             Ok(g)
@@ -158,28 +188,6 @@ impl Network {
         let state = self.state(py, (g.h, g.c), batch, layout.unbatched)?;
         Ok((parameters, x, state))
     }
-}
-
-fn renewed<T: Number>(
-    py: Python<'_>,
-    net: &RwLock<Net<T>>,
-    arrays: &[Bound<'_, PyAny>],
-) -> PyResult<RwLock<Net<T>>> {
-    let all = parameters::joined(arrays)?;
-    Ok(RwLock::new(detached(py, || read(net).with_parameters(all))?))
-}
-
-fn trace<'py, T: Number>(
-    py: Python<'py>,
-    net: &RwLock<Net<T>>,
-    tape: &Tape,
-    cell: usize,
-    quantity: Quantity,
-    len: usize,
-) -> PyResult<Bound<'py, PyAny>> {
-    let tape = typed_tape::<T>(tape)?;
-    let values = detached(py, || read(net).trace(tape, cell, quantity))?;
-    to_numpy(py, values, [tape.steps(), tape.batch(), len])
 }
 
 /// The tape, if it is of the network's float type.
@@ -209,12 +217,12 @@ impl Network {
             Config { kind, input_size, hidden_size, proj_size, num_layers, bidirectional, bias };
         let level = Level::best();
         let net = if is_double(dtype)? {
-            Float::F64(RwLock::new(detached(py, || Net::new(config, level))?))
+            Float::F64(Shared::new(detached(py, || Net::new(config, level))?))
         } else {
-            Float::F32(RwLock::new(detached(py, || Net::new(config, level))?))
+            Float::F32(Shared::new(detached(py, || Net::new(config, level))?))
         };
         let num_parameters = config.num_parameters();
-        Ok(Network { config, batch_first, net, num_parameters, draws: AtomicU64::new(0) })
+        Ok(Network { config, batch_first, net, num_parameters, draws: Arc::default() })
     }
 
     /// Draws the parameters anew.
@@ -229,10 +237,17 @@ impl Network {
                 return Err(PyValueError::new_err(message));
             }
         };
-        let config = self.config;
-        each!(&self.net, net => detached(py, || {
-            write(net).update(|p| initialise(&config, init, forget_bias, seed, p))
-        }))
+        let config = &self.config;
+        each!(&self.net, net => {
+            let old = net.get(py);
+            let new = detached(py, || {
+                let mut parameters = zeros(old.parameters().len(), "parameters")?;
+                initialise(config, init, forget_bias, seed, &mut parameters)?;
+                Ok(Arc::new(old.with_parameters(parameters)?))
+            })?;
+            net.set(py, new);
+        });
+        Ok(())
     }
 
     /// Names and shapes, in order.
@@ -243,22 +258,25 @@ impl Network {
     /// A copy of every parameter, in order.
     fn parameters<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let shapes = self.shapes().map(|(_, shape)| shape);
-        each!(&self.net, net => parameters::get(py, net, shapes))
-    }
-
-    /// Replaces every parameter.
-    fn load(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
-        each!(&self.net, net => parameters::set(py, net, &arrays))
+        each!(&self.net, net => parameters::get(py, &*net.get(py), shapes))
     }
 
     /// Another network with these parameters; this one, and its tapes, stay as they are.
     fn with_parameters(&self, py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>) -> PyResult<Self> {
+        fn renewed<T: Number>(
+            py: Python<'_>,
+            net: &Shared<Net<T>>,
+            arrays: &[Bound<'_, PyAny>],
+        ) -> PyResult<Shared<Net<T>>> {
+            let (net, parameters) = (net.get(py), parameters::joined("parameters", arrays)?);
+            Ok(Shared::new(detached(py, || net.with_parameters(parameters))?))
+        }
         let net = match &self.net {
             Float::F32(net) => Float::F32(renewed(py, net, &arrays)?),
             Float::F64(net) => Float::F64(renewed(py, net, &arrays)?),
         };
         let Network { config, batch_first, num_parameters, .. } = *self;
-        Ok(Network { config, batch_first, net, num_parameters, draws: AtomicU64::new(0) })
+        Ok(Network { config, batch_first, net, num_parameters, draws: Arc::default() })
     }
 
     /// Whether these are its parameters to the last bit; looks at no more than `most` numbers of each array.
@@ -274,13 +292,22 @@ impl Network {
     /// The instruction set of its kernels.
     #[getter]
     fn isa(&self, py: Python<'_>) -> &'static str {
-        each!(&self.net, net => py.detach(|| read(net).level().isa().name()))
+        each!(&self.net, net => net.get(py).level().isa().name())
     }
 
     /// Goes over to the kernels of another instruction set.
     fn set_isa(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let level = level(name)?;
-        each!(&self.net, net => detached(py, || write(net).set_level(level)))
+        each!(&self.net, net => {
+            let old = net.get(py);
+            let new = detached(py, || {
+                let mut new = old.with_parameters(copied(old.parameters(), "parameters")?)?;
+                new.set_level(level)?;
+                Ok(Arc::new(new))
+            })?;
+            net.set(py, new);
+        });
+        Ok(())
     }
 
     #[pyo3(signature = (x, state, lengths, resets, /))]
@@ -293,7 +320,7 @@ impl Network {
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Outputs<'py>> {
         each!(&self.net, net => {
-            let run = Run::new(&self.config, self.batch_first, x, state, lengths, resets)?;
+            let run = Run::new(self, x, state, lengths, resets)?;
             self.forward_as(py, net, &run)
         })
     }
@@ -312,7 +339,7 @@ impl Network {
         dropout: Option<(u64, f64)>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
         each!(&self.net, net => {
-            let run = Run::new(&self.config, self.batch_first, x, state, lengths, resets)?;
+            let run = Run::new(self, x, state, lengths, resets)?;
             let checkpoint = checkpoint
                 .map(|given| in_python(py, "checkpoint", (given,))?.extract::<usize>())
                 .transpose()?
@@ -346,51 +373,5 @@ impl Network {
         truncate: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         each!(&self.net, net => self.backward_as(py, net, tape, dy, d_state, truncate))
-    }
-
-    /// What a tape recorded: (T, B, values). `cell` counts layers · directions; `quantity` is "hidden", "cell"
-    /// or "gates".
-    fn trace<'py>(
-        &self,
-        py: Python<'py>,
-        tape: &Tape,
-        cell: usize,
-        quantity: &str,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let config = &self.config;
-        let (quantity, len) = match quantity {
-            "hidden" => (Quantity::Hidden, config.state_size()),
-            "cell" => (Quantity::Cell, config.hidden_size),
-            "gates" => (Quantity::Gates, config.num_gates() * config.hidden_size),
-            _ => {
-                let message =
-                    format!("quantity: expected 'hidden', 'cell' or 'gates', got '{quantity}'");
-                return Err(PyValueError::new_err(message));
-            }
-        };
-        each!(&self.net, net => trace(py, net, tape, cell, quantity, len))
-    }
-
-    /// One step of SGD on all parameters; see `unrolled.optim.SGD`.
-    fn sgd_step(
-        &self,
-        py: Python<'_>,
-        step: SgdStep,
-        gradients: Vec<Bound<'_, PyAny>>,
-        buffer: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        each!(&self.net, net => sgd_step(py, net, step, &gradients, buffer))
-    }
-
-    /// One step of Adam on all parameters; see `unrolled.optim.Adam`.
-    fn adam_step(
-        &self,
-        py: Python<'_>,
-        step: AdamStep,
-        gradients: Vec<Bound<'_, PyAny>>,
-        m: &Bound<'_, PyAny>,
-        v: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        each!(&self.net, net => adam_step(py, net, step, &gradients, m, v))
     }
 }

@@ -1,8 +1,10 @@
 //! The two float types behind one Python class.
 
+use crate::array::Values;
+use crate::parameters::AnyValues;
+use crate::shared::Shared;
 use pyo3::prelude::*;
-use unrolled::network::Network;
-use unrolled::sequence::Passes;
+use unrolled::Passes;
 use unrolled::tape::Tape;
 
 /// One of two things that differ in the float type.
@@ -29,6 +31,9 @@ pub trait Number: Passes + numpy::Element {
     fn wrap(tape: Tape<Self>) -> AnyTape;
     /// The tape, if it is of this type.
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>>;
+    fn any(values: Vec<Values<'_, Self>>) -> AnyValues<'_>;
+    /// The values, if they are of this type.
+    fn of<'a, 'py>(values: &'a AnyValues<'py>) -> Option<&'a [Values<'py, Self>]>;
     /// Whether they are one number to the last bit, which a NaN may be and the two zeros are not.
     fn same_bits(self, other: Self) -> bool;
 }
@@ -39,6 +44,12 @@ impl Number for f32 {
     }
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
         if let Float::F32(tape) = tape { Some(tape) } else { None }
+    }
+    fn any(values: Vec<Values<'_, Self>>) -> AnyValues<'_> {
+        AnyValues::F32(values)
+    }
+    fn of<'a, 'py>(values: &'a AnyValues<'py>) -> Option<&'a [Values<'py, Self>]> {
+        if let AnyValues::F32(values) = values { Some(values) } else { None }
     }
     fn same_bits(self, other: Self) -> bool {
         self.to_bits() == other.to_bits()
@@ -51,6 +62,12 @@ impl Number for f64 {
     }
     fn unwrap(tape: &AnyTape) -> Option<&Tape<Self>> {
         if let Float::F64(tape) = tape { Some(tape) } else { None }
+    }
+    fn any(values: Vec<Values<'_, Self>>) -> AnyValues<'_> {
+        AnyValues::F64(values)
+    }
+    fn of<'a, 'py>(values: &'a AnyValues<'py>) -> Option<&'a [Values<'py, Self>]> {
+        if let AnyValues::F64(values) = values { Some(values) } else { None }
     }
     fn same_bits(self, other: Self) -> bool {
         self.to_bits() == other.to_bits()
@@ -68,4 +85,5 @@ pub fn is_double(dtype: &str) -> PyResult<bool> {
     }
 }
 
-pub type AnyNetwork = Float<std::sync::RwLock<Network<f32>>, std::sync::RwLock<Network<f64>>>;
+/// What differs in the float type, shared.
+pub type AnyShared<A, B> = Float<Shared<A>, Shared<B>>;

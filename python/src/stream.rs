@@ -2,21 +2,58 @@
 
 use crate::arguments::{Layout, STATE, array, shaped, states};
 use crate::array::{Values, copied, slice, zeros};
-use crate::compute::{WORTH_DETACHING, detached, exception, read};
+use crate::compute::{detached, exception, is_brief};
 use crate::network::Network;
-use crate::number::{Float, Number};
+use crate::number::{AnyShared, Float, Number, each};
+use crate::shared::Shared;
 use numpy::PyArray1;
 use numpy::ndarray::{ArrayView, ShapeError};
 use numpy::prelude::*;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
+use unrolled::error::Error;
 use unrolled::network::Network as Net;
 
-/// A stream and room for its output. Its lock is taken before the network's, always.
+/// A stream and room for its output.
 pub struct Running<T: Number> {
     stream: unrolled::stream::Stream<T>,
     y: Vec<T>,
+    /// The stream before its last step, if that may have to be undone.
+    before: Option<unrolled::stream::Stream<T>>,
+    /// Steps taken.
+    count: u64,
+}
+
+impl<T: Number> Running<T> {
+    fn copy(&self) -> Result<Self, Error> {
+        Ok(Running {
+            stream: self.stream.copy()?,
+            y: copied(&self.y, "output")?,
+            before: self.before.as_ref().map(|before| before.copy()).transpose()?,
+            count: self.count,
+        })
+    }
+
+    fn step(&mut self, net: &Net<T>, x: &[T]) -> Result<(), Error> {
+        if let Some(before) = &mut self.before {
+            before.go_to(&self.stream)?;
+        }
+        net.step(&mut self.stream, x, &mut self.y)?;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Goes back to where it was after so many steps, if that was one step ago.
+    fn undo(&mut self, count: u64) -> Result<(), Error> {
+        if let Some(before) = &self.before
+            && count + 1 == self.count
+        {
+            self.stream.go_to(before)?;
+            self.count = count;
+        }
+        Ok(())
+    }
 }
 
 /// A network that is fed one step at a time.
@@ -24,11 +61,7 @@ pub struct Running<T: Number> {
 pub struct Stream {
     network: Py<Network>,
     batch: usize,
-    running: Float<Mutex<Running<f32>>, Mutex<Running<f64>>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    running: AnyShared<Running<f32>, Running<f64>>,
 }
 
 /// Does something with the network and the stream, which are of one type.
@@ -46,22 +79,24 @@ macro_rules! both {
 impl Stream {
     fn start<T: Number>(
         py: Python<'_>,
-        net: &RwLock<Net<T>>,
+        net: &Shared<Net<T>>,
         batch: usize,
-    ) -> PyResult<Mutex<Running<T>>> {
+        undone: bool,
+    ) -> PyResult<Shared<Running<T>>> {
+        let net = net.get(py);
         let running = detached(py, || {
-            let net = read(net);
             let stream = net.stream(batch)?;
             let y = zeros(batch * net.config().output_size(), "output")?;
-            Ok(Running { stream, y })
+            let before = undone.then(|| stream.copy()).transpose()?;
+            Ok(Running { stream, y, before, count: 0 })
         })?;
-        Ok(Mutex::new(running))
+        Ok(Shared::new(running))
     }
 
     fn step_as<'py, T: Number>(
         &self,
-        net: &RwLock<Net<T>>,
-        running: &Mutex<Running<T>>,
+        net: &Shared<Net<T>>,
+        running: &Shared<Running<T>>,
         x: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = x.py();
@@ -79,25 +114,30 @@ impl Stream {
                 false
             }
         };
-        let x = Values::new("x", &x)?;
+        let x = Values::new("x", &x, 0)?;
         let x = x.slice()?;
-        let step = |running: &mut Running<T>, net: &Net<T>| {
-            net.step(&mut running.stream, x, &mut running.y)
-        };
-        if network.work(1, self.batch) < WORTH_DETACHING
-            && let Ok(mut running) = running.try_lock()
-            && let Ok(net) = net.try_read()
-        {
-            step(&mut running, &net).map_err(exception)?;
-            return self.shown(py, alone, &running.y);
+        let net = net.get(py);
+        if is_brief(network.work(1, self.batch)) {
+            let y = running.change(py, Running::copy, |running| {
+                running.step(&net, x)?;
+                Ok(self.shown(py, alone, &running.y))
+            });
+            return y.map_err(exception)?;
         }
-        // Locks are waited for without the interpreter's, which their holder may be waiting for.
-        let y = detached(py, || {
-            let mut running = lock(running);
-            step(&mut running, &read(net))?;
-            copied(&running.y, "output")
-        })?;
-        self.shown(py, alone, &y)
+        loop {
+            let before = running.get(py);
+            let after = detached(py, || {
+                let mut after = before.copy()?;
+                after.step(&net, x)?;
+                Ok(Arc::new(after))
+            })?;
+            // Other threads' steps come before or after this one.
+            if running.is(py, &before) {
+                running.set(py, after.clone());
+                return self.shown(py, alone, &after.y);
+            }
+            py.check_signals()?;
+        }
     }
 
     /// y as (B, H), or as (H,) if x came alone.
@@ -118,43 +158,42 @@ impl Stream {
     fn state_as<'py, T: Number>(
         &self,
         py: Python<'py>,
-        net: &RwLock<Net<T>>,
-        running: &Mutex<Running<T>>,
+        net: &Shared<Net<T>>,
+        running: &Shared<Running<T>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let state = py.detach(|| {
-            let running = lock(running);
-            read(net).stream_state(&running.stream)
-        });
+        let state = net.get(py).stream_state(&running.get(py).stream);
         self.network.get().state(py, state, self.batch, false)
     }
 
     fn set_state_as<'py, T: Number>(
         &self,
         py: Python<'py>,
-        net: &RwLock<Net<T>>,
-        running: &Mutex<Running<T>>,
+        net: &Shared<Net<T>>,
+        running: &Shared<Running<T>>,
         state: &Bound<'py, PyAny>,
         unbatched: bool,
     ) -> PyResult<()> {
         let layout = Layout { batch_first: false, unbatched };
         let config = &self.network.get().config;
-        let (h, c) = states::<T>(config, STATE, Some(state), self.batch, layout)?;
+        let [h, c] = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
         let h = slice(&h)?.unwrap_or_default();
         let c = slice(&c)?.unwrap_or_default();
-        detached(py, || {
-            let mut running = lock(running);
-            read(net).set_stream_state(&mut running.stream, h, c)
-        })
+        let net = net.get(py);
+        running
+            .change(py, Running::copy, |running| net.set_stream_state(&mut running.stream, h, c))
+            .map_err(exception)
     }
 }
 
 #[pymethods]
 impl Stream {
+    /// `undone`: whether the last step may have to be undone.
     #[new]
-    fn new(py: Python<'_>, network: Py<Network>, batch: usize) -> PyResult<Self> {
+    #[pyo3(signature = (network, batch, undone = false))]
+    fn new(py: Python<'_>, network: Py<Network>, batch: usize, undone: bool) -> PyResult<Self> {
         let running = match &network.get().net {
-            Float::F32(net) => Float::F32(Self::start(py, net, batch)?),
-            Float::F64(net) => Float::F64(Self::start(py, net, batch)?),
+            Float::F32(net) => Float::F32(Self::start(py, net, batch, undone)?),
+            Float::F64(net) => Float::F64(Self::start(py, net, batch, undone)?),
         };
         Ok(Stream { network, batch, running })
     }
@@ -174,11 +213,12 @@ impl Stream {
     }
 
     /// Go back to a state of zeros.
-    fn reset(&self, py: Python<'_>) {
-        match &self.running {
-            Float::F32(running) => py.detach(|| lock(running).stream.reset()),
-            Float::F64(running) => py.detach(|| lock(running).stream.reset()),
-        }
+    fn reset(&self, py: Python<'_>) -> PyResult<()> {
+        each!(&self.running, running => running.change(py, Running::copy, |running| {
+            running.stream.reset();
+            Ok(())
+        }))
+        .map_err(exception)
     }
 
     /// The number of rows, B.
@@ -200,4 +240,21 @@ impl Stream {
     ) -> PyResult<()> {
         both!(self, (net, running) => self.set_state_as(py, net, running, state, unbatched))
     }
+
+    /// Steps taken.
+    #[getter]
+    fn count(&self, py: Python<'_>) -> u64 {
+        each!(&self.running, running => running.get(py).count)
+    }
+}
+
+/// Undoes the last step of those streams that have taken more than `count`.
+#[pyfunction]
+pub fn undo(py: Python<'_>, streams: Vec<Bound<'_, Stream>>, count: u64) -> PyResult<()> {
+    streams.iter().try_for_each(|stream| {
+        each!(&stream.get().running, running => {
+            running.change(py, Running::copy, |running| running.undo(count))
+        })
+        .map_err(exception)
+    })
 }

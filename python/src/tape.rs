@@ -1,9 +1,13 @@
 //! What a recorded pass keeps.
 
+use crate::array::to_numpy;
+use crate::compute::detached;
 use crate::number::{AnyTape, each};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use unrolled::tape::Quantity;
 
-/// What a recorded pass keeps. Only its network can read it.
+/// What a recorded pass keeps. Only its network, as it was then, can go backward with it.
 #[pyclass(frozen, module = "unrolled._native")]
 pub struct Tape {
     pub tape: AnyTape,
@@ -28,5 +32,29 @@ impl Tape {
     #[getter]
     fn unbatched(&self) -> bool {
         self.unbatched
+    }
+
+    /// What was recorded: (T, B, values). `cell` counts layers · directions; `quantity` is "hidden", "cell" or
+    /// "gates".
+    fn trace<'py>(
+        &self,
+        py: Python<'py>,
+        cell: usize,
+        quantity: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let quantity = match quantity {
+            "hidden" => Quantity::Hidden,
+            "cell" => Quantity::Cell,
+            "gates" => Quantity::Gates,
+            _ => {
+                let message =
+                    format!("quantity: expected 'hidden', 'cell' or 'gates', got '{quantity}'");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        each!(&self.tape, tape => {
+            let values = detached(py, || tape.trace(cell, quantity))?;
+            to_numpy(py, values, [tape.steps(), tape.batch(), tape.values(quantity)])
+        })
     }
 }

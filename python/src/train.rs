@@ -1,13 +1,12 @@
-//! Losses, optimisers and clipping on NumPy's memory.
+//! Losses and clipping on NumPy's memory.
 
-use crate::array::{Values, to_numpy, truths, writeable, zeros};
-use crate::compute::{detached, exception, unlocked};
+use crate::array::{Changing, Values, to_numpy, truths, zeros};
+use crate::compute::{exception, unlocked};
 use crate::number::Number;
-use crate::parameters::{Parameters, check_length};
 use numpy::PyArrayDyn;
 use pyo3::prelude::*;
 use unrolled::error::Error;
-use unrolled::train::{self, Adam, Sgd};
+use unrolled::train;
 
 /// A loss's value and its flat gradient.
 type Loss<'py> = (f64, Bound<'py, PyAny>);
@@ -126,124 +125,17 @@ pub fn clip_coefficient(norm: f64, max_norm: f64) -> PyResult<f64> {
     train::clip_coefficient(norm, max_norm).map_err(exception)
 }
 
-/// Multiplies the arrays, which are of one type, by a number, in place.
+/// Multiplies the arrays by a number, in place: all of them before anything else happens.
 #[pyfunction]
-pub fn scale(py: Python<'_>, arrays: Vec<Bound<'_, PyAny>>, factor: f64) -> PyResult<()> {
-    fn scale<T: Number>(py: Python<'_>, arrays: &[Bound<'_, PyAny>], factor: f64) -> PyResult<()> {
-        let mut values: Vec<_> =
-            arrays.iter().map(|a| writeable::<T>("grads", a)).collect::<PyResult<_>>()?;
-        let slices: Vec<_> =
-            values.iter_mut().map(|v| v.as_slice_mut()).collect::<Result<_, _>>()?;
-        let len: usize = slices.iter().map(|slice| slice.len()).sum();
-        unlocked(py, len, || {
-            for slice in slices {
-                train::scale(factor, slice);
-            }
-            Ok(())
-        })
+pub fn scale(arrays: Vec<Bound<'_, PyAny>>, factor: f64) -> PyResult<()> {
+    let (mut singles, mut doubles) = (Vec::new(), Vec::new());
+    for array in &arrays {
+        if is_double(array) {
+            doubles.push(Changing::<f64>::new("grads", array)?);
+        } else {
+            singles.push(Changing::<f32>::new("grads", array)?);
+        }
     }
-    match arrays.first() {
-        Some(array) if is_double(array) => scale::<f64>(py, &arrays, factor),
-        _ => scale::<f32>(py, &arrays, factor),
-    }
-}
-
-/// Gradients, one array for each parameter.
-fn gradients<'py, T: Number>(arrays: &[Bound<'py, PyAny>]) -> PyResult<Vec<Values<'py, T>>> {
-    arrays.iter().map(|array| Values::typed("grads", array)).collect()
-}
-
-/// Step (from 1), learning rate, momentum, dampening, weight decay, whether Nesterov's.
-pub type SgdStep = (u64, f64, f64, f64, f64, bool);
-
-fn sgd(step: SgdStep) -> PyResult<(u64, Sgd)> {
-    let (t, lr, momentum, dampening, weight_decay, nesterov) = step;
-    let sgd = Sgd { lr, momentum, dampening, weight_decay, nesterov };
-    sgd.validate().map_err(exception)?;
-    Ok((t, sgd))
-}
-
-/// Refuses hyper-parameters that make no sense.
-#[pyfunction]
-pub fn check_sgd(step: SgdStep) -> PyResult<()> {
-    sgd(step).map(|_| ())
-}
-
-/// One step of SGD; the buffer is as long as the parameters, or empty without momentum.
-pub fn sgd_step<T: Number>(
-    py: Python<'_>,
-    module: &impl Parameters<T>,
-    step: SgdStep,
-    arrays: &[Bound<'_, PyAny>],
-    buffer: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (t, sgd) = sgd(step)?;
-    let values = gradients::<T>(arrays)?;
-    let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
-    let mut buffer = writeable::<T>("buffer", buffer)?;
-    let buffer = buffer.as_slice_mut()?;
-    detached(py, || {
-        module.update(|parameters| {
-            check_length("grads", parameters.len(), slices.iter().map(|s| s.len()).sum())?;
-            if sgd.momentum != 0.0 {
-                check_length("buffer", parameters.len(), buffer.len())?;
-            }
-            let mut at = 0;
-            for gradient in slices {
-                let own = at..at + gradient.len();
-                let buffer =
-                    if sgd.momentum == 0.0 { &mut [][..] } else { &mut buffer[own.clone()] };
-                at = own.end;
-                sgd.step(t, &mut parameters[own], gradient, buffer)?;
-            }
-            Ok(())
-        })
-    })
-}
-
-/// Step (from 1), learning rate, β₁, β₂, ε, weight decay, whether that is decoupled.
-pub type AdamStep = (u64, f64, f64, f64, f64, f64, bool);
-
-fn adam(step: AdamStep) -> PyResult<(u64, Adam)> {
-    let (t, lr, beta1, beta2, eps, weight_decay, decoupled) = step;
-    let adam = Adam { lr, betas: (beta1, beta2), eps, weight_decay, decoupled };
-    adam.validate().map_err(exception)?;
-    Ok((t, adam))
-}
-
-/// Refuses hyper-parameters that make no sense.
-#[pyfunction]
-pub fn check_adam(step: AdamStep) -> PyResult<()> {
-    adam(step).map(|_| ())
-}
-
-/// One step of Adam or AdamW; m and v are as long as the parameters.
-pub fn adam_step<T: Number>(
-    py: Python<'_>,
-    module: &impl Parameters<T>,
-    step: AdamStep,
-    arrays: &[Bound<'_, PyAny>],
-    m: &Bound<'_, PyAny>,
-    v: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    let (t, adam) = adam(step)?;
-    let values = gradients::<T>(arrays)?;
-    let slices: Vec<_> = values.iter().map(Values::slice).collect::<PyResult<_>>()?;
-    let (mut m, mut v) = (writeable::<T>("m", m)?, writeable::<T>("v", v)?);
-    let (m, v) = (m.as_slice_mut()?, v.as_slice_mut()?);
-    detached(py, || {
-        module.update(|parameters| {
-            check_length("grads", parameters.len(), slices.iter().map(|s| s.len()).sum())?;
-            check_length("m", parameters.len(), m.len())?;
-            check_length("v", parameters.len(), v.len())?;
-            let mut at = 0;
-            for gradient in slices {
-                let own = at..at + gradient.len();
-                at = own.end;
-                let (m, v) = (&mut m[own.clone()], &mut v[own.clone()]);
-                adam.step(t, &mut parameters[own], gradient, m, v)?;
-            }
-            Ok(())
-        })
-    })
+    singles.iter_mut().try_for_each(|array| array.change(|all| train::scale(factor, all)))?;
+    doubles.iter_mut().try_for_each(|array| array.change(|all| train::scale(factor, all)))
 }

@@ -78,7 +78,7 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
     if isinstance(max_norm, bool) or not isinstance(max_norm, (int, float, np.number)):
         raise TypeError(f"max_norm: expected a real number, got {arguments.kind(max_norm)}")
     by_type: dict[np.dtype[Any], list[Array]] = {dtype: [] for dtype in FLOATS}
-    copies: list[tuple[Array, Array]] = []
+    scaled: list[Array] = []
     for name, gradients in mappings(grads):
         for part, value in _parts(name, gradients):
             if isinstance(value, np.ndarray):
@@ -92,15 +92,10 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
                 )
             if not value.flags.writeable:
                 raise ValueError(f"{part}: expected a writeable array, got a read-only one")
-            a = arguments.contiguous(value)
-            if a is not value:
-                copies.append((value, a))
-            by_type[value.dtype].append(a)
+            scaled.append(value)
+            by_type[value.dtype].append(arguments.contiguous(value))
     norm = math.hypot(*(_native.global_norm(arrays) for arrays in by_type.values()))
     factor = _native.clip_coefficient(norm, float(max_norm))
     if factor != 1.0:
-        for arrays in by_type.values():
-            _native.scale(arrays, factor)
-        for value, a in copies:
-            value[...] = a
+        _native.scale(scaled, factor)
     return norm

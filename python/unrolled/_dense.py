@@ -96,16 +96,24 @@ class Dense(Module):
         ValueError
             For a wrong shape.
         """
-        x = self._rows("x", x, self.in_features)
-        y = self._native.forward(arguments.contiguous(x))
-        return y.reshape(*x.shape[:-1], self.out_features)
+        return self._forward(self._native, x)
 
     def backward(self, x: Any, dy: Any) -> DenseGradients:
         """The derivatives of a loss with the derivative `dy` (..., O) at `x` (..., I)."""
+        return self._backward(self._native, x, dy)
+
+    # By the native part or a snapshot of it.
+
+    def _forward(self, native: NativeDense, x: Any) -> Array:
+        x = self._rows("x", x, self.in_features)
+        y = native.forward(arguments.contiguous(x))
+        return y.reshape(*x.shape[:-1], self.out_features)
+
+    def _backward(self, native: NativeDense, x: Any, dy: Any) -> DenseGradients:
         x = self._rows("x", x, self.in_features)
         dy = arguments.array("dy", dy, self.dtype)
         arguments.shaped("dy", dy, "(..., O)", (*x.shape[:-1], self.out_features))
-        flat, d_x = self._native.backward(arguments.contiguous(x), arguments.contiguous(dy))
+        flat, d_x = native.backward(arguments.contiguous(x), arguments.contiguous(dy))
         return DenseGradients(flat, self._shapes, d_x.reshape(x.shape))
 
     def _rows(self, name: str, value: Any, features: int) -> Array:

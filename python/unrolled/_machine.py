@@ -13,8 +13,7 @@ from . import _arguments as arguments
 from . import _native
 
 ISAS = ("portable", "avx2", "avx512")
-# More than any machine profits from, and few enough that starting them does not fail.
-MOST_THREADS = 1024
+MOST_THREADS = _native.MOST_THREADS
 
 
 def set_num_threads(n: int) -> None:
@@ -100,9 +99,10 @@ def check_environment() -> None:
         expected = ", ".join(map(repr, ISAS))
         _ignored("UNROLLED_MAX_ISA", f"one of {expected}", name)
     threads = os.environ.get("UNROLLED_NUM_THREADS", "1")
-    if not (threads.isascii() and threads.isdigit() and 1 <= int(threads) <= MOST_THREADS):
+    # No more digits than `int` takes.
+    digits = threads.lstrip("0")[:9] if threads.isascii() and threads.isdigit() else ""
+    if not (digits and int(digits) <= MOST_THREADS):
         _ignored("UNROLLED_NUM_THREADS", f"an integer from 1 to {MOST_THREADS}", threads)
-        _native.set_num_threads(0)
 
 
 def _ignored(name: str, expected: str, got: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from . import _arguments as arguments
+from . import _native
 from ._arguments import Array
 from ._gradients import ModuleGradients
 from ._native import Dense as NativeDense
@@ -89,7 +90,7 @@ class Module(Written):
         """
         if not isinstance(mapping, Mapping):
             raise TypeError(f"mapping: expected a mapping, got {arguments.kind(mapping)}")
-        self._native.load(self.fitting("mapping", mapping))
+        _native.load([self._native], [self.fitting("mapping", mapping)])
 
     def fitting(self, name: str, mapping: Mapping[str, Any] | ModuleGradients) -> list[Array]:
         """The arrays of `mapping` in order, or all of them in one, if each parameter has one."""
@@ -123,7 +124,7 @@ class Module(Written):
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._adopt(twin._make())
-        twin._native.load(parameters)
+        _native.load([twin._native], [parameters])
         return twin
 
     # Pickled, and with that copied, as its attributes and its parameters.

@@ -203,10 +203,14 @@ class Recurrent(Module, Generic[S]):
         tape : Tape
         """
         arguments.flag("train", train)
-        dropout = (self.seed, self.dropout) if train and self.dropout else None
+        dropout = self._masks(train)
         y, final, native = self._native.record(x, state, lengths, resets, checkpoint, dropout)
         given = Given(x, state, lengths, resets, dropout is not None)
         return y, final, Tape(self, native, given)
+
+    def _masks(self, train: bool) -> tuple[int, float] | None:
+        """Seed and probability of the dropout in a recording, if there is any."""
+        return (self.seed, self.dropout) if train and self.dropout else None
 
     def stream(self, batch: int = 1) -> Stream[S]:
         """The network one time step a call, from a state of zeros; not for two directions.
@@ -216,12 +220,16 @@ class Recurrent(Module, Generic[S]):
         batch : int
             Rows, each a sequence of its own.
         """
+        return self._stream(batch)
+
+    def _stream(self, batch: Any, *, undone: bool = False) -> Stream[S]:
+        """As `stream`; `undone`: whether its last step may have to be."""
         batch = arguments.size("batch", batch, at_least=1)
         if self.bidirectional:
             raise ValueError(
                 "bidirectional: expected False for a stream, whose end is not known, got True"
             )
-        return Stream(self, batch)
+        return Stream(self, batch, undone)
 
     # How often dropout has been drawn goes with the parameters.
 

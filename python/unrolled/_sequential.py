@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import _arguments as arguments
+from . import _native
 from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
 from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, Recurrent
 from ._sequential_run import SequentialStream, SequentialTape
+from ._tape import Given, Tape
 
 Layer: TypeAlias = LSTM | GRU | RNN | Dense | Activation
 # What a model may hold, by the name in its configuration.
@@ -119,7 +122,7 @@ class Sequential(Written):
     def _recurrent(self) -> list[tuple[int, Recurrent[Any]]]:
         return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, Recurrent)]
 
-    @property
+    @cached_property
     def modules(self) -> tuple[Module, ...]:
         """The layers that have parameters."""
         return tuple(layer for layer in self.layers if isinstance(layer, Module))
@@ -150,14 +153,27 @@ class Sequential(Written):
         They are `torch.nn.Sequential`'s, and after each layer's the initial state's, if it is one
         of the parameters: ``0.h_0``, ``0.c_0``.
         """
+        # Of one time, whatever other threads and signal handlers do meanwhile.
+        modules, initial = self._now()
+        natives = iter(modules)
         found: dict[str, Array] = {}
         for n, layer in enumerate(self.layers):
             if isinstance(layer, Module):
-                found |= {f"{n}.{key}": a for key, a in layer.state_dict().items()}
+                values = zip(layer._shapes, next(natives).parameters(), strict=True)
+                found |= {f"{n}.{key}": a for key, a in values}
             for name in ("h_0", "c_0"):
-                if (key := f"{n}.{name}") in self._initial:
-                    found[key] = self._initial[key].copy()
+                if (key := f"{n}.{name}") in initial:
+                    found[key] = initial[key].copy()
         return found
+
+    def _now(self) -> tuple[list[Any], dict[str, Array]]:
+        """The native parts of `modules`, which stay as they are now, and the initial state."""
+        while True:
+            initial = self._initial.copy()
+            natives = _native.snapshots([module._native for module in self.modules])
+            # Both are replaced at once: the one is of the other's time if it is the same after it.
+            if all(self._initial[key] is a for key, a in initial.items()):
+                return natives, initial
 
     def load_state_dict(self, mapping: Mapping[str, Any]) -> None:
         """Replace every parameter. All or nothing: on an error nothing has changed.
@@ -188,11 +204,14 @@ class Sequential(Written):
         for key, shape in shapes.items():
             a = arguments.array(f"mapping[{key!r}]", mapping[key], self.dtype)
             found[key] = arguments.shaped(f"mapping[{key!r}]", a, "of the parameter", shape)
-        for n, layer in enumerate(self.layers):
-            if isinstance(layer, Module):
-                layer.load_state_dict({key: found[f"{n}.{key}"] for key in layer._shapes})
-        for key in self._initial:
-            self._initial[key] = found[key].copy()
+        arrays = [
+            [arguments.contiguous(found[f"{n}.{key}"]) for key in layer._shapes]
+            for n, layer in enumerate(self.layers)
+            if isinstance(layer, Module)
+        ]
+        initial = {key: found[key].copy() for key in self._initial}
+        natives = [module._native for module in self.modules]
+        _native.load(natives, arrays, (self._initial, initial))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
@@ -214,12 +233,15 @@ class Sequential(Written):
     @property
     def initial_state(self) -> tuple[Any, ...] | None:
         """Where a run without a state starts: copies, without an axis of rows; None for zeros."""
-        if not self._initial:
+        return self._states(self._initial.copy())
+
+    def _states(self, initial: dict[str, Array]) -> tuple[Any, ...] | None:
+        if not initial:
             return None
         return tuple(
-            (self._initial[f"{n}.h_0"].copy(), self._initial[f"{n}.c_0"].copy())
+            (initial[f"{n}.h_0"].copy(), initial[f"{n}.c_0"].copy())
             if isinstance(layer, LSTM)
-            else self._initial[f"{n}.h_0"].copy()
+            else initial[f"{n}.h_0"].copy()
             for n, layer in self._recurrent()
         )
 
@@ -249,18 +271,17 @@ class Sequential(Written):
             )
         return list(value)
 
-    def _start(self, state: Any, batch: int | None) -> list[Any]:
+    def _start(self, state: Any, batch: int | None, initial: dict[str, Array]) -> list[Any]:
         """What each recurrent layer starts from; `batch` is None where there is no such axis."""
-        if state is not None or not self._initial:
+        own = None if state is not None else self._states(initial)
+        if own is None:
             return self._each_state("state", state)
 
         def rows(a: Array) -> Array:
             return a if batch is None else np.repeat(a[:, None], batch, axis=1)
 
-        assert self.initial_state is not None
         return [
-            tuple(map(rows, own)) if isinstance(own, tuple) else rows(own)
-            for own in self.initial_state
+            tuple(map(rows, start)) if isinstance(start, tuple) else rows(start) for start in own
         ]
 
     def _batch(self, x: Array) -> int | None:
@@ -295,14 +316,15 @@ class Sequential(Written):
             For a wrong shape or value.
         """
         y = arguments.array("x", x, self.dtype)
-        starts = iter(self._start(state, self._batch(y)))
+        modules, initial = self._now()
+        starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends = []
         for layer in self.layers:
             if isinstance(layer, Recurrent):
-                y, end = layer(y, next(starts), lengths=lengths, resets=resets)
+                y, end = next(natives).forward(y, next(starts), lengths, resets)
                 ends.append(end)
             else:
-                y = layer(y)
+                y = layer._forward(next(natives), y) if isinstance(layer, Dense) else layer(y)
         return y, tuple(ends)
 
     def record(
@@ -326,27 +348,29 @@ class Sequential(Written):
         tape : SequentialTape
             ``tape.backward(dy)`` gives the gradients.
         """
+        arguments.flag("train", train)
         y = arguments.array("x", x, self.dtype)
-        starts = iter(self._start(state, self._batch(y)))
+        modules, initial = self._now()
+        starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends: list[Any] = []
-        tapes: list[Any] = []
+        kept: list[Any] = []
         for layer in self.layers:
+            before = y
             if isinstance(layer, Recurrent):
-                y, end, tape = layer.record(
-                    y,
-                    next(starts),
-                    lengths=lengths,
-                    resets=resets,
-                    train=train,
-                    checkpoint=checkpoint,
-                )
+                start, dropout = next(starts), layer._masks(train)
+                y, end, tape = next(natives).record(y, start, lengths, resets, checkpoint, dropout)
+                given = Given(before, start, lengths, resets, dropout is not None)
+                kept.append(Tape(layer, tape, given))
                 ends.append(end)
-                tapes.append(tape)
+            elif isinstance(layer, Dense):
+                native = next(natives)
+                y = layer._forward(native, y)
+                kept.append((before, y, native))
             else:
-                before, y = y, layer(y)
-                tapes.append((before, y))
+                y = layer(y)
+                kept.append((before, y))
         own = state is None and bool(self._initial)
-        return y, tuple(ends), SequentialTape(self, tapes, own)
+        return y, tuple(ends), SequentialTape(self, kept, own)
 
     def stream(self, batch: int = 1) -> SequentialStream:
         """The model one time step a call, from its initial state.

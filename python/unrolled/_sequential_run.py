@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from . import _arguments as arguments
+from . import _native
 from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense, DenseGradients
@@ -32,7 +33,7 @@ class SequentialStream:
         self._model = model
         self._batch = arguments.size("batch", batch, at_least=1)
         self._steps = [
-            layer.stream(self._batch) if isinstance(layer, Recurrent) else layer
+            layer._stream(self._batch, undone=True) if isinstance(layer, Recurrent) else layer
             for layer in model.layers
         ]
         self._streams: list[Stream[Any]] = [s for s in self._steps if isinstance(s, Stream)]
@@ -53,10 +54,18 @@ class SequentialStream:
         Returns
         -------
         y : array (B, O), or (O,) if x has one axis
+
+        On an error, and on Ctrl-C, the state is as it was.
         """
         y: Any = x
-        for layer in self._steps:
-            y = layer.step(y) if isinstance(layer, Stream) else layer(y)
+        # All of them have taken as many.
+        count = self._streams[0].count if self._streams else 0
+        try:
+            for layer in self._steps:
+                y = layer.step(y) if isinstance(layer, Stream) else layer(y)
+        except BaseException:
+            _native.undo(self._streams, count)
+            raise
         found: Array = y
         return found
 
@@ -74,12 +83,12 @@ class SequentialStream:
 
     @state.setter
     def state(self, value: Any) -> None:
-        states = self._model._start(value, self._batch)
+        states = self._model._start(value, self._batch, self._model._initial.copy())
         before = self.state
         try:
             for stream, state in zip(self._streams, states, strict=True):
                 stream.state = state
-        except (TypeError, ValueError):
+        except BaseException:
             for stream, state in zip(self._streams, before, strict=True):
                 stream.state = state
             raise
@@ -157,8 +166,21 @@ class SequentialTape:
         Returns
         -------
         SequentialGradients
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or parameters of the model have changed since the recording.
+        TypeError
+            If a dtype does not fit.
         """
         model = self._model
+        for layer, kept in zip(model.layers, self._kept, strict=True):
+            if isinstance(layer, Dense) and not layer._native.is_as(kept[2]):
+                raise ValueError(
+                    "tape: expected parameters as they were, but the parameters have changed since "
+                    "the tape was recorded; record again"
+                )
         d = arguments.array("dy", dy, model.dtype)
         d_ends = model._each_state("dstate", dstate)
         found: dict[int, ModuleGradients] = {}
@@ -169,7 +191,7 @@ class SequentialTape:
                 d = layer.backward(kept[0], d, y=kept[1])
                 continue
             if isinstance(layer, Dense):
-                g = layer.backward(kept[0], d)
+                g = layer._backward(kept[2], kept[0], d)
             else:
                 g = kept.backward(d, d_ends.pop(), truncate=truncate)
             found[n], d = g, g.input

@@ -35,12 +35,12 @@ class Stream(_native.Stream, Generic[S]):
 
     _net: Recurrent[S]
 
-    def __new__(cls, net: Recurrent[S], batch: int = 1) -> Self:
+    def __new__(cls, net: Recurrent[S], batch: int = 1, undone: bool = False) -> Self:
         from ._modules import Recurrent
 
         arguments.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
         batch = arguments.size("batch", batch, at_least=1)
-        self = super().__new__(cls, net._native, batch)
+        self = super().__new__(cls, net._native, batch, undone)
         self._net = net
         return self
 

@@ -63,8 +63,9 @@ class Given(NamedTuple):
 class Tape(Generic[S]):
     """A recorded run of a network, made by its `record`.
 
-    `backward` may be called repeatedly, until the network's parameters change. A tape refers to the
-    arrays it was recorded from, and copies none of them: `backward` does not need them, but
+    `backward` may be called repeatedly, until the network's parameters change; what was recorded
+    can be read after that too. A tape refers to the arrays it
+    was recorded from, and copies none of them: `backward` does not need them, but
     `unrolled.reference.flow` does, and refuses a tape whose arrays have been written to since.
     """
 
@@ -137,7 +138,7 @@ class Tape(Generic[S]):
         net = self._net
         arrays = []
         for cell in range(net._sizes.cells):
-            a = net._native.trace(self._native, cell, quantity)
+            a = self._native.trace(cell, quantity)
             if quantity == "gates":
                 a = a.reshape(*a.shape[:2], a.shape[2] // net.hidden_size, net.hidden_size)
             if self._native.unbatched:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from . import _native
 from ._arguments import Array
 from ._clip import clip_grad_norm
 from ._dense import Dense
@@ -92,14 +93,16 @@ class Reader:
             return np.full((1, 1), max(len(y), 1), y.dtype)
         return np.maximum(lengths, 1)[:, None].astype(y.dtype)
 
-    def parameters(self) -> list[dict[str, Array]]:
+    def parameters(self) -> list[list[Array]]:
         """Copies, for `restore`."""
-        return [self.net.state_dict(), self.dense.state_dict()]
+        return [native.parameters() for native in _native.snapshots(self._natives())]
 
-    def restore(self, parameters: list[dict[str, Array]]) -> None:
+    def restore(self, parameters: list[list[Array]]) -> None:
         """Go back to what `parameters` gave."""
-        for module, values in zip((self.net, self.dense), parameters, strict=True):
-            module.load_state_dict(values)
+        _native.load(self._natives(), parameters)
+
+    def _natives(self) -> list[_native.Network | _native.Dense]:
+        return [self.net._native, self.dense._native]
 
 
 @dataclass

@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from . import _arguments as arguments
 from . import _native
 from ._arguments import Array
@@ -52,27 +50,24 @@ class Optimizer:
         if len({id(module) for module in found}) < len(found):
             raise ValueError("modules: expected each once, got one of them twice")
         self.modules = tuple(found)
-        self._step = 0
-        self.lr = lr
-        self._state: list[dict[str, Array]] = [
-            {name: np.zeros(m.num_parameters, dtype=m.dtype) for name in self._kept}
-            for m in self.modules
-        ]
+        self._native = _native.Optimizer(self._natives(), len(self._kept), _rate(lr))
+
+    def _natives(self) -> list[_native.Network | _native.Dense]:
+        return [module._native for module in self.modules]
 
     @property
     def lr(self) -> float:
         """Learning rate; may be set between steps."""
-        return self._lr
+        return self._native.lr
 
     @lr.setter
     def lr(self, value: float) -> None:
-        value = arguments.real("lr", value)
-        if value < 0:
-            raise ValueError(f"lr: expected 0 or more, got {value}")
-        self._lr = value
+        self._native.lr = _rate(value)
 
     def step(self, grads: Any) -> None:
-        """Change the parameters by their gradients.
+        """Change the parameters by their gradients: those of all modules, or none.
+
+        Threads that share the optimiser step one after another.
 
         Parameters
         ----------
@@ -82,7 +77,11 @@ class Optimizer:
         Raises
         ------
         ValueError, TypeError
-            If they do not fit; then nothing has changed.
+            If they do not fit.
+        MemoryError
+            If there is not enough for the parameters before and after the step.
+
+        On an error, and on Ctrl-C, nothing has changed, or everything has.
         """
         given = mappings(grads)
         if len(given) != len(self.modules):
@@ -93,26 +92,23 @@ class Optimizer:
             module.fitting(name, mapping)
             for module, (name, mapping) in zip(self.modules, given, strict=True)
         ]
-        self._step += 1
-        for module, a, state in zip(self.modules, arrays, self._state, strict=True):
-            self._update(module._native, a, state)
+        self._update(arrays)
 
-    def _update(
-        self,
-        native: _native.Network | _native.Dense,
-        grads: list[Array],
-        state: dict[str, Array],
-    ) -> None:
+    def _update(self, grads: list[list[Array]]) -> None:
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint needs, copied: the count of steps, lr, running means by parameter."""
+        step, lr, means = self._native.state()
         return {
-            "step": self._step,
-            "lr": self.lr,
+            "step": step,
+            "lr": lr,
             "state": [
-                {kept: _copies(split(a, module._shapes)) for kept, a in state.items()}
-                for module, state in zip(self.modules, self._state, strict=True)
+                {
+                    kept: _copies(split(mean, module._shapes))
+                    for kept, mean in zip(self._kept, own, strict=True)
+                }
+                for module, own in zip(self.modules, means, strict=True)
             ],
         }
 
@@ -126,6 +122,7 @@ class Optimizer:
         step = arguments.integer("mapping['step']", mapping["step"], at_least=0)
         if step >= MOST_STEPS:
             raise ValueError(f"mapping['step']: expected less than 2**53, got {step}")
+        lr = _rate(mapping["lr"])
         states = mapping["state"]
         if not isinstance(states, Sequence) or len(states) != len(self.modules):
             raise ValueError(
@@ -138,16 +135,27 @@ class Optimizer:
             if not isinstance(state, Mapping) or set(state) != set(self._kept):
                 got = list(state) if isinstance(state, Mapping) else arguments.kind(state)
                 raise ValueError(f"{name}: expected the keys {list(self._kept)}, got {got}")
-            loaded.append(
-                {
-                    kept: np.concatenate(
-                        [a.ravel() for a in module.fitting(f"{name}[{kept!r}]", state[kept])]
-                    )
-                    for kept in self._kept
-                }
-            )
-        self.lr = mapping["lr"]
-        self._step, self._state = step, loaded
+            loaded.append([module.fitting(f"{name}[{kept!r}]", state[kept]) for kept in self._kept])
+        self._native.load(self._natives(), step, lr, loaded)
+
+    # Pickled, and with that copied, with its modules.
+
+    def __getstate__(self) -> dict[str, Any]:
+        attributes = {k: v for k, v in self.__dict__.items() if k != "_native"}
+        return {"attributes": attributes, "kept": self._native.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["attributes"])
+        step, lr, means = state["kept"]
+        self._native = _native.Optimizer(self._natives(), len(self._kept), lr)
+        self._native.load(self._natives(), step, lr, [[[mean] for mean in own] for own in means])
+
+
+def _rate(value: Any) -> float:
+    lr = arguments.real("lr", value)
+    if lr < 0:
+        raise ValueError(f"lr: expected 0 or more, got {lr}")
+    return lr
 
 
 def _copies(arrays: dict[str, Array]) -> dict[str, Array]:
@@ -189,24 +197,11 @@ class SGD(Optimizer):
         super().__init__(modules, lr)
         _native.check_sgd(self._numbers())
 
-    def _numbers(self) -> tuple[int, float, float, float, float, bool]:
-        return (
-            self._step,
-            self.lr,
-            self.momentum,
-            self.dampening,
-            self.weight_decay,
-            self.nesterov,
-        )
+    def _numbers(self) -> tuple[float, float, float, float, bool]:
+        return (self.lr, self.momentum, self.dampening, self.weight_decay, self.nesterov)
 
-    def _update(
-        self,
-        native: _native.Network | _native.Dense,
-        grads: list[Array],
-        state: dict[str, Array],
-    ) -> None:
-        buffer = state["momentum_buffer"] if self._kept else np.empty(0, grads[0].dtype)
-        native.sgd_step(self._numbers(), grads, buffer)
+    def _update(self, grads: list[list[Array]]) -> None:
+        self._native.sgd(self._natives(), grads, self._numbers())
 
     def __repr__(self) -> str:
         return (
@@ -252,17 +247,11 @@ class Adam(Optimizer):
         super().__init__(modules, lr)
         _native.check_adam(self._numbers())
 
-    def _numbers(self) -> tuple[int, float, float, float, float, float, bool]:
-        decay = self.weight_decay
-        return (self._step, self.lr, *self.betas, self.eps, decay, self._decoupled)
+    def _numbers(self) -> tuple[float, float, float, float, float, bool]:
+        return (self.lr, *self.betas, self.eps, self.weight_decay, self._decoupled)
 
-    def _update(
-        self,
-        native: _native.Network | _native.Dense,
-        grads: list[Array],
-        state: dict[str, Array],
-    ) -> None:
-        native.adam_step(self._numbers(), grads, state["exp_avg"], state["exp_avg_sq"])
+    def _update(self, grads: list[list[Array]]) -> None:
+        self._native.adam(self._natives(), grads, self._numbers())
 
     def __repr__(self) -> str:
         return (

@@ -136,7 +136,11 @@ H = np.ones((1, 3, 5))
         ({"lengths": np.ones(3)}, TypeError, "lengths: expected integers, got dtype float64"),
         ({"lengths": [1.0, 1, 1]}, TypeError, "lengths: .*got float"),
         ({"lengths": 4}, TypeError, "lengths: .*got int"),
-        ({"x": X[:, 0], "lengths": [4]}, ValueError, "lengths: expected None"),
+        (
+            {"x": X[:, 0], "lengths": [4]},
+            ValueError,
+            "lengths must be None when x has no batch axis",
+        ),
         ({"resets": np.zeros((4, 3))}, TypeError, "resets: .*bool array, got dtype float64"),
         ({"resets": np.zeros((3, 4), dtype=bool)}, ValueError, r"resets: .*got \(3, 4\)"),
         ({"train": 1}, TypeError, "train: .*got int"),

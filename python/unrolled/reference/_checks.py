@@ -104,8 +104,17 @@ def array(name: str, value: Any, dtype: npt.DTypeLike | None) -> Array:
     except _foreign.UnreadableError as error:
         raise TypeError(f"{name}: expected {_expected(dtype)}, got {error}") from None
     if dtype is not None and found.dtype != dtype:
-        raise TypeError(f"{name}: expected {_expected(dtype)}, got dtype {found.dtype}")
+        cure = _cure(name, found.dtype, np.dtype(dtype)) if isinstance(value, np.ndarray) else ""
+        raise TypeError(f"{name}: expected {_expected(dtype)}, got dtype {found.dtype}{cure}")
     return found
+
+
+def _cure(name: str, got: np.dtype[Any], expected: np.dtype[Any]) -> str:
+    """What to do about numbers of another type, if that can be said."""
+    if got.kind not in "fiu" or expected.kind != "f":
+        return ""
+    network = f" or dtype={got.name!r}" if got in map(np.dtype, FLOAT_DTYPES) else ""
+    return f"; use {name}.astype(np.{expected.name}){network}"
 
 
 def _expected(dtype: npt.DTypeLike | None) -> str:

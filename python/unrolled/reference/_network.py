@@ -277,7 +277,7 @@ class Network:
         if lengths is None:
             lengths = np.full(batch, steps)
         elif layout.unbatched:
-            raise ValueError("lengths: expected None for an x without a batch, got lengths")
+            raise ValueError("lengths must be None when x has no batch axis")
         else:
             lengths = checks.lengths(lengths, steps, batch)
         if resets is None:

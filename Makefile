@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor math-exhaustive clean
+	bench-rust-peers bench-monitor math-exhaustive sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,25 @@ bench-rust-peers:  ## beside candle and burn, one thread (their crates take minu
 
 bench-monitor: $(VENV)/installed-demo  ## what watching the flow of gradients costs a training
 	$(BIN)/python benches/monitor.py $(ARGS)
+
+# Tests that look at the code, the instructions or the stack of an ordinary build stay out.
+SANITIZED := $(filter-out freestanding instructions machine_code stack,$(basename $(notdir $(wildcard core/tests/*.rs))))
+SANITIZE = RUSTUP_TOOLCHAIN=nightly RUSTFLAGS='$(1)' $(CARGO) $(2) --release --target $(HOST)
+HOST = $(shell $(CARGO) -vV | sed -n 's/^host: //p')
+
+# Debug assertions: overflow, and what unsafe functions of the standard library ask for. Memory is watched by zones
+# around every value on the stack, so that it takes several times as much.
+sanitize:  ## Rust's tests under the address sanitizer, steps under the real-time one (needs Rust's nightly)
+	RUST_MIN_STACK=67108864 $(call SANITIZE,-Zsanitizer=address -Cdebug-assertions,test) \
+	  --target-dir target/sanitize -p unrolled --lib $(SANITIZED:%=--test %)
+	$(call SANITIZE,-Zsanitizer=realtime,build) --target-dir target/sanitize --manifest-path sanitize/Cargo.toml
+	target/sanitize/$(HOST)/release/sanitize
+	for mistake in allocates waits; do \
+	  if target/sanitize/$(HOST)/release/sanitize $$mistake 2> target/sanitize/$$mistake; then \
+	    echo "the sanitizer does not see what $$mistake" >&2; exit 1; fi; \
+	  grep -q RealtimeSanitizer target/sanitize/$$mistake; \
+	done
+	@echo "make sanitize: nothing to object to"
 
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled

@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 use std::time::Instant;
+use unrolled::Passes;
 use unrolled::cell::fixed::{Fixed, Parameters, Variant};
 use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config};
@@ -13,7 +14,6 @@ use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::peak::multiply_adds;
 use unrolled::real::Real;
 use unrolled::rng::Rng;
-use unrolled::sequence::Passes;
 use unrolled::simd::{Element, Isa, Level};
 use unrolled::{Gru, Lstm, Rnn};
 

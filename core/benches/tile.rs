@@ -5,9 +5,9 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use unrolled::kernel::product::{Product, Start, Strides, chains};
+use unrolled::internals::{Extent, Lhs, Product, Rhs, Start, Strides, chains};
 use unrolled::network::{Input, Losses, Network, Recording, View};
-use unrolled::simd::{Element, Extent, Isa, Kernel, Level, Lhs, Rhs, Simd};
+use unrolled::simd::{Element, Isa, Kernel, Level, Simd};
 use unrolled::{Activation, CellKind, Config};
 
 fn main() {

@@ -19,7 +19,7 @@ const WORTH_SHARING: usize = 2_000_000;
 
 /// Does `task` for every one of `items`, in parallel where `work` (multiply-adds in all) is worth it,
 /// and gives the results in order, or the first error.
-pub fn run<I: Send, R: Send>(
+pub(crate) fn run<I: Send, R: Send>(
     items: Vec<I>,
     work: usize,
     task: impl Fn(I) -> Result<R, Error> + Sync,
@@ -36,7 +36,7 @@ pub fn run<I: Send, R: Send>(
 }
 
 /// Calls `fill(i, piece)` for every piece of `len` numbers of `out`, in parallel where there are enough.
-pub fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
+pub(crate) fn fill<T: Send>(out: &mut [T], len: usize, fill: impl Fn(usize, &mut [T]) + Sync) {
     #[cfg(feature = "rayon")]
     if len > 0 && out.len() >= WORTH_SHARING / 8 {
         let crew = threads::Crew::here();

@@ -122,7 +122,7 @@ impl<T: Passes> Dense<T> {
     /// `Length` where x and d_y do not go together; `TooLarge`.
     pub fn backward(&self, x: &[T], d_y: &[T]) -> Result<DenseGradients<T>, Error> {
         let rows = self.rows("x", x.len(), self.inputs)?;
-        let expected = rows * self.outputs;
+        let expected = size(&[rows, self.outputs], "dy")?;
         if d_y.len() != expected {
             return Err(Error::Length { argument: "dy", expected, got: d_y.len() });
         }

@@ -76,7 +76,7 @@ impl CellKind {
     }
 }
 
-/// What a net is made of.
+/// What a net is made of. Sizes computed from these stop at `usize::MAX`, which no memory has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The cell.
@@ -131,7 +131,7 @@ impl Config {
     /// Values per time step of the output: both directions side by side.
     #[must_use]
     pub const fn output_size(&self) -> usize {
-        self.state_size() * self.num_directions()
+        self.state_size().saturating_mul(self.num_directions())
     }
 
     /// Values per time step that layer `layer` reads.
@@ -146,7 +146,7 @@ impl Config {
         layer: usize,
         reverse: bool,
     ) -> impl Iterator<Item = Parameter> + use<> {
-        let rows = self.num_gates() * self.hidden_size;
+        let rows = self.num_gates().saturating_mul(self.hidden_size);
         let (bias, proj) = (self.bias, self.proj_size);
         [
             (Role::WeightIh, rows, self.layer_input_size(layer), true),
@@ -175,13 +175,15 @@ impl Config {
         })
     }
 
-    /// How many numbers all parameters hold together.
+    /// How many numbers all parameters hold together; `usize::MAX` where they would be more.
     #[must_use]
     pub fn num_parameters(&self) -> usize {
-        let of = |layer| self.layer_parameters(layer, false).map(|p| p.len()).sum::<usize>();
+        let of = |layer| {
+            self.layer_parameters(layer, false).fold(0_usize, |n, p| n.saturating_add(p.len()))
+        };
         // All layers but the first are alike: no walk through them, there may be absurdly many.
         let Some(above) = self.num_layers.checked_sub(1) else { return 0 };
-        (of(0) + above * of(1)) * self.num_directions()
+        above.saturating_mul(of(1)).saturating_add(of(0)).saturating_mul(self.num_directions())
     }
 }
 
@@ -220,7 +222,7 @@ impl Parameter {
     #[must_use]
     #[allow(clippy::len_without_is_empty)]
     pub const fn len(&self) -> usize {
-        self.rows * self.columns
+        self.rows.saturating_mul(self.columns)
     }
 
     /// Whether it is a vector.

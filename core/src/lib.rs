@@ -47,16 +47,18 @@
 //! # Ok::<(), unrolled::Error>(())
 //! ```
 //!
-//! Both run the same kernels and give the same bits.
+//! Both give the same bits: one inner loop, one order of its sums, one set of formulas. A run-time step makes the
+//! products of all rows and units and then their activations; a fixed one does both a few units at a time, in
+//! registers.
 //!
 //! # How it is built, from the bottom
 //!
 //! * [`simd`]: vectors of several widths behind one trait, and the tokens that prove an instruction set may
-//!   run. The only `unsafe` code, and the one inner loop of every product ([`simd::accumulate`]).
+//!   run. The only `unsafe` code, and the one inner loop of every product (`accumulate`).
 //! * [`math`]: tanh and the logistic function on those vectors, within 2.5 units in the last place.
-//! * [`kernel`]: products over rows and units, packed weights, aligned memory.
-//! * [`cell`]: one time step of each cell, forward beside backward.
-//! * [`sequence`]: a layer over a window of time, there and back; what ends, what is reset.
+//! * `kernel`: products over rows and units, packed weights, aligned memory.
+//! * [`cell`]: one time step of each cell, forward beside backward, and the [cells of fixed sizes](cell::fixed).
+//! * `sequence`: a layer over a window of time, there and back; what ends, what is reset.
 //! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
 //! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
@@ -89,7 +91,7 @@ mod dropout;
 pub mod error;
 pub mod flow;
 pub mod gates;
-pub mod kernel;
+mod kernel;
 pub mod math;
 #[cfg(feature = "alloc")]
 pub mod network;
@@ -100,7 +102,7 @@ pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;
 pub mod rng;
-pub mod sequence;
+mod sequence;
 #[cfg(feature = "alloc")]
 mod shard;
 #[allow(unsafe_code)]
@@ -118,7 +120,15 @@ pub use error::Error;
 pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use network::Network;
+pub use sequence::Passes;
 pub use simd::{Isa, Level};
+
+/// What the benchmarks and tests of this crate look at, and no part of what it offers.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::kernel::product::{Product, Start, Strides, chains};
+    pub use crate::simd::tile::{Extent, Lhs, Rhs, accumulate};
+}
 
 /// The programs in the README at the top of the repository, run as tests.
 #[cfg(all(doctest, feature = "rayon"))]

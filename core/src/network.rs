@@ -29,7 +29,7 @@ impl<'a, T> View<'a, T> {
     /// A contiguous (T, B, `features`) array.
     #[must_use]
     pub fn time_major(data: &'a [T], batch: usize, features: usize) -> Self {
-        View { data, time: batch * features, batch: features }
+        View { data, time: batch.saturating_mul(features), batch: features }
     }
 
     pub(crate) fn at(&self, t: usize, b: usize, features: usize) -> &'a [T] {
@@ -234,8 +234,7 @@ impl<T: Passes> Network<T> {
     }
 
     /// The sizes and the layout of one layer.
-    #[must_use]
-    pub fn shape(&self, layer: usize) -> Shape {
+    pub(crate) fn shape(&self, layer: usize) -> Shape {
         let c = &self.config;
         let input = c.layer_input_size(layer);
         Shape {

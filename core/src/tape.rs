@@ -277,7 +277,7 @@ impl<T: Passes> Network<T> {
                     }
                     Quantity::Cell => to.copy_from_slice(&cells[row * shape.stride..][..len]),
                     Quantity::Gates => {
-                        let Slots { first, .. } = shape.from_input();
+                        let Slots { first, .. } = shape.input_slots();
                         let gates = &trace.gates[row * shape.row()..][..shape.row()];
                         for (to, slot) in
                             to.chunks_mut(shape.hidden).zip(gates.chunks(shape.stride).skip(first))

@@ -180,7 +180,7 @@ impl<'a, T: Real> Summed<'a, T> {
         let rows = if self.flat.is_empty() { 0 } else { shape.kind.gates().len() * shape.hidden };
         let (w_ih, rest) = self.flat.split_at_mut(rows * shape.input);
         let (w_hh, rest) = rest.split_at_mut(rows * shape.state);
-        let own = shape.from_state().count * shape.hidden * shape.state;
+        let own = shape.state_slots().count * shape.hidden * shape.state;
         let (w_hh, w_hn) = w_hh.split_at_mut(own.min(w_hh.len()));
         // W_hr stands behind the biases.
         let w_hr = if shape.projected { shape.state * shape.hidden } else { 0 };
@@ -260,8 +260,8 @@ impl<T: Real> Sums<T> {
         let projected = if shape.projected { by_value(shape.hidden) } else { 0 };
         let what = "gradients";
         Ok(Sums {
-            input: rows(by_value(shape.input), gates(shape.from_input().count), what)?,
-            state: rows(by_value(shape.state), gates(shape.from_state().count), what)?,
+            input: rows(by_value(shape.input), gates(shape.input_slots().count), what)?,
+            state: rows(by_value(shape.state), gates(shape.state_slots().count), what)?,
             new: rows(new, gates(1), what)?,
             projection: rows(projected, shape.apart(shape.state_stride), what)?,
             bias: rows(1, shape.row(), what)?,

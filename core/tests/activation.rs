@@ -1,10 +1,10 @@
 //! Activations on every level, and the read-out of fixed size, held against their run-time fellows.
 
+use unrolled::Passes;
 use unrolled::activation::Function;
 use unrolled::cell::fixed;
 use unrolled::dense::Dense;
 use unrolled::rng::Rng;
-use unrolled::sequence::Passes;
 use unrolled::simd::{Isa, Level};
 
 const FUNCTIONS: [Function; 9] = [

@@ -6,12 +6,12 @@ mod nets;
 
 use common::Shape;
 use nets::{Arrays, levels};
+use unrolled::Passes;
 use unrolled::cell::fixed::{
     Fixed, Jacobian, Parameters, Relu, ResetBefore, Sigmoid, State, Tape, Variant,
 };
 use unrolled::gates::Config;
 use unrolled::network::Recording;
-use unrolled::sequence::Passes;
 use unrolled::simd::{Isa, Level};
 use unrolled::{Gru, Lstm, Rnn};
 

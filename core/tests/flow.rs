@@ -8,12 +8,12 @@ use common::tolerance::{DIFFERENCE, DIFFERENCE_STEP, REORDERED};
 use common::{CELLS, Case, Shape, assert_close, assert_within, dot, problems, stackings};
 use nets::{Arrays, back, cast, fusing, levels};
 use proptest::prelude::*;
+use unrolled::Passes;
 use unrolled::error::Error;
 use unrolled::flow::{LagGradients, Terms, layer_jacobian};
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::{Network, Recording, View};
 use unrolled::reference;
-use unrolled::sequence::Passes;
 use unrolled::simd::Level;
 use unrolled::tape::Tape;
 

@@ -12,17 +12,20 @@ mod machine_code {
     pub mod program;
 }
 
-use machine_code::program::{Function, Program, Waste, read};
+use machine_code::program::{
+    Function, HARMLESS, Program, Reach, Slot, Waste, is_panic, reach, read,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use unrolled::Passes;
 use unrolled::cell::fixed::{Fixed, Parameters, Variant};
 use unrolled::flow::Terms;
-use unrolled::kernel::product::chains as chains_of;
+use unrolled::internals::{Extent, Lhs, Rhs, accumulate, chains as chains_of};
 use unrolled::network::{Input, Losses, Network, Recording, View};
-use unrolled::sequence::Passes;
-use unrolled::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd, accumulate};
+use unrolled::simd::{Element, Kernel, Level, Simd};
+use unrolled::stream::Stream;
 use unrolled::{CellKind, Config, Gru, Lstm, Rnn};
 
 /// A tile of more accumulators than any level has registers.
@@ -70,6 +73,12 @@ fn is_mistake(function: &Function) -> bool {
     MISTAKES.iter().any(|m| function.name.contains(m))
 }
 
+/// A step of a stream, as a function that is found by its name.
+#[inline(never)]
+fn stream_step<T: Passes>(net: &Network<T>, stream: &mut Stream<T>, x: &[T], y: &mut [T]) -> bool {
+    net.step(stream, x, y).is_ok()
+}
+
 /// Calls everything once, so that the linker keeps it; and shows that it runs.
 fn use_everything() {
     fn step<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
@@ -91,7 +100,7 @@ fn use_everything() {
         black_box(net.gradient_by_lag(&tape, losses.y, 1, Terms::All, None).unwrap());
         black_box(net.lyapunov(&tape, 0, &mut [1.0; 12], None).unwrap());
         let mut stream = net.stream(1).unwrap();
-        net.step(&mut stream, &[T::ONE; 2], &mut [T::ZERO; 3]).unwrap();
+        stream_step(&net, &mut stream, &[T::ONE; 2], &mut [T::ZERO; 3]);
     }
     step(Lstm::<f32, 1, 16>::from_parameters);
     step(Lstm::<f32, 32, 32>::from_parameters);
@@ -111,6 +120,7 @@ fn use_everything() {
 struct Artefact {
     file: PathBuf,
     functions: BTreeMap<u64, Function>,
+    slots: BTreeMap<u64, Slot>,
     /// Whether the compiler is the one whose code is held to its last register.
     same_compiler: bool,
 }
@@ -126,8 +136,8 @@ fn artefacts() -> &'static [Artefact] {
         let mut files = vec![std::env::current_exe().unwrap()];
         files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(PathBuf::from));
         let read = |file: PathBuf| {
-            let Program { functions, compilers } = read(&file);
-            Artefact { file, functions, same_compiler: compilers.contains(COMPILER) }
+            let Program { functions, slots, compilers } = read(&file);
+            Artefact { file, functions, slots, same_compiler: compilers.contains(COMPILER) }
         };
         let all: Vec<Artefact> = files.into_iter().map(read).collect();
         for Artefact { file, functions, .. } in &all {
@@ -217,6 +227,23 @@ fn what_must_be_inlined_is_known_by_name() {
     }
 }
 
+#[test]
+fn a_step_of_a_stream_allocates_locks_and_waits_not() {
+    let Some(Artefact { functions, slots, .. }) = artefacts().first() else { return };
+    let from = |start: &str| {
+        let Reach { own, others } = reach(functions, slots, |f| f.contains(start), is_panic);
+        let others: Vec<_> =
+            others.into_iter().filter(|(_, to)| !HARMLESS.contains(&to.as_str())).collect();
+        (own, others)
+    };
+    let (own, others) = from("machine_code::stream_step::<");
+    assert!(own.len() > 20, "are its calls read rightly? {own:#?}");
+    assert!(others.is_empty(), "{others:#?}");
+    let (_, others) = from("machine_code::use_everything");
+    let seen = others.iter().any(|(_, to)| to == "malloc");
+    assert!(seen, "what does allocate is not seen: {others:#?}");
+}
+
 /// A function compiled for one level: which, and for which kernel.
 fn kernel(f: &Function) -> Option<(&'static str, &str)> {
     let (of, rest) = f.name.split_once(" as unrolled::simd::Simd<")?;
@@ -243,7 +270,7 @@ const COMPILER: &str = "rustc version 1.95.0 ";
 
 #[test]
 fn tiles_keep_their_sums_in_registers() {
-    for Artefact { file, functions, same_compiler } in artefacts() {
+    for Artefact { file, functions, same_compiler, .. } in artefacts() {
         println!("{}", file.display());
         let (mut breaches, mut lines) = (Vec::new(), BTreeSet::new());
         let mut most: BTreeMap<&str, usize> = BTreeMap::new();

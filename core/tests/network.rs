@@ -8,10 +8,10 @@ mod nets;
 use common::{Case, assert_within, problems, tolerance};
 use nets::{Arrays, back, fusing, levels};
 use proptest::prelude::*;
+use unrolled::Passes;
 use unrolled::gates::{Activation, CellKind};
 use unrolled::network::{Gradients, Output, Recording};
 use unrolled::reference;
-use unrolled::sequence::Passes;
 use unrolled::simd::Level;
 use unrolled::tape::Quantity;
 

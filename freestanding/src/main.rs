@@ -38,6 +38,45 @@ fn lstm_step(cell: &Cell, x: &[f32; 1], state: &mut State<f32, UNITS>) {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
+fn lstm_record(
+    cell: &Cell,
+    x: &[f32; 1],
+    state: &mut State<f32, UNITS>,
+    tape: &mut Tape<f32, 1, UNITS, 4, 4, STEPS>,
+) -> bool {
+    cell.record(x, state, tape).is_ok()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn lstm_backward(
+    cell: &Cell,
+    tape: &mut Tape<f32, 1, UNITS, 4, 4, STEPS>,
+    d_y: &[[f32; UNITS]],
+    d_state: &mut State<f32, UNITS>,
+    d_x: &mut [[f32; 1]],
+    gradients: &mut Weights,
+) -> bool {
+    cell.backward(tape, d_y, d_state, d_x, gradients).is_ok()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn lstm_train(
+    adam: &Adam,
+    t: u64,
+    weights: &mut Weights,
+    gradients: &Weights,
+    m: &mut Weights,
+    v: &mut Weights,
+) -> bool {
+    let moments = m.slices_mut().into_iter().zip(v.slices_mut());
+    let mut slices = weights.slices_mut().into_iter().zip(gradients.slices()).zip(moments);
+    slices.all(|((own, g), (m, v))| adam.step(t, own, g, m, v).is_ok())
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
 fn lstm_step_fast(cell: &Lstm<f32, 3, 20>, x: &[f32; 3], state: &mut State<f32, 20>) {
     cell.step_with(Fast, x, state);
 }
@@ -66,6 +105,8 @@ fn read_out_step(layer: &Dense<f32, 33, 5>, x: &[f32; 33], y: &mut [f32; 5]) {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
+const NO_ROOM: Error = Error::TooLarge { what: "tape" };
+
 /// One sequence: the mean squared error, and the gradients by the cell's and the read-out's parameters.
 fn sequence(
     cell: &Cell,
@@ -84,7 +125,10 @@ fn sequence(
     let mut loss = 0.0;
     tape.clear();
     for t in 0..STEPS {
-        let h = cell.record(&x[t], &mut state, tape)?;
+        if !lstm_record(cell, &x[t], &mut state, tape) {
+            return Err(NO_ROOM);
+        }
+        let h = &state.h;
         if t >= LAG {
             let y: f32 = h.iter().zip(read_out).map(|(h, w)| h * w).sum();
             let error = y - x[t - LAG][0];
@@ -97,7 +141,9 @@ fn sequence(
     }
     let mut d_state = cell.zero_state();
     let mut d_x = [[0.0; 1]; STEPS];
-    cell.backward(tape, &d_y, &mut d_state, &mut d_x, gradients)?;
+    if !lstm_backward(cell, tape, &d_y, &mut d_state, &mut d_x, gradients) {
+        return Err(NO_ROOM);
+    }
     Ok(loss / (STEPS - LAG) as f32)
 }
 
@@ -124,10 +170,8 @@ fn train() -> Result<(f32, f32), Error> {
                 sequence(&cell, &read_out, &mut rng, &mut tape, &mut gradients, &mut d_read_out)?
                     / 8.0;
         }
-        let moments = m.slices_mut().into_iter().zip(v.slices_mut());
-        let gradients = gradients.slices();
-        for ((own, g), (m, v)) in weights.slices_mut().into_iter().zip(gradients).zip(moments) {
-            adam.step(update, own, g, m, v)?;
+        if !lstm_train(&adam, update, &mut weights, &gradients, &mut m, &mut v) {
+            return Err(NO_ROOM);
         }
         adam.step(update, &mut read_out, &d_read_out, &mut m_out, &mut v_out)?;
         (first, last) = (if update == 1 { loss } else { first }, loss);

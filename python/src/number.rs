@@ -1,8 +1,8 @@
 //! The two float types behind one Python class.
 
 use pyo3::prelude::*;
+use unrolled::Passes;
 use unrolled::network::Network;
-use unrolled::sequence::Passes;
 use unrolled::tape::Tape;
 
 /// One of two things that differ in the float type.

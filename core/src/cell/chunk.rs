@@ -1,8 +1,6 @@
-//! Work over many rows at once, after the steps: gradients of weights and inputs, read-outs.
+//! Work over many rows at once, after the steps: gradients of weights and inputs.
 
-use super::lstm;
-use super::step::{Step, product};
-use crate::gates::CellKind;
+use super::step::product;
 use crate::kernel::product::{Product, Start, Strides};
 use crate::kernel::shape::{OUTER, RunTime, Shape, Slots, gru_slots};
 use crate::real::Real;
@@ -18,9 +16,9 @@ pub enum Sum<'a, T> {
 
 /// Gradients of one layer in one direction as they are summed up.
 pub struct WeightGradients<'a, T> {
-    /// d_w_ih: by value (input, slots of `from_input`).
+    /// d_w_ih: by value (input, slots of `input_slots`).
     pub input: Sum<'a, T>,
-    /// d_w_hh: by value (state, slots of `from_state`); where the GRU resets before the product, without d_w_hn.
+    /// d_w_hh: by value (state, slots of `state_slots`); where the GRU resets before the product, without d_w_hn.
     pub state: Sum<'a, T>,
     /// d_w_hn there: by value (hidden, one slot).
     pub new: Sum<'a, T>,
@@ -81,9 +79,9 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
         let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
         let from = |slots: Slots, order| (from_slot(slots.first), row, order, shape.hidden, stride);
         let x = (x, x_row, shape.input);
-        weight(s, shape, x, from(shape.from_input(), shape.input_gates()), rows, g.input);
+        weight(s, shape, x, from(shape.input_slots(), shape.input_gates()), rows, g.input);
         let h = (h, shape.state_stride, shape.state);
-        weight(s, shape, h, from(shape.from_state(), shape.state_gates()), rows, g.state);
+        weight(s, shape, h, from(shape.state_slots(), shape.state_gates()), rows, g.state);
         if shape.resets_before() {
             let reset_h = (gates, row, shape.hidden);
             let slot = Slots { first: gru_slots::NEW, count: 1 };
@@ -184,7 +182,7 @@ fn d_input<T: Real, S: Simd<T>>(
     d_x: &mut [T],
     add: bool,
 ) {
-    let Slots { first, count } = shape.from_input();
+    let Slots { first, count } = shape.input_slots();
     product::<T, S, RunTime, OUTER>(
         s,
         1,
@@ -255,35 +253,5 @@ impl<T: Real> Kernel<T> for Outer<'_, T> {
     fn run<S: Simd<T>>(self, s: S) {
         let Self { shape, rows, left, right, out } = self;
         outer(s, shape, left, right, rows, out);
-    }
-}
-
-/// c after the steps of any number of rows, out of what their tape holds.
-pub struct CellState<'a, T> {
-    /// Sizes of an LSTM.
-    pub shape: &'a Shape,
-    /// Rows.
-    pub rows: usize,
-    /// Their gates, and c before the step.
-    pub step: Step<'a, T>,
-    /// Gets c, rows of `shape.stride`.
-    pub c: &'a mut [T],
-}
-
-impl<T: Real> Kernel<T> for CellState<'_, T> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, rows, step, c } = self;
-        let (n, row) = (shape.stride, shape.row());
-        for r in 0..rows {
-            let (gates, before) = (&step.gates[r * row..][..row], &step.c[r * n..][..n]);
-            let c = &mut c[r * n..][..n];
-            if let CellKind::Lstm { forget_gate: false } = shape.kind {
-                lstm::cell_row::<T, S, false>(s, n, gates, n, before, c);
-            } else {
-                lstm::cell_row::<T, S, true>(s, n, gates, n, before, c);
-            }
-        }
     }
 }

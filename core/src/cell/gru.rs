@@ -1,4 +1,4 @@
-//! Gated recurrent unit, math.md §7, in PyTorch's form (Keras' `reset_after`) and the original one (Cho et al. 2014).
+//! Gated recurrent unit in PyTorch's form (Keras' `reset_after`) and the original one (Cho et al. 2014).
 //!
 //! h' = (1 − z) ⊙ n + z ⊙ h, with n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn)), or, in the
 //! original form, n = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn).

@@ -1,4 +1,4 @@
-//! Long short-term memory, math.md §6: with a forget gate (Gers et al. 2000) or without
+//! Long short-term memory with a forget gate (Gers et al. 2000) or without
 //! (Hochreiter & Schmidhuber 1997, f ≡ 1).
 //!
 //! c = f ⊙ c₋ + i ⊙ g, h = o ⊙ tanh(c); i, f, o = σ(·), g = tanh(·) of what the buffer holds.
@@ -115,6 +115,7 @@ pub fn backward_row<T: Real, S: Simd<T>, M: Math, const FORGET: bool>(
 }
 
 /// c of a row out of its gates and c₋, as `forward_row` computed it.
+#[cfg(feature = "alloc")]
 #[inline(always)]
 pub fn cell_row<T: Real, S: Simd<T>, const FORGET: bool>(
     s: S,

@@ -1,11 +1,13 @@
 //! One time step of each cell, forward beside backward, over rows of a batch.
 //!
 //! A step works on a *gate buffer*: for each row, a few slots of `stride` values, one slot a gate.
-//! Before the step the buffer holds W_ih x + b (see [`input`]); [`forward`] adds W_hh h₋, applies the
-//! activations in place and moves h and c on. [`backward`] reads the same buffer. Sizes come as plain
-//! numbers in a [`Shape`](crate::kernel::shape::Shape); where they are constants the compiler folds them, so one source serves the
-//! fixed-size cells and the run-time networks.
+//! Before the step the buffer holds W_ih x + b (`input`); `forward` adds W_hh h₋, applies the
+//! activations in place and moves h and c on. `backward` reads the same buffer, of run-time networks and of
+//! [fixed-size cells](fixed) alike: sizes come as plain numbers, and where they are constants the compiler folds them.
+//! Going forward, fixed-size cells have a step of their own, which keeps the buffer in registers.
 
+#[cfg(feature = "alloc")]
+mod cell_state;
 mod chunk;
 pub mod fixed;
 mod gru;
@@ -13,8 +15,10 @@ mod lstm;
 mod rnn;
 mod step;
 
-pub use chunk::{CellState, Chunk, InputDerivative, Outer, Sum, WeightGradients};
-pub use step::{Projection, Step, backward, forward, input};
+#[cfg(feature = "alloc")]
+pub(crate) use cell_state::CellState;
+pub(crate) use chunk::{Chunk, InputDerivative, Outer, Sum, WeightGradients};
+pub(crate) use step::{Projection, Step, backward, forward, input};
 
 use crate::gates::{CellKind, Gate};
 

@@ -1,4 +1,4 @@
-//! The plain recurrent layer (Elman 1990), math.md §2: h' = σ(W_ih x + b_ih + W_hh h + b_hh).
+//! The plain recurrent layer (Elman 1990): h' = σ(W_ih x + b_ih + W_hh h + b_hh).
 
 use super::units;
 use crate::gates::Activation;

@@ -53,7 +53,7 @@ pub fn input<T: Real, S: Simd<T>>(
     x_row: usize,
     gates: &mut [T],
 ) {
-    let Slots { first, count } = shape.from_input();
+    let Slots { first, count } = shape.input_slots();
     if first > 0 {
         // The GRU's slot that x does not feed.
         for r in 0..rows {
@@ -98,7 +98,7 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, P: Plan>(
     c: &mut [T],
     m: &mut [T],
 ) {
-    let Slots { first, count } = shape.from_state();
+    let Slots { first, count } = shape.state_slots();
     product::<T, S, P, STATE>(
         s,
         count,
@@ -356,7 +356,7 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
             differentiate::<T, S, M, P>(s, work);
         }
     }
-    let Slots { first, count } = shape.from_state();
+    let Slots { first, count } = shape.state_slots();
     product::<T, S, P, SINGLE>(
         s,
         1,

@@ -15,7 +15,7 @@ use core::ops::Range;
 impl<T: Passes> Network<T> {
     /// The Jacobian of every step of one layer in one direction (`cell` = layer · directions + direction):
     /// (T, B, S, S), row i of (t, b) being the derivative of s_t's i-th value by s_{t−1} (reverse: by s_{t+1}), with the
-    /// layer's inputs held fixed. The state s is h, or (h, c); math.md §2.
+    /// layer's inputs held fixed. The state s is h, or an LSTM's (h, c).
     ///
     /// Zero where nothing crosses: at a reset and past a row's end. At a row's first step it is the derivative by the
     /// initial state.

@@ -45,8 +45,7 @@ const MOST_WAVES: usize = 16;
 const MOST_BYTES: usize = 64 << 20;
 
 impl<T: Passes> Network<T> {
-    /// ∂L/∂W = Σ_t Σ_k (∂L_t/∂s_t) (∂s_t/∂s_k) (∂⁺s_k/∂W), math.md §3, term by term: the batch is summed within
-    /// a term, and all terms add up to the gradient that [`backward`](Self::backward) gives. `d_y` is ∂L_t/∂y_t, and
+    /// ∂L/∂W = Σ_t Σ_k (∂L_t/∂s_t) (∂s_t/∂s_k) (∂⁺s_k/∂W), term by term, ∂⁺ with s_{k−1} held fixed: the batch is summed within a term, and all terms add up to the gradient that [`backward`](Self::backward) gives. `d_y` is ∂L_t/∂y_t, and
     /// `parameter` counts as [`Config::parameters`](crate::Config::parameters) does. A term of a lower layer
     /// has every path through the layers above; if these have two directions, a use may follow its loss.
     ///

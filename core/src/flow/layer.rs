@@ -5,7 +5,7 @@ use crate::math::{Accurate, Math};
 use crate::sequence::Passes;
 use crate::simd::{Kernel, Lanes, Level, Simd};
 
-/// ∂y/∂x = diag(σ'(W x + b)) W for y = σ(W x + b), math.md §1, into `jacobian`. No `activation` is the identity. A relu's
+/// ∂y/∂x = diag(σ'(W x + b)) W for y = σ(W x + b), into `jacobian`. No `activation` is the identity. A relu's
 /// slope at 0 is 0.
 ///
 /// ```

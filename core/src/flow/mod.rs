@@ -5,7 +5,7 @@
 //!
 //! The state s of a layer in one direction is h, and for an LSTM (h, c) one after the other: S values. All that is
 //! asked of its Jacobians comes from one thing, a step of back-propagation for any rows
-//! ([`PullBack`](crate::sequence::PullBack)): a row is a cotangent v, and comes back as vᵀ ∂s_t/∂s_{t−1}, each
+//! (`sequence::PullBack`): a row is a cotangent v, and comes back as vᵀ ∂s_t/∂s_{t−1}, each
 //! through the step it is given. It is the kernel that trains; so every cell, projection, float type and level is
 //! covered, without a formula for any of them here.
 //!

@@ -49,12 +49,12 @@ impl Target {
     pub fn new(parameter: Parameter, shape: Shape) -> Self {
         let slots = match parameter.role {
             Role::WeightHr => Slots { first: 0, count: 1 },
-            Role::WeightHh => shape.from_state(),
+            Role::WeightHh => shape.state_slots(),
             // b_hn stands where W_hn h does; in the original form beside b_in.
             Role::BiasHh if matches!(shape.kind, CellKind::Gru { reset_after: true }) => {
-                shape.from_state()
+                shape.state_slots()
             }
-            _ => shape.from_input(),
+            _ => shape.input_slots(),
         };
         let source = match parameter.role {
             Role::WeightIh => Source::Input,

@@ -31,7 +31,7 @@ pub struct Strides {
 
 /// out(r, unit, gate) = start + Σ_k lhs(r, k) · rhs(k, unit, gate), for `GATES` gates at a time.
 ///
-/// Where `PACKED`, `rhs` is a panel as [`pack`](super::pack) makes them: the gates' vectors of a step adjoin,
+/// Where `PACKED`, `rhs` is a panel as `pack` makes them: the gates' vectors of a step adjoin,
 /// and so do steps. The compiler then knows the strides, and a short product is done in half the instructions.
 pub struct Product<'a, T, const GATES: usize, const PACKED: bool> {
     /// Rows of `lhs` and of the output.

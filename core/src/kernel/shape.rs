@@ -190,7 +190,7 @@ impl Shape {
     /// The slots that x feeds.
     #[inline(always)]
     #[must_use]
-    pub const fn from_input(&self) -> Slots {
+    pub const fn input_slots(&self) -> Slots {
         match self.kind {
             CellKind::Gru { .. } => Slots { first: gru_slots::RESET, count: 3 },
             kind => Slots { first: 0, count: kind.gates().len() },
@@ -200,7 +200,7 @@ impl Shape {
     /// The slots that h feeds at the beginning of a step.
     #[inline(always)]
     #[must_use]
-    pub const fn from_state(&self) -> Slots {
+    pub const fn state_slots(&self) -> Slots {
         match self.kind {
             CellKind::Gru { reset_after: true } => Slots { first: gru_slots::HIDDEN, count: 3 },
             CellKind::Gru { reset_after: false } => Slots { first: gru_slots::RESET, count: 2 },
@@ -215,7 +215,7 @@ impl Shape {
         matches!(self.kind, CellKind::Gru { reset_after: false })
     }
 
-    /// The rows of PyTorch's weights (in gates) in the order of `from_input`'s slots.
+    /// The rows of PyTorch's weights (in gates) in the order of `input_slots`'s slots.
     #[must_use]
     pub const fn input_gates(&self) -> &'static [usize] {
         match self.kind.gates().len() {
@@ -225,7 +225,7 @@ impl Shape {
         }
     }
 
-    /// The same for `from_state`: the GRU's slots begin with the new value's.
+    /// The same for `state_slots`: the GRU's slots begin with the new value's.
     #[must_use]
     pub const fn state_gates(&self) -> &'static [usize] {
         match self.kind {

@@ -422,19 +422,26 @@ impl<T: Real, M: Math> OneStep<'_, T, M> {
 /// The work on run-time sizes, compiled for each float type and level in this crate, once, and not again in
 /// every crate that uses it.
 pub trait Passes: Element {
-    /// Runs [`Forward`].
+    /// Runs `Forward`.
+    #[doc(hidden)]
     fn forward(level: Level, pass: Forward<'_, Self, Accurate>);
-    /// Runs [`Backward`].
+    /// Runs `Backward`.
+    #[doc(hidden)]
     fn backward(level: Level, pass: Backward<'_, Self, Accurate>);
-    /// Runs [`OneStep`].
+    /// Runs `OneStep`.
+    #[doc(hidden)]
     fn step(level: Level, step: OneStep<'_, Self, Accurate>);
-    /// Runs [`Chunk`].
+    /// Runs `Chunk`.
+    #[doc(hidden)]
     fn chunk(level: Level, chunk: Chunk<'_, Self>);
-    /// Runs [`PullBack`].
+    /// Runs `PullBack`.
+    #[doc(hidden)]
     fn pull_back(level: Level, rows: PullBack<'_, Self, Accurate>);
-    /// Runs [`InputDerivative`].
+    /// Runs `InputDerivative`.
+    #[doc(hidden)]
     fn input_derivative(level: Level, rows: InputDerivative<'_, Self>);
-    /// Runs [`Outer`].
+    /// Runs `Outer`.
+    #[doc(hidden)]
     fn outer(level: Level, sum: Outer<'_, Self>);
 }
 

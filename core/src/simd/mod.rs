@@ -9,13 +9,13 @@
 mod level;
 mod pair;
 mod portable;
-mod tile;
+pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::{Isa, Level};
-pub use pair::Pair;
-pub use tile::{Extent, Lhs, Rhs, Tile, accumulate};
+pub(crate) use pair::Pair;
+pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate};
 
 use crate::real::Real;
 use core::ops::{Add, Div, Mul, Neg, Sub};
@@ -34,11 +34,16 @@ pub trait Kernel<T: Real> {
     fn run<S: Simd<T>>(self, s: S) -> Self::Output;
 }
 
-/// An instruction set, as a token that exists only where it may run, and its vectors of `T`.
+mod sealed {
+    /// An instruction set of this crate: unsafe code counts on what [`Simd`](super::Simd) says of its vectors.
+    pub trait Sealed {}
+}
+
+/// An instruction set, as a token that exists only where it may run, and its vectors of `T`. Sealed.
 ///
 /// Every operation but [`mul_add`](Simd::mul_add) is correctly rounded on every level;
 /// `mul_add` is fused except on a portable build for a target without the instruction.
-pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
+pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     /// A vector of `LANES` values.
     type V: Copy;
     /// A truth value per lane.
@@ -119,26 +124,26 @@ pub trait Simd<T: Real>: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn load(self, from: &[T]) -> Self::V {
         let from = &from[..Self::LANES];
-        // SAFETY: the slice holds LANES values.
+        // SAFETY: the slice is of LANES values.
         unsafe { self.load_ptr(from.as_ptr()) }
     }
     /// Up to `LANES` values of `from`; zeros in the lanes it does not reach.
     #[inline(always)]
     fn load_partial(self, from: &[T]) -> Self::V {
-        // SAFETY: no more than the slice's own length is read.
+        // SAFETY: n is neither more than the slice holds nor than LANES.
         unsafe { self.load_ptr_partial(from.as_ptr(), from.len().min(Self::LANES)) }
     }
     /// Writes the first `LANES` values of `to`. Panics on a shorter slice.
     #[inline(always)]
     fn store(self, to: &mut [T], v: Self::V) {
         let to = &mut to[..Self::LANES];
-        // SAFETY: the slice holds LANES values.
+        // SAFETY: the slice is of LANES values.
         unsafe { self.store_ptr(to.as_mut_ptr(), v) }
     }
     /// Writes as many lanes as `to` holds, `LANES` at most.
     #[inline(always)]
     fn store_partial(self, to: &mut [T], v: Self::V) {
-        // SAFETY: no more than the slice's own length is written.
+        // SAFETY: n is neither more than the slice holds nor than LANES.
         unsafe { self.store_ptr_partial(to.as_mut_ptr(), v, to.len().min(Self::LANES)) }
     }
 }

@@ -1,5 +1,6 @@
 //! Two vectors as one: what is done to it is done to both by turns, so that neither waits for itself.
 
+use super::sealed::Sealed;
 use super::{Kernel, Simd};
 use crate::real::Real;
 
@@ -29,6 +30,8 @@ macro_rules! both {
     };
 }
 
+impl<S: Sealed> Sealed for Pair<S> {}
+
 impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
     type V = [S::V; 2];
     type M = [S::M; 2];
@@ -46,18 +49,18 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
     }
     #[inline(always)]
     unsafe fn load_ptr(self, at: *const T) -> Self::V {
-        // SAFETY: the caller vouches for both halves.
+        // SAFETY: 2 LANES of the halves are valid, LANES for each.
         unsafe { [self.0.load_ptr(at), self.0.load_ptr(at.add(S::LANES))] }
     }
     #[inline(always)]
     unsafe fn load_ptr_partial(self, at: *const T, n: usize) -> Self::V {
         let low = n.min(S::LANES);
-        // SAFETY: as the caller vouches, by halves.
+        // SAFETY: n values are valid, of which `low` stand before the second half; neither part has more than LANES.
         unsafe { [self.0.load_ptr_partial(at, low), self.0.load_ptr_partial(at.add(low), n - low)] }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, at: *mut T, v: Self::V) {
-        // SAFETY: the caller vouches for both halves.
+        // SAFETY: 2 LANES of the halves are valid, LANES for each.
         unsafe {
             self.0.store_ptr(at, v[0]);
             self.0.store_ptr(at.add(S::LANES), v[1]);
@@ -66,7 +69,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
     #[inline(always)]
     unsafe fn store_ptr_partial(self, at: *mut T, v: Self::V, n: usize) {
         let low = n.min(S::LANES);
-        // SAFETY: as the caller vouches, by halves.
+        // SAFETY: n values are valid, of which `low` stand before the second half; neither part has more than LANES.
         unsafe {
             self.0.store_ptr_partial(at, v[0], low);
             self.0.store_ptr_partial(at.add(low), v[1], n - low);

@@ -16,6 +16,8 @@ impl Portable {
     ));
 }
 
+impl super::sealed::Sealed for Portable {}
+
 macro_rules! portable {
     ($t:ty, $v:ident, $bits:ident, $lanes:literal, $mantissa:literal, $magic:expr) => {
         impl Simd<$t> for Portable {
@@ -40,27 +42,27 @@ macro_rules! portable {
             }
             #[inline(always)]
             unsafe fn load_ptr(self, at: *const $t) -> $v {
-                // SAFETY: the caller vouches for LANES values; the array is read unaligned.
+                // SAFETY: LANES values are valid for reads: an array of as many, read without alignment.
                 $v::from(unsafe { at.cast::<[$t; $lanes]>().read_unaligned() })
             }
             #[inline(always)]
             unsafe fn load_ptr_partial(self, at: *const $t, n: usize) -> $v {
                 let mut lanes = [0.0; $lanes];
                 for (i, lane) in lanes.iter_mut().enumerate().take(n) {
-                    // SAFETY: i < n, and the caller vouches for n values.
+                    // SAFETY: n values are valid for reads, and i < n.
                     *lane = unsafe { *at.add(i) };
                 }
                 $v::from(lanes)
             }
             #[inline(always)]
             unsafe fn store_ptr(self, at: *mut $t, v: $v) {
-                // SAFETY: the caller vouches for LANES values; the array is written unaligned.
+                // SAFETY: LANES values are valid for writes: an array of as many, written without alignment.
                 unsafe { at.cast::<[$t; $lanes]>().write_unaligned(v.to_array()) }
             }
             #[inline(always)]
             unsafe fn store_ptr_partial(self, at: *mut $t, v: $v, n: usize) {
                 for (i, lane) in v.to_array().into_iter().enumerate().take(n) {
-                    // SAFETY: i < n, and the caller vouches for n values.
+                    // SAFETY: n values are valid for writes, and i < n.
                     unsafe { *at.add(i) = lane };
                 }
             }

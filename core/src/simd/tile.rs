@@ -60,7 +60,7 @@ pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
     [[[V; GATES]; TILES]; ROWS];
 
 /// The index after the last element that strides of `(stride, count)` reach with `width`
-/// elements there. Wide enough for any strides and counts there are, and so without a branch.
+/// elements there. The counts are 1 or more, and below 2⁶⁴ − 1 together: then no sum wraps, whatever the strides.
 #[inline(always)]
 fn end(strides: [(usize, usize); 3], width: usize) -> u128 {
     let mut end = width as u128;
@@ -96,11 +96,13 @@ pub fn accumulate<
     width: usize,
 ) -> Tile<S::V, ROWS, TILES, GATES> {
     let Extent { segments, steps } = extent;
-    if segments == 0 || steps == 0 {
+    if ROWS == 0 || TILES == 0 || GATES == 0 || segments == 0 || steps == 0 {
         return acc;
     }
     let width = if PART { width.min(S::LANES) } else { S::LANES };
-    let Some(k) = segments.checked_mul(steps) else { out_of_bounds() };
+    // So that `end` can count on it: below 2⁶³, to which the tile's own counts, whose vectors are in memory, add little.
+    let k = segments.checked_mul(steps).filter(|&k| k <= isize::MAX as usize);
+    let Some(k) = k else { out_of_bounds() };
     let left = end([(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
     let right = end([(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width);
     if left > lhs.data.len() as u128 || right > rhs.data.len() as u128 {
@@ -111,8 +113,8 @@ pub fn accumulate<
     chains[0] = acc;
     let run = steps / CHAINS;
     for segment in 0..segments {
-        // SAFETY: the offsets added here and in `step` are those whose largest sum was
-        // checked above to lie within the two slices.
+        // SAFETY: `left` and `right` are the largest sums of the offsets added here and in `step`, which only
+        // grow with segment and k, and lie within the two slices.
         let (a, w) = unsafe {
             (
                 lhs.data.as_ptr().add(segment * lhs.segment),
@@ -122,7 +124,7 @@ pub fn accumulate<
         for k in 0..run {
             for (c, chain) in chains.iter_mut().enumerate() {
                 let k = c * run + k;
-                // SAFETY: k < steps; see above.
+                // SAFETY: k < steps, so the reads lie before `left` and `right`.
                 unsafe {
                     step::<T, S, ROWS, TILES, GATES, PART>(
                         s,
@@ -137,7 +139,7 @@ pub fn accumulate<
             }
         }
         for k in CHAINS * run..steps {
-            // SAFETY: k < steps; see above.
+            // SAFETY: k < steps, so the reads lie before `left` and `right`.
             unsafe {
                 step::<T, S, ROWS, TILES, GATES, PART>(
                     s,
@@ -171,7 +173,8 @@ pub fn accumulate<
 /// One k: `a` points at its value of row 0, `w` at its first vector.
 ///
 /// # Safety
-/// The strides of `lhs` and `rhs`, times the counts, must stay within what `a` and `w` may read.
+/// For every r < `ROWS`, t < `TILES` and g < `GATES`, `a` must be valid for a read at r · `lhs.row`, and `w` for
+/// [`vector`]'s at t · `rhs.tile` + g · `rhs.gate`.
 #[inline(always)]
 unsafe fn step<
     T: Real,
@@ -193,12 +196,12 @@ unsafe fn step<
     if ROWS <= TILES * GATES {
         let mut x = [s.zero(); ROWS];
         for r in 0..ROWS {
-            // SAFETY: the caller vouches for every row.
+            // SAFETY: r < ROWS.
             x[r] = s.splat(unsafe { *a.add(r * lhs.row) });
         }
         for t in 0..TILES {
             for g in 0..GATES {
-                // SAFETY: the caller vouches for every vector.
+                // SAFETY: t < TILES and g < GATES.
                 let v =
                     unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
                 for r in 0..ROWS {
@@ -210,13 +213,13 @@ unsafe fn step<
         let mut v = [[s.zero(); GATES]; TILES];
         for t in 0..TILES {
             for g in 0..GATES {
-                // SAFETY: the caller vouches for every vector.
+                // SAFETY: t < TILES and g < GATES.
                 v[t][g] =
                     unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
             }
         }
         for r in 0..ROWS {
-            // SAFETY: the caller vouches for every row.
+            // SAFETY: r < ROWS.
             let x = s.splat(unsafe { *a.add(r * lhs.row) });
             for t in 0..TILES {
                 for g in 0..GATES {
@@ -233,6 +236,6 @@ unsafe fn step<
 /// `at` must be valid for reads of `LANES` values, of `width` where `PART`.
 #[inline(always)]
 unsafe fn vector<T: Real, S: Simd<T>, const PART: bool>(s: S, at: *const T, width: usize) -> S::V {
-    // SAFETY: as the caller vouches.
+    // SAFETY: as many values may be read, which is what either asks for.
     unsafe { if PART { s.load_ptr_partial(at, width) } else { s.load_ptr(at) } }
 }

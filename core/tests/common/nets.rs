@@ -2,9 +2,9 @@
 #![allow(dead_code)] // each test program is compiled with all of it and uses its part
 
 use super::common::Case;
+use unrolled::Passes;
 use unrolled::error::Error;
 use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View};
-use unrolled::sequence::Passes;
 use unrolled::simd::{Isa, Level};
 use unrolled::tape::Tape;
 

@@ -1,8 +1,10 @@
 //! What a program's file says of its own functions: their names, calls and loops. x86-64 Linux only.
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
-use std::collections::BTreeMap;
+use object::{
+    Object, ObjectSection, ObjectSymbol, ObjectSymbolTable, RelocationTarget, SymbolKind,
+};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A function, decoded.
@@ -21,10 +23,21 @@ pub struct Loop<'f> {
     framed: bool,
 }
 
+/// What stands at an address that calls go through.
+#[derive(Clone, Debug)]
+pub enum Slot {
+    /// A function of this program.
+    Here(u64),
+    /// One of another library, by its name.
+    There(String),
+}
+
 /// A program, read from its file.
 pub struct Program {
     /// By address.
     pub functions: BTreeMap<u64, Function>,
+    /// What is called through an address in memory.
+    pub slots: BTreeMap<u64, Slot>,
     /// What the compilers, rustc and those of the libraries linked, say of themselves.
     pub compilers: String,
 }
@@ -43,9 +56,22 @@ pub fn read(file: &Path) -> Program {
         let name = format!("{:#}", rustc_demangle::demangle(name));
         functions.insert(start, Function::decode(name, start, code));
     }
+    let mut slots = BTreeMap::new();
+    for (at, relocation) in program.dynamic_relocations().into_iter().flatten() {
+        let slot = match relocation.target() {
+            RelocationTarget::Symbol(index) => {
+                let symbols = program.dynamic_symbol_table();
+                let symbol = symbols.and_then(|symbols| symbols.symbol_by_index(index).ok());
+                let name = symbol.as_ref().and_then(|symbol| symbol.name().ok());
+                Slot::There(name.unwrap_or("?").to_owned())
+            }
+            _ => Slot::Here(relocation.addend() as u64),
+        };
+        slots.insert(at, slot);
+    }
     let comment = program.section_by_name(".comment").and_then(|s| s.data().ok());
     let compilers = String::from_utf8_lossy(comment.unwrap_or_default()).into_owned();
-    Program { functions, compilers }
+    Program { functions, slots, compilers }
 }
 
 impl Function {
@@ -63,6 +89,31 @@ impl Function {
     /// Where it calls or jumps, outside itself.
     pub fn calls(&self) -> impl Iterator<Item = u64> + '_ {
         self.code.iter().filter(|i| i.op0_kind() == OpKind::NearBranch64).map(|i| i.near_branch64())
+    }
+
+    /// Where it calls to, or jumps outside itself, by way of memory: the address that is looked up, or none where that
+    /// cannot be seen.
+    fn calls_through(&self) -> impl Iterator<Item = Option<u64>> + '_ {
+        let looked_up =
+            |i: &Instruction| i.is_ip_rel_memory_operand().then(|| i.ip_rel_memory_address());
+        // Called more than once, it may be looked up before, into a register that holds nothing else.
+        let held = move |register: Register| {
+            let fills = |i: &&Instruction| {
+                i.mnemonic() == Mnemonic::Mov
+                    && i.op0_register() == register
+                    && looked_up(i).is_some()
+            };
+            self.code.iter().find(fills).and_then(looked_up)
+        };
+        self.code.iter().filter_map(move |i| match i.flow_control() {
+            FlowControl::IndirectCall if i.op0_kind() == OpKind::Register => {
+                Some(held(i.op0_register()))
+            }
+            FlowControl::IndirectCall => Some(looked_up(i)),
+            // Others lead to a case of a match.
+            FlowControl::IndirectBranch => looked_up(i).map(Some),
+            _ => None,
+        })
     }
 
     /// The loops that hold no other.
@@ -93,6 +144,57 @@ impl Function {
             .collect()
     }
 }
+
+/// What can be reached from a function.
+#[derive(Debug, Default)]
+pub struct Reach {
+    /// Functions of the program, by name.
+    pub own: BTreeSet<String>,
+    /// Those of other libraries, and "?" for what cannot be seen: (caller, callee).
+    pub others: BTreeSet<(String, String)>,
+}
+
+/// What can be reached from the functions that `is_start`, by name, not going on from those that `is_end`.
+pub fn reach(
+    functions: &BTreeMap<u64, Function>,
+    slots: &BTreeMap<u64, Slot>,
+    is_start: impl Fn(&str) -> bool,
+    is_end: impl Fn(&str) -> bool,
+) -> Reach {
+    let mut next: Vec<u64> =
+        functions.values().filter(|f| is_start(&f.name)).map(|f| f.start).collect();
+    let (mut seen, mut reach) = (BTreeSet::new(), Reach::default());
+    while let Some(at) = next.pop() {
+        // A jump may lead into the middle of a function.
+        let Some((_, f)) = functions.range(..=at).next_back() else { continue };
+        if !seen.insert(f.start) {
+            continue;
+        }
+        reach.own.insert(f.name.clone());
+        if is_end(&f.name) {
+            continue;
+        }
+        next.extend(f.calls());
+        for slot in f.calls_through() {
+            match slot.and_then(|slot| slots.get(&slot)) {
+                Some(Slot::Here(at)) => next.push(*at),
+                Some(Slot::There(name)) => {
+                    drop(reach.others.insert((f.name.clone(), name.clone())))
+                }
+                None => drop(reach.others.insert((f.name.clone(), "?".to_owned()))),
+            }
+        }
+    }
+    reach
+}
+
+/// Whether a function is where a check ends that fails: it panics.
+pub fn is_panic(name: &str) -> bool {
+    ["panicking::", "_fail", "out_of_bounds", "rust_panic"].iter().any(|part| name.contains(part))
+}
+
+/// Functions of other libraries that neither allocate, nor lock, nor wait: they copy, and go on unwinding.
+pub const HARMLESS: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "_Unwind_Resume"];
 
 impl Loop<'_> {
     /// Multiply-adds of vectors; where there are none (the portable level on x86-64), multiplications.

@@ -49,7 +49,8 @@ impl<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, cons
         Ok(())
     }
 
-    /// The Jacobian of step `t` of `tape`, its input held fixed (math.md §2):
+    /// The Jacobian of step `t` of `tape`, its input held fixed: ∂s_t/∂s_{t−1}, s being h, or an LSTM's (h, c).
+    /// For a plain layer that is diag(σ') W_hh:
     ///
     /// ```
     /// use unrolled::Rnn;

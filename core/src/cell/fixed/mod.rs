@@ -1,8 +1,9 @@
 //! Cells of sizes fixed when compiled: no allocator, no `std`, weights in read-only memory.
 //!
 //! A cell is a `static` made by a `const fn`; a step is a function of it, an input and a state the caller
-//! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The kernels are those of
-//! the run-time networks, with sizes folded in, and the results the same, bit for bit.
+//! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The results are those of the
+//! run-time networks, bit for bit, though the step forward is another (it sums and activates a few units at a time,
+//! without leaving the registers): every sum is in the same order. The way back is theirs, with sizes folded in.
 
 use super::{Step, backward};
 use crate::error::Error;
@@ -52,7 +53,24 @@ pub type Gru<T, const I: usize, const H: usize, V = ResetAfter> = Fixed<T, V, I,
 pub type Rnn<T, const I: usize, const H: usize, V = Tanh> = Fixed<T, V, I, H, 1, 1>;
 
 /// A cell with `I` inputs, `H` units, `G` gates: see [`Lstm`], [`Gru`], [`Rnn`], which fix `G`
-/// and the slots `S` of its gate buffer.
+/// and the slots `S` of its gate buffer. Those of another cell than `V` do not compile:
+///
+/// ```compile_fail,E0080
+/// use unrolled::cell::fixed::{Fixed, ForgetGate, Parameters};
+/// let gates_of_a_gru: Fixed<f32, ForgetGate, 1, 8, 3, 4> = Fixed::from_parameters(&Parameters::zeros());
+/// ```
+/// ```compile_fail,E0080
+/// use unrolled::cell::fixed::{Fixed, ForgetGate, Parameters};
+/// let slots_of_an_rnn: Fixed<f32, ForgetGate, 1, 8, 4, 1> = Fixed::from_parameters(&Parameters::zeros());
+/// ```
+/// ```compile_fail,E0080
+/// use unrolled::{Gru, cell::fixed::Tanh};
+/// let an_rnn = Gru::<f32, 1, 1, Tanh>::new([[[0.0]]; 3], [[[0.0]]; 3], [[0.0]; 3], [[0.0]; 3]);
+/// ```
+/// ```compile_fail,E0080
+/// use unrolled::{Lstm, cell::fixed::Parameters};
+/// let no_units = Lstm::<f32, 1, 0>::from_parameters(&Parameters::zeros());
+/// ```
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Fixed<T, V, const I: usize, const H: usize, const G: usize, const S: usize> {
@@ -166,7 +184,7 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
 {
     const SHAPE: Shape = {
         assert!(I > 0 && H > 0, "a cell has inputs and units");
-        Shape {
+        let shape = Shape {
             kind: V::KIND,
             input: I,
             hidden: H,
@@ -176,7 +194,12 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
             state_stride: H,
             input_stride: I,
             line: 0,
-        }
+        };
+        assert!(
+            G == V::KIND.gates().len() && S == shape.slots(),
+            "G and S are those of another cell than V"
+        );
+        shape
     };
 
     /// Which of PyTorch's gates stands at place `g` of `w_hh`: a GRU's new value comes first.
@@ -190,6 +213,7 @@ impl<T: Real, V: Variant, const I: usize, const H: usize, const G: usize, const 
     /// A cell from parameters in PyTorch's layout.
     #[must_use]
     pub const fn from_parameters(p: &Parameters<T, I, H, G>) -> Self {
+        const { _ = Self::SHAPE };
         let mut this = Fixed {
             w_ih: Aligned([[[T::ZERO; H]; G]; I]),
             w_hh: Aligned([[[T::ZERO; H]; G]; H]),

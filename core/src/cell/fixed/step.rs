@@ -208,12 +208,12 @@ impl<
         }
         if HALF != STATE {
             let w = self.cell.w_ih.0.as_flattened().as_flattened();
-            let first = const { Fixed::<T, V, I, H, G, S>::SHAPE.from_input().first };
+            let first = const { Fixed::<T, V, I, H, G, S>::SHAPE.input_slots().first };
             let of = Sum { by: &self.x[..], w, skip: 0, first, units: H };
             of.tiles::<Isa, S, RUN, EXTRA, G, G, 1>(s, u, &mut tiles);
         }
         let w = self.cell.w_hh.0.as_flattened().as_flattened();
-        let Slots { first, count: fed } = const { Fixed::<T, V, I, H, G, S>::SHAPE.from_state() };
+        let Slots { first, count: fed } = const { Fixed::<T, V, I, H, G, S>::SHAPE.state_slots() };
         macro_rules! sum {
             ($sum:ident, $fed:expr) => {
                 match const { chains::<T>(H, $fed) } {
@@ -389,10 +389,10 @@ impl<T: Real> Sum<'_, T> {
         if const { RUN > 1 && RUN <= fit::<T, Isa>(GATES, CHAINS) } {
             self.run::<Isa, S, RUN, G, GATES, CHAINS, false>(s, u, &mut tiles[..RUN]);
         } else if const { RUN == 4 && fit::<T, Isa>(GATES, CHAINS) > 1 } {
-            for t in [0, 2] {
-                let (u, pair) = (u + t * Isa::LANES, &mut tiles[t..t + 2]);
-                self.run::<Isa, S, 2, G, GATES, CHAINS, false>(s, u, pair);
-            }
+            // Not a loop: places that are known need no check.
+            self.run::<Isa, S, 2, G, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+            let u = u + 2 * Isa::LANES;
+            self.run::<Isa, S, 2, G, GATES, CHAINS, false>(s, u, &mut tiles[2..4]);
         } else {
             for t in 0..RUN {
                 let (u, tile) = (u + t * Isa::LANES, &mut tiles[t..=t]);

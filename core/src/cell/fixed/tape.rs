@@ -98,7 +98,7 @@ impl<T: Real, const I: usize, const H: usize, const G: usize, const S: usize, co
             .d_w_hh
             .as_flattened_mut()
             .as_flattened_mut()
-            .split_at_mut(shape.from_state().count * H * H);
+            .split_at_mut(shape.state_slots().count * H * H);
         Chunk {
             shape,
             rows: steps.len(),

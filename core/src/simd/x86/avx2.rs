@@ -1,6 +1,7 @@
 //! AVX2 with FMA: vectors of 256 bits, 16 registers.
 
 use super::{simd_impl, store_few_pd, store_few_ps};
+use crate::simd::sealed::Sealed;
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
@@ -9,6 +10,8 @@ use core::arch::x86_64::*;
 pub struct Avx2(());
 
 cpufeatures::new!(has_avx2, "avx2", "fma");
+
+impl Sealed for Avx2 {}
 
 impl Avx2 {
     /// The token, where the machine has both.

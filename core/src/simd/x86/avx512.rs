@@ -1,6 +1,7 @@
 //! AVX-512 F and DQ: vectors of 512 bits, 32 registers, masks of their own.
 
 use super::{simd_impl, store_few_pd, store_few_ps};
+use crate::simd::sealed::Sealed;
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
@@ -9,6 +10,8 @@ use core::arch::x86_64::*;
 pub struct Avx512(());
 
 cpufeatures::new!(has_avx512, "avx512f", "avx512dq", "avx2", "fma");
+
+impl Sealed for Avx512 {}
 
 impl Avx512 {
     /// The token, where the machine has all four.

@@ -15,10 +15,11 @@ pub use avx512::Avx512;
 /// Writes the first n ≤ 8 values of `v`.
 ///
 /// # Safety
-/// AVX is there; `at` is valid for writes of `n` values.
+/// AVX must be there, and `at` valid for writes of `n` values.
 #[inline(always)]
 unsafe fn store_few_ps(mut at: *mut f32, v: __m256, n: usize) {
-    // SAFETY: as the caller vouches; each store is of as many values as n's bit stands for.
+    // SAFETY: AVX is there, and n values are valid for writes: each store is of as many as n's bit stands for, one
+    // behind the other.
     unsafe {
         if n >= 8 {
             return _mm256_storeu_ps(at, v);
@@ -41,10 +42,11 @@ unsafe fn store_few_ps(mut at: *mut f32, v: __m256, n: usize) {
 /// Writes the first n ≤ 4 values of `v`.
 ///
 /// # Safety
-/// AVX is there; `at` is valid for writes of `n` values.
+/// AVX must be there, and `at` valid for writes of `n` values.
 #[inline(always)]
 unsafe fn store_few_pd(mut at: *mut f64, v: __m256d, n: usize) {
-    // SAFETY: as the caller vouches; each store is of as many values as n's bit stands for.
+    // SAFETY: AVX is there, and n values are valid for writes: each store is of as many as n's bit stands for, one
+    // behind the other.
     unsafe {
         if n >= 4 {
             return _mm256_storeu_pd(at, v);
@@ -76,8 +78,8 @@ macro_rules! simd_impl {
         copysign |$ca:ident, $cs:ident| $copysign:expr,
         pow2 |$pn:ident| $pow2:expr $(,)?
     ) => {
-        // SAFETY: (for every block below) a $token exists only after detection, so the
-        // instructions exist; pointers are the caller's to vouch for, as the trait says.
+        // SAFETY: ("the token", in every block below) `detect` alone makes a $token, where processor and system have
+        // $features, and that is all an intrinsic asks for that takes no pointer.
         impl Simd<$t> for $token {
             type V = $v;
             type M = $m;
@@ -106,12 +108,12 @@ macro_rules! simd_impl {
             }
             #[inline(always)]
             unsafe fn load_ptr(self, at: *const $t) -> $v {
-                // SAFETY: the token; the caller vouches for LANES values.
+                // SAFETY: the token; LANES values are valid for reads.
                 unsafe { $loadu(at) }
             }
             #[inline(always)]
             unsafe fn load_ptr_partial(self, at: *const $t, $n: usize) -> $v {
-                // SAFETY: the token; lanes from n on are masked and not read.
+                // SAFETY: the token; n values are valid for reads, and lanes from n on are masked and not read.
                 unsafe {
                     let ($mp, $mm) = (at, $mask);
                     $maskload
@@ -119,12 +121,12 @@ macro_rules! simd_impl {
             }
             #[inline(always)]
             unsafe fn store_ptr(self, at: *mut $t, v: $v) {
-                // SAFETY: the token; the caller vouches for LANES values.
+                // SAFETY: the token; LANES values are valid for writes.
                 unsafe { $storeu(at, v) }
             }
             #[inline(always)]
             unsafe fn store_ptr_partial(self, at: *mut $t, v: $v, $n: usize) {
-                // SAFETY: the token; no more than n values are written.
+                // SAFETY: the token; n values are valid for writes, and no more are written.
                 unsafe {
                     let ($sp, $sv) = (at, v);
                     $storefew

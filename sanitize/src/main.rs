@@ -1,0 +1,117 @@
+//! Steps of fixed cells and of streams, forward and back, in functions that must not allocate, lock or wait:
+//! `make sanitize` builds this with the real-time sanitizer, which ends the program where one does.
+//!
+//! With `allocates` or `waits` as argument a function does so on purpose: the program must end then.
+#![feature(sanitize)]
+
+use std::hint::black_box;
+use unrolled::cell::fixed::{Dense, Fixed, Parameters, ResetBefore, State, Tape, Variant};
+use unrolled::math::Fast;
+use unrolled::stream::Stream;
+use unrolled::train::Adam;
+use unrolled::{Activation, CellKind, Config, Error, Gru, Level, Lstm, Network, Passes, Rnn};
+
+const STEPS: usize = 32;
+
+#[sanitize(realtime = "nonblocking")]
+fn steps<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+    cell: &Fixed<f32, V, I, H, G, S>,
+    state: &mut State<f32, H>,
+) {
+    for _ in 0..STEPS {
+        cell.step(black_box(&[0.5; I]), state);
+        cell.step_with(Fast, black_box(&[0.5; I]), state);
+    }
+}
+
+#[sanitize(realtime = "nonblocking")]
+fn training<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+    cell: &Fixed<f32, V, I, H, G, S>,
+    tape: &mut Tape<f32, I, H, G, S, STEPS>,
+    state: &mut State<f32, H>,
+    [weights, gradients, m, v]: &mut [Parameters<f32, I, H, G>; 4],
+) -> Result<(), Error> {
+    let mut d_x = [[0.0; I]; STEPS];
+    for _ in 0..STEPS {
+        cell.record(black_box(&[0.5; I]), state, tape)?;
+    }
+    cell.backward(tape, &[[1.0; H]; STEPS], state, &mut d_x, gradients)?;
+    let moments = m.slices_mut().into_iter().zip(v.slices_mut());
+    for ((w, g), (m, v)) in weights.slices_mut().into_iter().zip(gradients.slices()).zip(moments) {
+        Adam::default().step(1, w, g, m, v)?;
+    }
+    Ok(())
+}
+
+fn fixed<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+    make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+) -> Result<(), Error> {
+    let mut parameters = Box::new([const { Parameters::zeros() }; 4]);
+    let cell = Box::new(make(&parameters[0]));
+    let (mut state, mut tape) = (cell.zero_state(), Box::new(cell.tape()));
+    steps(&cell, &mut state);
+    training(&cell, &mut tape, &mut state, &mut parameters)
+}
+
+#[sanitize(realtime = "nonblocking")]
+fn stream_steps<T: Passes>(
+    net: &Network<T>,
+    stream: &mut Stream<T>,
+    x: &[T],
+    y: &mut [T],
+) -> Result<(), Error> {
+    (0..STEPS).try_for_each(|_| net.step(stream, black_box(x), y))
+}
+
+fn run_time<T: Passes>(config: Config, batch: usize) -> Result<(), Error> {
+    for level in Level::available() {
+        let net = Network::<T>::new(config, level)?;
+        let mut stream = net.stream(batch)?;
+        let x = vec![T::ONE; batch * config.input_size];
+        let mut y = vec![T::ZERO; batch * config.output_size()];
+        stream_steps(&net, &mut stream, &x, &mut y)?;
+    }
+    Ok(())
+}
+
+#[sanitize(realtime = "nonblocking")]
+fn read_out(layer: &Dense<f32, 20, 3>, x: &[f32; 20]) -> [f32; 3] {
+    layer.forward(x)
+}
+
+#[sanitize(realtime = "nonblocking")]
+fn allocates() -> Box<[u8; 64]> {
+    Box::new([1; 64])
+}
+
+#[sanitize(realtime = "nonblocking")]
+fn waits() {
+    std::thread::sleep(std::time::Duration::from_millis(1));
+}
+
+fn main() -> Result<(), Error> {
+    match std::env::args().nth(1).as_deref() {
+        Some("allocates") => drop(black_box(allocates())),
+        Some("waits") => waits(),
+        _ => {}
+    }
+    // The first call in a process asks the environment for a limit.
+    black_box(Level::best());
+    fixed(Lstm::<f32, 1, 20>::from_parameters)?;
+    fixed(Lstm::<f32, 3, 64>::from_parameters)?;
+    fixed(Gru::<f32, 1, 33>::from_parameters)?;
+    fixed(Gru::<f32, 2, 16, ResetBefore>::from_parameters)?;
+    fixed(Rnn::<f32, 5, 70>::from_parameters)?;
+    black_box(read_out(&Dense::new([[0.1; 20]; 3], [0.0; 3]), &[1.0; 20]));
+
+    for forget_gate in [true, false] {
+        let lstm = CellKind::Lstm { forget_gate };
+        run_time::<f32>(Config { num_layers: 2, proj_size: 5, ..Config::new(lstm, 3, 20) }, 1)?;
+        run_time::<f32>(Config::new(lstm, 1, 16), 1)?;
+        run_time::<f64>(Config::new(lstm, 7, 70), 5)?;
+    }
+    for reset_after in [true, false] {
+        run_time::<f32>(Config::new(CellKind::Gru { reset_after }, 3, 20), 1)?;
+    }
+    run_time::<f32>(Config::new(CellKind::Rnn(Activation::Relu), 3, 200), 1)
+}

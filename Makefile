@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor math-exhaustive sanitize clean
+	bench-rust-peers bench-monitor math-exhaustive fuzz sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,5 +124,13 @@ sanitize:  ## Rust's tests under the address sanitizer, steps under the real-tim
 math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled
 
+# How long each reader is fuzzed.
+SECONDS ?= 60
+
+fuzz: $(VENV)/installed-fuzz  ## everything that reads a file, coverage-guided: SECONDS=60 each
+	for reader in $$($(BIN)/python fuzz/readers.py --list); do \
+	  $(BIN)/python fuzz/readers.py $$reader --seconds $(SECONDS); \
+	done
+
 clean:  ## remove what was built and installed
-	rm -rf $(VENV) target demo-output bench-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -73,3 +73,9 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert done.returncode == 2
     assert "usage: unrolled" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_alone_it_says_what_there_is() -> None:
+    said = run().stderr
+    for command in ("info", "check", "bench", "demo", "flow", "inspect", "convert"):
+        assert f"    {command} " in said

@@ -224,6 +224,22 @@ def test_far_part_vanishes_and_the_whole_does_not() -> None:
     assert np.all(far[1:] < far[:-1] * 1e-2)
 
 
+def test_what_the_text_says_of_the_numbers_below_it() -> None:
+    rows = re.findall(rf"^ +(\d+) +({NUMBER}) +({NUMBER})$", printed("05_gradient_by_lag"), re.M)
+    _, whole, far = np.array(rows, float).T
+    assert round(float(np.log10(far[0] / far[-1]))) == 16
+    assert "loses sixteen powers of ten" in README
+    assert whole[-1] >= whole[0]
+    assert "does not fall" in sections()["05_gradient_by_lag"]
+    times = line("06_lstm_cell_path", "forget bias 1, lag 40").partition("is ")[2]
+    assert 100 < numbers(times)[0] < 1000
+    assert "more than a hundred times as much" in README
+    record = {(run["task"], run["T"], run["net"]): run["reach"] for run in RECORD}
+    assert all(reach[1] < 2e-3 for (_, _, net), reach in record.items() if net == "RNN")
+    ends = [reach[1] for reach in record.values()]
+    assert not [each for each in ends if 0.02 < each < 0.6]
+
+
 def test_direct_path_is_kept_by_the_forget_gate() -> None:
     at_40 = [
         numbers(line("06_lstm_cell_path", name).removeprefix(name))[2]

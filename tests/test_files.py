@@ -60,6 +60,9 @@ def test_others_can_read_it(tmp_path: Path) -> None:
     with safetensors.safe_open(path, framework="numpy") as file:
         about = json.loads(file.metadata()["unrolled"])
     assert about == {"class": "LSTM", "version": ur.__version__, "config": net.config()}
+    # What the library of that name would write, byte for byte.
+    written = {"unrolled": json.dumps(about)}
+    assert path.read_bytes() == safetensors.numpy.save(net.state_dict(), metadata=written)
 
 
 def test_saving_replaces(tmp_path: Path) -> None:
@@ -67,24 +70,8 @@ def test_saving_replaces(tmp_path: Path) -> None:
     ur.save(ur.GRU(1, 2), path)
     ur.save(ur.GRU(1, 3), path)
     assert ur.load(path).hidden_size == 3
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"path: no such directory: '.*none'"):
         ur.save(ur.GRU(1, 2), tmp_path / "none" / "net")
-    assert [p.name for p in tmp_path.iterdir()] == ["net"]
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "net"
-    ur.save(ur.GRU(1, 2), path)
-
-    def fail(self: Path, data: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(data[:10])
-        raise OSError("no space left")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="no space"):
-        ur.save(ur.GRU(1, 3), path)
-    assert ur.load(path).hidden_size == 2
     assert [p.name for p in tmp_path.iterdir()] == ["net"]
 
 

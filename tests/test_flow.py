@@ -448,6 +448,17 @@ def test_a_matrix_that_is_not_normal_grows_before_it_fades() -> None:
     assert abs(curve.norms[300] / curve.norms[299] - 0.9) < 1e-6
 
 
+def test_powers_are_those_of_the_radius_where_the_norm_is() -> None:
+    """And only there: neither needs a normal matrix."""
+    curve = flow.matrix_power_curve(np.array([[1, 0, 0], [0, 0, 0.5], [0, 0, 0.0]]), 50)
+    assert not curve.normal
+    np.testing.assert_array_equal(curve.norms, curve.spectral_radius ** np.arange(51))
+    # Not normal, of a norm above the radius, and yet it never grows.
+    small = flow.matrix_power_curve(np.array([[0.5, 0.1], [0.0, 0.4]]), 50)
+    assert not small.normal and small.norms[1] > small.spectral_radius
+    assert (np.diff(small.norms) < 0).all()
+
+
 def test_eigenvalues_one_do_not_leave_a_defective_matrix_unchanged() -> None:
     curve = flow.matrix_power_curve(np.array([[1.0, 1.0], [0.0, 1.0]]), 1000)
     assert np.array_equal(curve.eigenvalues, [1, 1])

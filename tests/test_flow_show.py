@@ -228,7 +228,7 @@ def test_axes_that_are_none_and_no_matplotlib(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(TypeError, match="ax: expected matplotlib Axes, got int"):
         flow.plot_lyapunov(np.zeros(3), 3)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"pip install 'unrolled\[flow\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[flow\]'"):
         flow.plot_lyapunov(np.zeros(3))
 
 
@@ -331,7 +331,35 @@ def test_the_longest_rows_and_episodes() -> None:
 
 # Sentences
 
-SOUND = measure.Numbers("RNN", steps=100, gradient=1.0)
+
+def rate(low: float, high: float | None = None) -> dict[str, Any]:
+    """Exponents, the same in all rows or from `low` to `high`."""
+    high = low if high is None else high
+    return {"exponent": (low + high) / 2, "exponent_low": low, "exponent_high": high}
+
+
+def ends(lag: int, value: float) -> dict[str, Any]:
+    """The transition's norm at the last lag."""
+    return {
+        "lag": lag,
+        "transition": value,
+        "transition_low": value,
+        "transition_high": value,
+    }
+
+
+def ratios(low: float, low_lag: int, high: float, high_lag: int) -> dict[str, Any]:
+    return {
+        "cell": "LSTM",
+        "ratio_low": low,
+        "ratio_low_lag": low_lag,
+        "ratio_high": high,
+        "ratio_high_lag": high_lag,
+        "ratio_lags": 63,
+    }
+
+
+SOUND = measure.Numbers("RNN", steps=100, span=100, gradient=1.0)
 
 
 @pytest.mark.parametrize(
@@ -339,37 +367,66 @@ SOUND = measure.Numbers("RNN", steps=100, gradient=1.0)
     [
         ({"gradient": float("nan")}, "not finite", {"gradient"}),
         ({"gradient": 0.0}, "exactly zero", {"gradient"}),
-        ({"exponent": 0.1}, "explode: a small change of the state grows 1.11 times a step, 10⁴ ",
-         {"exponent", "steps"}),
-        ({"exponent": 0.1}, "clip_grad_norm", {"exponent"}),
-        ({"exponent": -0.1}, "shrinks to a tenth in 23 steps, and to 10⁻⁴ over 100", {"exponent"}),
-        ({"exponent": -float("inf")}, "and to 0 over 100", {"exponent"}),
-        ({"exponent": 0.01}, "becomes 2.72 times itself", {"exponent"}),
-        ({"exponent": 0.1, "norm": 1.4, "radius": 1.3}, "initialise('orthogonal')",
+        (rate(0.1), "explode: a small change of the state grows 1.11 times a step. Clip",
+         {"exponent", "span"}),
+        (rate(0.1) | ends(99, 1e4),
+         "1.11 times a step, over the last 99 steps up to 10000 times itself. Clip",
+         {"exponent", "transition_high", "lag"}),
+        (rate(0.1), "clip_grad_norm", {"exponent"}),
+        (rate(-0.1), "Far gradients vanish: a small change of the state shrinks to a tenth in 23 "
+         "steps.", {"exponent"}),
+        (rate(-0.1) | ends(59, 6.1e-4), "in 23 steps, and over the last 59 steps becomes at most "
+         "6.10·10⁻⁴ times itself.", {"exponent", "transition_high", "lag"}),
+        (rate(-0.05), "Far gradients fade: a small change of the state shrinks to a tenth in 46",
+         {"exponent"}),
+        (rate(-0.1, -0.05), "Far gradients fade", {"exponent_low", "exponent_high"}),
+        (rate(-float("inf")), "is lost altogether", {"exponent"}),
+        (rate(0.01), "keep their order of size: λ₁ = 0.01 over 100 steps", {"exponent"}),
+        (rate(-0.1, 0.1), "Neither growth nor decay alone: λ₁ is −0.1 to 0.1",
+         {"exponent_low", "exponent_high"}),
+        (rate(-0.1) | ends(63, 40.0), "Neither growth nor decay alone",
+         {"exponent", "transition_high"}),
+        (rate(0.01) | ends(63, 1e-3), "Neither growth nor decay alone",
+         {"exponent", "transition_low"}),
+        (rate(0.1) | {"norm": 1.4, "radius": 1.3}, "initialise('orthogonal')",
          {"norm", "radius"}),
-        ({"exponent": -0.1, "norm": 0.5, "radius": 0.4, "bound": 0.5, "nonlinearity": "tanh"},
-         "γ‖W‖₂ = 0.5 < 1: no input could prevent it; initialise('orthogonal')", {"bound"}),
-        ({"exponent": -0.9, "norm": 1.0, "radius": 0.4, "bound": 0.25, "nonlinearity": "sigmoid"},
+        (rate(-0.1) | {"norm": 0.5, "radius": 0.4, "bound": 0.9, "nonlinearity": "tanh"},
+         "γ‖W‖₂ = 0.9 < 1: whatever the input, at most 2.66·10⁻⁵ is left after 100 steps; "
+         "initialise('orthogonal')", {"bound", "span"}),
+        (rate(-0.9) | {"norm": 1.0, "radius": 0.4, "bound": 0.25, "nonlinearity": "sigmoid"},
          "an orthogonal W has 1/4", {"bound"}),
-        ({"exponent": -0.1, "norm": 1.5, "radius": 0.8, "bound": 1.5}, "ρ(W) = 0.8", {"radius"}),
-        ({"reach": 12, "far": 0.001}, "truncate=12", {"reach"}),
-        ({"reach": 80, "far": 0.25}, "25 % of the gradient comes from more than 50 steps away",
-         {"far", "reach"}),
+        (rate(-0.1) | {"norm": 1.5, "radius": 0.8, "bound": 1.5}, "ρ(W) = 0.8", {"radius"}),
+        (rate(-0.1) | {"norm": 1.5, "radius": 0.99999, "bound": 1.5}, "ρ(W) = 0.99999",
+         {"radius"}),
+        ({"reach": 12, "far": 0.001}, "Without all lags beyond 12 the gradient changes by 1 % "
+         "at most (truncate=12).", {"reach"}),
+        ({"reach": 12, "far": 0.001, "top": False}, "1 % at most.", {"reach"}),
+        ({"reach": 80, "far": 0.25}, "those beyond 50 hold 25 % of the sum of all lags' norms, and "
+         "only what is beyond 80", {"far", "reach"}),
         ({"nonlinearity": "tanh", "high": 0.6, "low": 0.0}, "60 % of the units have |h| > 0.9",
          {"high"}),
         ({"nonlinearity": "relu", "low": 0.7}, "70 % of the units are 0", {"low"}),
-        ({"peak": 40.0, "peak_lag": 5, "transition": 0.1, "exponent": -0.01},
-         "grow up to 40 times (at lag 5)", {"peak", "peak_lag"}),
-        ({"cell": "LSTM", "exponent": -0.1, "low": 0.0, "mean": 0.5, "memory": 2.0},
-         "fall below 1/e in 2 steps. A forget_bias of 4.6", {"mean", "memory"}),
+        (rate(-0.01) | {"peak": 40.0, "peak_lag": 5, "transition": 0.1, "lag": 63},
+         "grows up to 40 times (at lag 5), more than the 0.1 times at lag 63",
+         {"peak", "peak_lag", "transition", "lag"}),
+        (rate(-0.1) | {"cell": "LSTM", "low": 0.0, "mean": 0.5, "memory": 2.0},
+         "below 1/e in 2 steps (median of the units), with forget gates of 0.50 on average. A "
+         "forget_bias of 4.6", {"mean", "memory"}),
+        (rate(-0.1) | {"cell": "LSTM", "low": 0.0, "mean": 0.5, "memory": 2.0, "bias": False},
+         "with forget gates of 0.50 on average.", {"mean", "memory"}),
         ({"cell": "LSTM", "low": 0.6, "mean": 0.2}, "60 % of the forget gates are under 0.1",
          {"low"}),
         ({"cell": "LSTM", "shut": 0.7}, "70 % of the input gates", {"shut"}),
-        ({"cell": "LSTM", "ratio": 30.0, "ratio_lag": 32}, "Over 32 steps", {"ratio", "ratio_lag"}),
-        ({"cell": "LSTM", "ratio": 30.0, "ratio_lag": 32}, "as in an RNN", {"ratio"}),
-        ({"cell": "LSTM", "ratio": 1.01, "ratio_lag": 32}, "forget gates decide", {"ratio"}),
-        ({"cell": "LSTM", "ratio": 0.1, "ratio_lag": 32}, "cancel", {"ratio"}),
-        ({"cell": "GRU", "exponent": -0.1, "mean": 0.5}, "above 0.99. Adding 4.6", {"mean"}),
+        (ratios(1.03, 30, 423.0, 59), "1.03 times that along the cell alone at lag 30 and 423 "
+         "times at lag 59: at the latter, most of it comes through h and the gates.",
+         {"ratio_low", "ratio_high_lag"}),
+        (ratios(0.99, 3, 1.01, 32), "At every lag up to 63", {"ratio_low", "ratio_lags"}),
+        (ratios(0.1, 3, 1.01, 32), "at the former, paths through h and the gates cancel more than "
+         "half.", {"ratio_low"}),
+        (ratios(0.1, 3, 9.0, 32), "cancel more than half; at the latter, most", {"ratio_high"}),
+        (rate(-0.1) | {"cell": "GRU", "mean": 0.5}, "above 0.99. Adding 4.6", {"mean"}),
+        (rate(-0.1) | {"cell": "GRU", "mean": 0.5, "bias": False}, "where z is above 0.99.",
+         {"mean"}),
     ],
 )  # fmt: skip
 def test_sentences(changed: dict[str, Any], expected: str, names: set[str]) -> None:
@@ -382,17 +439,24 @@ def test_sentences(changed: dict[str, Any], expected: str, names: set[str]) -> N
     ("changed", "unexpected"),
     [
         # Just inside each threshold.
-        ({"exponent": 0.99 * measure.LN10 / 100}, "explode"),
-        ({"exponent": -2.99 * measure.LN10 / 100}, "vanish"),
-        ({"reach": 12, "far": 0.02}, "truncate="),
+        (rate(0.99 * measure.LN10 / 100), "explode"),
+        (rate(-0.99 * measure.LN10 / 100), "fade"),
+        (rate(-2.99 * measure.LN10 / 100), "vanish"),
+        # Between two resets there are ten steps to grow in.
+        (rate(0.1) | {"span": 10}, "explode"),
+        (rate(-0.1) | {"span": 10}, "vanish"),
+        ({"reach": 51, "far": 0.02}, "truncate="),
         ({"nonlinearity": "tanh", "high": 0.5, "low": 0.0}, "|h| > 0.9"),
         ({"nonlinearity": "relu", "low": 0.5}, "units are 0"),
         ({"peak": 40.0, "peak_lag": 5, "transition": 5.0}, "On the way"),
         ({"peak": 9.0, "peak_lag": 5, "transition": 0.1}, "On the way"),
         ({"cell": "LSTM", "low": 0.0, "mean": 0.99, "memory": 25.0}, "forget_bias"),
         ({"cell": "LSTM", "low": 0.0, "mean": 0.99, "memory": float("inf")}, "forget_bias"),
-        ({"cell": "LSTM", "exponent": 0.1, "low": 0.0, "mean": 0.5, "memory": 2.0}, "forget_bias"),
-        ({"cell": "GRU", "exponent": -0.01, "mean": 0.5}, "update gate"),
+        ({"cell": "LSTM", "low": 0.6, "mean": 0.2, "bias": False}, "forget_bias"),
+        (rate(0.1) | {"cell": "LSTM", "low": 0.0, "mean": 0.5, "memory": 2.0}, "forget_bias"),
+        (rate(-0.01) | {"cell": "GRU", "mean": 0.5}, "update gate"),
+        (rate(-0.1) | {"cell": "GRU", "mean": 0.995}, "update gate"),
+        (rate(-0.1) | {"cell": "GRU", "mean": 0.5, "bias": False}, "bias_ih"),
     ],
 )
 def test_sentences_that_are_not_said(changed: dict[str, Any], unexpected: str) -> None:
@@ -411,12 +475,19 @@ count = st.one_of(st.none(), st.integers(0, 500))
         measure.Numbers,
         cell=st.sampled_from(["RNN", "GRU", "LSTM"]),
         steps=st.integers(1, 1000),
+        span=st.integers(1, 1000),
+        top=st.booleans(),
+        bias=st.booleans(),
         gradient=st.one_of(size, st.just(float("nan")), st.just(float("inf"))),
         far=share,
         reach=count,
         exponent=st.one_of(st.none(), st.floats(-50, 50), st.just(-float("inf"))),
-        lag=count,
+        exponent_low=st.floats(-50, 50),
+        exponent_high=st.floats(-50, 50),
+        lag=st.integers(0, 500),
         transition=size,
+        transition_low=size,
+        transition_high=size,
         peak=size,
         peak_lag=st.integers(0, 500),
         radius=size,
@@ -427,12 +498,17 @@ count = st.one_of(st.none(), st.integers(0, 500))
         mean=share,
         shut=share,
         memory=st.one_of(size, st.just(float("inf"))),
-        ratio=size,
-        ratio_lag=count,
+        ratio_low=size,
+        ratio_low_lag=st.integers(0, 500),
+        ratio_high=size,
+        ratio_high_lag=st.integers(0, 500),
+        ratio_lags=st.integers(0, 500),
         nonlinearity=st.sampled_from([None, "tanh", "relu", "sigmoid"]),
     )
 )
 def test_every_sentence_follows_from_numbers_beside_it(n: measure.Numbers) -> None:
+    if n.exponent is not None:
+        n = replace(n, exponent_low=n.exponent, exponent_high=n.exponent + abs(n.decades[0]) / 9)
     found = rules.findings(n)
     assert len(found) <= rules.SHOWN
     table = page.shown(n)
@@ -981,11 +1057,11 @@ def test_monitor_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyP
     net = ur.GRU(3, 4, seed=0)
     monitor = flow.Monitor(net)
     train(net, monitor, steps=1)
-    with pytest.raises(ImportError, match=r"pip install 'unrolled\[tensorboard\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[tensorboard\]'"):
         monitor.to_tensorboard(tmp_path / "runs")
     assert not list(tmp_path.iterdir())
 
 
 def test_the_page_has_a_row_for_every_number() -> None:
-    fields = set(measure.Numbers.__dataclass_fields__) - {"cell", "nonlinearity"}
+    fields = set(measure.Numbers.__dataclass_fields__) - {"cell", "nonlinearity", "top", "bias"}
     assert set(page.ROWS) == fields

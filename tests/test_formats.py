@@ -26,7 +26,12 @@ TANH = ur.Activation("tanh")
 PEERS = [
     pytest.param("stack.keras", "stack", {}, marks=needs_h5py),
     pytest.param("bidirectional.keras", "bidirectional", {}, marks=needs_h5py),
-    pytest.param("read_out.weights.h5", "read_out", {"layers": ("gru", "dense")}, marks=needs_h5py),
+    pytest.param(
+        "read_out.weights.h5",
+        "read_out",
+        {"layers": ("gru", "dense"), "keras_defaults": True},
+        marks=needs_h5py,
+    ),
     ("rtneural.json", "rtneural", {}),
     ("amp.nam", "amp", {}),
     pytest.param("net.pt", "net", {"layers": ("rnn", "head", TANH)}, marks=needs_torch),

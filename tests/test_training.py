@@ -400,3 +400,28 @@ def test_arrays_put_into_gradients_count() -> None:
     del g.parameters["bias_hh_l0"]
     with pytest.raises(ValueError, match=r"grads: .*missing keys \['bias_hh_l0'\]"):
         ur.optim.SGD(net, lr=1.0).step(g)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape", "target"),
+    [
+        (ur.losses.mse, (3, 2), np.ones((3, 2))),
+        (ur.losses.binary_cross_entropy_with_logits, (3, 2), np.ones((3, 2))),
+        (ur.losses.cross_entropy, (3, 2), np.zeros(3, np.int64)),
+    ],
+)
+def test_a_loss_that_is_nan_says_from_where(loss: Any, shape: Any, target: Any) -> None:
+    prediction = np.ones(shape)
+    prediction[2] = np.nan
+    name = "prediction" if loss is ur.losses.mse else "logits"
+    message = rf"the loss is NaN, from {name}; .* lengths= and the loss mask="
+    with pytest.warns(UserWarning, match=message) as caught:
+        loss(prediction, target)
+    assert caught[0].filename == __file__
+    value, _ = loss(prediction, target, mask=np.array([True, True, False]))
+    assert np.isfinite(value)
+
+
+def test_a_loss_of_a_target_that_is_nan() -> None:
+    with pytest.warns(UserWarning, match="from target; "):
+        ur.losses.mse(np.ones(2), np.array([1, np.nan]))

@@ -6,7 +6,7 @@ use crate::kernel::pack::Panel;
 use crate::kernel::product::{Product, Start, Strides};
 use crate::sequence::Passes;
 use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
-use crate::tape::rows as zero_rows;
+use crate::tape::{room, rows as zero_rows};
 use alloc::vec::Vec;
 
 /// y = W x + b (`torch.nn.Linear`): parameters are `weight` (out, in), then `bias` (out) if there is one.
@@ -51,18 +51,20 @@ impl<T: Passes> Dense<T> {
             &[inputs.next_multiple_of(T::PAD), outputs.next_multiple_of(T::PAD), 4],
             "parameters",
         )?;
-        let mut this = Dense {
-            inputs,
-            outputs,
-            bias,
-            level,
-            parameters: zeros(n, "parameters")?,
-            forward: Panel::default(),
-            backward: Panel::default(),
-            start: zero_rows(1, outputs.next_multiple_of(T::PAD), "bias")?,
-        };
-        this.pack()?;
-        Ok(this)
+        Self::packed([inputs, outputs], bias, level, zeros(n, "parameters")?)
+    }
+
+    fn packed(
+        [inputs, outputs]: [usize; 2],
+        bias: bool,
+        level: Level,
+        parameters: Vec<T>,
+    ) -> Result<Self, Error> {
+        let (w, b) = parameters.split_at(inputs * outputs);
+        let (forward, backward) = Panel::both(w, level.lanes::<T>(), outputs, inputs, &[0])?;
+        let mut start: Buffer<T> = zero_rows(1, outputs.next_multiple_of(T::PAD), "bias")?;
+        start[..b.len()].copy_from_slice(b);
+        Ok(Dense { inputs, outputs, bias, level, parameters, forward, backward, start })
     }
 
     /// Values per row of x, and of y.
@@ -77,24 +79,30 @@ impl<T: Passes> Dense<T> {
         &self.parameters
     }
 
+    /// Another such layer, whose parameters are these after `change`.
+    ///
+    /// # Errors
+    /// What `change` returns; `TooLarge` if there is no memory.
+    pub fn changed<E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut [T]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        change(&mut parameters)?;
+        let Dense { inputs, outputs, bias, level, .. } = *self;
+        Ok(Self::packed([inputs, outputs], bias, level, parameters)?)
+    }
+
     /// Changes the parameters.
     ///
     /// # Errors
-    /// What `update` returns.
+    /// What `update` returns; `TooLarge` if there is no memory. The layer is then as it was.
     pub fn update<E: From<Error>>(
         &mut self,
         update: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let result = update(&mut self.parameters);
-        self.pack()?;
-        result
-    }
-
-    fn pack(&mut self) -> Result<(), Error> {
-        let (w, b) = self.parameters.split_at(self.inputs * self.outputs);
-        let lanes = self.level.lanes::<T>();
-        (self.forward, self.backward) = Panel::both(w, lanes, self.outputs, self.inputs, &[0])?;
-        self.start[..b.len()].copy_from_slice(b);
+        *self = self.changed(update)?;
         Ok(())
     }
 

@@ -11,8 +11,9 @@ use crate::real::Real;
 use crate::sequence::Passes;
 use crate::shard::ShardGradients;
 use crate::simd::Level;
-use crate::tape::{Shard, ShardTrace, State, Tape};
+use crate::tape::{Shard, ShardTrace, State, Tape, room};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Values by time, row and feature: those of (t, b) start at `data[t * time + b * batch]`.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +131,18 @@ pub struct Network<T: Passes> {
     level: Level,
     parameters: Vec<T>,
     pub(crate) packed: Vec<Packed<T>>,
-    version: u64,
+    version: Version,
+}
+
+/// Which parameters: no two in a process have the same, whichever nets they are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version(usize);
+
+impl Version {
+    fn next() -> Self {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        Version(LAST.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 impl<T: Passes> Network<T> {
@@ -153,10 +165,13 @@ impl<T: Passes> Network<T> {
         let largest = config.layer_input_size(1).max(config.layer_input_size(0));
         let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
         size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
-        let n = config.num_parameters();
-        let parameters = zeros(n, what)?;
-        let mut this = Network { config, level, parameters, packed: Vec::new(), version: 0 };
-        this.pack()?;
+        Self::packed(config, level, zeros(config.num_parameters(), what)?)
+    }
+
+    fn packed(config: Config, level: Level, parameters: Vec<T>) -> Result<Self, Error> {
+        let packed = Vec::new();
+        let mut this = Network { config, level, parameters, packed, version: Version::next() };
+        this.packed = this.pack(level)?;
         Ok(this)
     }
 
@@ -170,10 +185,22 @@ impl<T: Passes> Network<T> {
         if got != expected {
             return Err(Error::Length { argument: "parameters", expected, got });
         }
-        let Network { config, level, .. } = *self;
-        let mut this = Network { config, level, parameters, packed: Vec::new(), version: 0 };
-        this.pack()?;
-        Ok(this)
+        Self::packed(self.config, self.level, parameters)
+    }
+
+    /// Another such net, whose parameters are these after `change`. This one stays as it is, and with it the tapes
+    /// recorded with it.
+    ///
+    /// # Errors
+    /// What `change` returns; `TooLarge` if there is no memory.
+    pub fn changed<E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut [T]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        change(&mut parameters)?;
+        Ok(Self::packed(self.config, self.level, parameters)?)
     }
 
     /// What it is made of.
@@ -197,30 +224,31 @@ impl<T: Passes> Network<T> {
     /// Changes the parameters by `update`, and packs them anew. Tapes recorded before are of no more use.
     ///
     /// # Errors
-    /// What `update` returns; the parameters are then as it left them.
+    /// What `update` returns; `TooLarge` if there is no memory. The net is then as it was.
     pub fn update<E: From<Error>>(
         &mut self,
         update: impl FnOnce(&mut [T]) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.version += 1;
-        let result = update(&mut self.parameters);
-        self.pack()?;
-        result
+        *self = self.changed(update)?;
+        Ok(())
     }
 
-    /// Goes over to the kernels of another level.
+    /// Goes over to the kernels of another level. Tapes recorded before stay of use.
     ///
     /// # Errors
-    /// `TooLarge` if there is no memory.
+    /// `TooLarge` if there is no memory; the net is then as it was.
     pub fn set_level(&mut self, level: Level) -> Result<(), Error> {
+        self.packed = self.pack(level)?;
         self.level = level;
-        self.pack()
+        Ok(())
     }
 
-    fn pack(&mut self) -> Result<(), Error> {
-        let lanes = self.level.lanes::<T>();
+    /// The parameters as the kernels of `level` read them.
+    fn pack(&self, level: Level) -> Result<Vec<Packed<T>>, Error> {
+        let lanes = level.lanes::<T>();
         let mut rest = &self.parameters[..];
-        let mut packed = Vec::new();
+        let mut packed =
+            room(self.config.num_layers * self.config.num_directions(), "packed weights")?;
         for layer in 0..self.config.num_layers {
             for direction in 0..self.config.num_directions() {
                 let parameters = self.config.layer_parameters(layer, direction == 1);
@@ -229,25 +257,12 @@ impl<T: Passes> Network<T> {
                 packed.push(Packed::new(&self.config, layer, &self.shape(layer), own, lanes)?);
             }
         }
-        self.packed = packed;
-        Ok(())
+        Ok(packed)
     }
 
     /// The sizes and the layout of one layer.
     pub(crate) fn shape(&self, layer: usize) -> Shape {
-        let c = &self.config;
-        let input = c.layer_input_size(layer);
-        Shape {
-            kind: c.kind,
-            input,
-            hidden: c.hidden_size,
-            state: c.state_size(),
-            projected: c.proj_size > 0,
-            stride: c.hidden_size.next_multiple_of(T::PAD),
-            state_stride: c.state_size().next_multiple_of(T::PAD),
-            input_stride: input.next_multiple_of(T::PAD),
-            line: T::PAD,
-        }
+        Shape::of::<T>(&self.config, layer)
     }
 
     pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {
@@ -323,6 +338,8 @@ impl<T: Passes> Network<T> {
         }
         let (output, shards) = self.run(input, Some(recording), interrupt)?;
         let tape = Tape {
+            config: self.config,
+            level: self.level,
             steps: input.steps,
             batch: input.batch,
             shards,
@@ -400,7 +417,8 @@ impl<T: Passes> Network<T> {
         if tape.version == self.version {
             return Ok(());
         }
-        let expected = "recorded with the parameters as they are now; they have been changed since";
+        let expected = "parameters as they were, but the parameters have changed since the tape was recorded; \
+                        record again";
         Err(Error::Invalid { argument: "tape", expected })
     }
 

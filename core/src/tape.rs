@@ -2,11 +2,13 @@
 
 use crate::cell::{CellState, Step};
 use crate::error::Error;
+use crate::gates::Config;
 use crate::kernel::buffer::{Buffer, size, zeros};
 use crate::kernel::shape::{Shape, Slots};
-use crate::network::Network;
+use crate::network::{Network, Version};
 use crate::real::Real;
 use crate::sequence::{Passes, Rows, TapeMut, TapeRef};
+use crate::simd::Level;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -176,6 +178,9 @@ pub(crate) struct ShardTrace<T: Real> {
 /// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
 #[derive(Debug)]
 pub struct Tape<T: Real> {
+    /// The net's that recorded it, and the level it runs on.
+    pub(crate) config: Config,
+    pub(crate) level: Level,
     pub(crate) steps: usize,
     pub(crate) batch: usize,
     pub(crate) shards: Vec<ShardTrace<T>>,
@@ -183,8 +188,8 @@ pub struct Tape<T: Real> {
     pub(crate) checkpoint: Option<usize>,
     /// Seed and probability of the dropout applied.
     pub(crate) dropout: Option<(u64, f64)>,
-    /// Which parameters it was recorded with: see `Network::version`.
-    pub(crate) version: u64,
+    /// Which parameters it was recorded with.
+    pub(crate) version: Version,
 }
 
 /// Which quantity of a [`Tape`] to look at.
@@ -229,14 +234,25 @@ impl<T: Real> Tape<T> {
 }
 
 impl<T: Passes> Network<T> {
-    /// What a tape recorded of one layer in one direction (`cell` = layer · directions + direction), at every
-    /// step: (T, B, values), zero past a row's end.
+    /// What a tape of this net, as it is now, recorded: see [`Tape::trace`].
+    ///
+    /// # Errors
+    /// `Invalid` for a tape of other parameters, and as [`Tape::trace`].
+    pub fn trace(&self, tape: &Tape<T>, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
+        self.check_tape(tape)?;
+        tape.trace(cell, quantity)
+    }
+}
+
+impl<T: Passes> Tape<T> {
+    /// What was recorded of one layer in one direction (`cell` = layer · directions + direction), at every step:
+    /// (T, B, values), zero past a row's end. The net's parameters may have changed since.
     ///
     /// # Errors
     /// `Invalid` for a tape with checkpoints, which does not hold every step, for the cell state of a net that has none,
     /// and for a `cell` there is not; `TooLarge`.
-    pub fn trace(&self, tape: &Tape<T>, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
-        let config = self.config();
+    pub fn trace(&self, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
+        let config = &self.config;
         let directions = config.num_directions();
         let (layer, direction) = (cell / directions, cell % directions);
         let invalid = |argument, expected| Err(Error::Invalid { argument, expected });
@@ -246,18 +262,18 @@ impl<T: Passes> Network<T> {
         if quantity == Quantity::Cell && !config.kind.has_cell_state() {
             return invalid("quantity", "not the cell state, which only an LSTM has");
         }
-        if tape.checkpoint.is_some() {
+        if self.checkpoint.is_some() {
             return invalid("tape", "recorded without checkpoints, to hold every step");
         }
-        let shape = self.shape(layer);
+        let shape = Shape::of::<T>(config, layer);
         let len = match quantity {
             Quantity::Hidden => shape.state,
             Quantity::Cell => shape.hidden,
             Quantity::Gates => shape.hidden * config.num_gates(),
         };
-        let total = size(&[tape.steps, tape.batch, len], "trace")?;
+        let total = size(&[self.steps, self.batch, len], "trace")?;
         let mut out = zeros(total, "trace")?;
-        let spans = tape.shards.iter().flat_map(|s| s.spans.iter().map(|span| (&s.shard, span)));
+        let spans = self.shards.iter().flat_map(|s| s.spans.iter().map(|span| (&s.shard, span)));
         for (shard, Span { steps, layers, .. }) in spans {
             let trace = &layers[layer].directions[direction];
             let mut cells: Buffer<T> = Buffer::default();
@@ -266,10 +282,10 @@ impl<T: Passes> Network<T> {
                 cells = dirty_rows(rows, shape.stride, "trace")?;
                 let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
                 let work = CellState { shape: &shape, rows, step, c: &mut cells };
-                T::dispatch(self.level(), work);
+                T::dispatch(self.level, work);
             }
             for (row, t, b) in shard.packed(steps) {
-                let to = &mut out[(t * tape.batch + b) * len..][..len];
+                let to = &mut out[(t * self.batch + b) * len..][..len];
                 match quantity {
                     Quantity::Hidden => {
                         let at = row * config.output_size() + direction * shape.state;

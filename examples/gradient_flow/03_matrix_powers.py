@@ -21,13 +21,14 @@ print(f"by multiplying thirty times the same: {np.allclose(np.linalg.matrix_powe
 # %% [markdown]
 # Nothing but the direction of the eigenvalue 0.9 is left. This $W$ is symmetric, hence *normal*
 # ($W^\top W = W W^\top$), and for a normal matrix $\|W^n\|_2 = \rho^n$ exactly, with $\rho$ the
-# largest $|\text{eigenvalue}|$. Two kinds of matrix do not keep to that.
+# largest $|\text{eigenvalue}|$. For other matrices that is so if, and only if, $\|W\|_2 = \rho$
+# too, as of $\mathrm{diag}(1, N)$ with a small $N$ that is not normal. Most do not keep to it.
 #
 # * **Non-normal**: the eigenvectors are not orthogonal. With $\rho < 1$ the norm may still grow
 #   for many steps before it decays.
-# * **Defective**: there are not enough eigenvectors. $\begin{pmatrix}1&1\\0&1\end{pmatrix}$ has
-#   all eigenvalues 1, and its powers grow linearly. "All eigenvalues 1 leaves things unchanged"
-#   is true of matrices that can be diagonalised, only.
+# * **Defective**, and so non-normal: there are not enough eigenvectors.
+#   $\begin{pmatrix}1&1\\0&1\end{pmatrix}$ has all eigenvalues 1, and its powers grow linearly.
+#   "All eigenvalues 1 leaves things unchanged" is true of matrices that can be diagonalised, only.
 
 # %%
 turn = np.array([[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]])

@@ -48,7 +48,7 @@ for name, net in nets.items():
 
 # %% [markdown]
 # Longer sequences: the whole gradient keeps its size, while the term that joins the last loss to
-# the first step goes to zero.
+# the second step goes to zero. (That of the first step is zero: there W meets no state yet.)
 
 # %%
 lengths = (10, 20, 40, 80)

@@ -244,13 +244,13 @@ course.save(figure, "07_what_trains")
 # The start predicts no better than a coin: it is where training begins, not where it stays. So
 # look at the reach *while* the nets train.
 #
-# * The plain RNN's stays far below all others. Nothing near asks for a longer memory.
+# * The plain RNN's ends below 0.002 everywhere. Nothing near asks for a longer memory.
 # * GRU and LSTM begin next to without reach too. But their gates learn from near terms, and the
 #   reach climbs by many powers of ten while the loss does not move at all. Only when it has
 #   arrived does the loss fall; so it is with the orthogonal RNN that learns to add at T = 50.
-# * The other orthogonal RNNs begin with reach and lose it within the first steps, which only fit
-#   the mean of the answers: the weights move, and the product of the Jacobians is no longer that
-#   of the start.
+# * The other orthogonal RNNs that are to add begin with reach and lose most of it in the first
+#   hundreds of steps, which only fit the mean of the answers: the weights move, and the product of
+#   the Jacobians is no longer that of the start.
 # * Reach is not enough. The identity keeps every symbol to be copied and adds them all up, so
 #   that their order is lost: the gradient arrives, and has nothing to tell them apart by.
 #

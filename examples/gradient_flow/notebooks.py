@@ -59,7 +59,7 @@ def write(script: Path) -> None:
         import nbclient
         import nbformat
     except ImportError as error:
-        raise ImportError(f"{error}; pip install 'unrolled[notebooks]'") from error
+        raise ImportError(f"{error}; pip install '.[notebooks]'") from error
 
     make = {"markdown": nbformat.v4.new_markdown_cell, "code": nbformat.v4.new_code_cell}
     notebook = nbformat.v4.new_notebook()

@@ -8,6 +8,7 @@
 mod activation;
 mod arguments;
 mod array;
+mod callback;
 mod compute;
 mod dense;
 mod flow;
@@ -26,6 +27,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use crate::activation::{activate, activate_backward};
+    #[pymodule_export]
+    use crate::callback::attempt;
     #[pymodule_export]
     use crate::dense::Dense;
     #[pymodule_export]

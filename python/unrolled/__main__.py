@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="unrolled", description="Recurrent networks: what is installed, whether it is right."
     )
     parser.add_argument("--version", action="version", version=_native.__version__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("info", help="version, instruction sets, threads")
     # The others say themselves what they take, once they are wanted.
     commands.add_parser("check", help="kernels against the NumPy reference", add_help=False)
@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser("inspect", help="what a model's file holds", add_help=False)
     commands.add_parser("convert", help="a model into another program's format", add_help=False)
     given, rest = parser.parse_known_args(argv)
+    if given.command is None:
+        if rest:
+            parser.error(f"expected a command before {' '.join(rest)}")
+        parser.print_help(sys.stderr)
+        return 2
     if given.command == "info":
         if rest:
             parser.error(f"info: expected no arguments, got {' '.join(rest)}")

@@ -81,6 +81,9 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
     copies: list[tuple[Array, Array]] = []
     for name, gradients in mappings(grads):
         for part, value in _parts(name, gradients):
+            if isinstance(value, np.ndarray):
+                # The same memory, of which a mask or a unit says more.
+                value = arguments.array(part, value, None)
             if not isinstance(value, np.ndarray) or value.dtype not in FLOATS:
                 got = f"dtype {value.dtype}" if isinstance(value, np.ndarray) else None
                 raise TypeError(

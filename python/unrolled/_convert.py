@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +16,16 @@ from ._formats._registry import FORMATS
 def hints(parser: argparse.ArgumentParser) -> None:
     """Options for what a file may leave open."""
     group = parser.add_argument_group("what a file may leave open")
-    group.add_argument("--kind", choices=("LSTM", "GRU", "RNN"), help="which cell it is")
+    group.add_argument(
+        "--kind",
+        help="which layer it is: LSTM, GRU, RNN, Dense; of several, head=Dense,rnn=LSTM",
+    )
     group.add_argument("--nonlinearity", choices=("tanh", "relu", "sigmoid"), help="of an RNN")
+    group.add_argument(
+        "--keras-defaults",
+        action="store_true",
+        help="the layers of a .weights.h5 have Keras' default activations and go forwards",
+    )
     group.add_argument(
         "--layers",
         help="names of the file's modules in order, with activations between them: "
@@ -27,9 +36,14 @@ def hints(parser: argparse.ArgumentParser) -> None:
 def given(options: argparse.Namespace) -> dict[str, Any]:
     """The hints among the options."""
     found: dict[str, Any] = {}
-    for name in ("kind", "nonlinearity"):
-        if (value := getattr(options, name)) is not None:
-            found[name] = value
+    if options.nonlinearity is not None:
+        found["nonlinearity"] = options.nonlinearity
+    if options.kind is not None:
+        pairs = [word.rpartition("=") for word in options.kind.split(",")]
+        named = any(sign for _, sign, _ in pairs)
+        found["kind"] = {name: kind for name, _, kind in pairs} if named else options.kind
+    if options.keras_defaults:
+        found["keras_defaults"] = True
     if options.layers is not None:
         words = options.layers.split(",")
         found["layers"] = [Activation(w) if w in FUNCTIONS else w for w in words]
@@ -48,12 +62,18 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("input", metavar="IN")
     parser.add_argument("output", metavar="OUT")
     parser.add_argument("--to", choices=[form.name for form in writable], help="the new format")
+    parser.add_argument("--force", action="store_true", help="overwrite OUT if it is there")
     hints(parser)
     options = parser.parse_args(argv)
     try:
+        if os.path.isfile(options.output) and not options.force:
+            raise ValueError(
+                f"OUT: expected the name of a new file, got {options.output!r}, which is there; "
+                "pass --force to overwrite it"
+            )
         net = load(options.input, **given(options))
         export(net, options.output, options.to)
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except (ValueError, TypeError, ImportError, OSError, MemoryError) as error:
         print(f"unrolled convert: {error}", file=sys.stderr)
         return 1
     print(f"{options.output}: {net.num_parameters} parameters")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-import safetensors.numpy
-
 from ._formats import by_name, not_of_another, of_content, to_write
 from ._formats._safetensors import class_name
+from ._formats._safetensors import save as save_ours
 from ._module import Module
-from ._native import __version__
 from ._sequential import Sequential
 
 
@@ -21,7 +18,8 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
 
     The parameters have PyTorch's names, so that `torch.nn.LSTM` can load them. The constructor's
     arguments are in the metadata under "unrolled". The file is replaced in one move: a crash leaves
-    either the old one or the new.
+    the old one or the new, and so do several threads or processes that save to one path. It keeps
+    its mode; where the path is a link, what it leads to is replaced.
 
     Parameters
     ----------
@@ -32,23 +30,14 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
     ------
     ValueError
         If the path ends as another format's files do, ``.pt`` or ``.onnx``: `export` writes those.
+    OSError
+        If it cannot be written: FileNotFoundError for a missing directory, PermissionError …
+    MemoryError
     """
-    name = class_name(net)
+    class_name(net)
     path = Path(path)
     not_of_another(path)
-    about = {"class": name, "version": __version__, "config": net.config()}
-    data = safetensors.numpy.save(net.state_dict(), metadata={"unrolled": json.dumps(about)})
-    replace(path, data)
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file in one move."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(data)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    save_ours(net, path)
 
 
 def load(path: str | os.PathLike[str], **hints: Any) -> Any:
@@ -87,7 +76,7 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     for name in hints:
         if name not in (*form.hints, "allow_nonfinite"):
             takes = ", ".join((*form.hints, "allow_nonfinite"))
-            raise TypeError(f"{name}: expected one of {takes} for {form.title}, got it")
+            raise TypeError(f"{name}: no argument for {form.title}, which takes {takes}")
     return form.load(content, hints)
 
 

@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         form, content = of_content(Path(options.file))
         # What a file holds is worth knowing when some of its numbers are broken, too.
         net = load(options.file, **given(options), allow_nonfinite=True)
-    except (ValueError, TypeError, ImportError, OSError) as error:
+    except (ValueError, TypeError, ImportError, OSError, MemoryError) as error:
         print(f"unrolled inspect: {error}", file=sys.stderr)
         return 1
     if callable(getattr(net, "about", None)):

@@ -173,7 +173,11 @@ def to_keras_weights(layer: LSTM | GRU | RNN | Dense) -> list[list[Array]]:
     ------
     ValueError
         For a layer that Keras does not have.
+    TypeError
+        For what is no layer.
     """
+    if not isinstance(layer, (LSTM, GRU, RNN, Dense)):
+        raise TypeError(f"layer: expected an LSTM, GRU, RNN or Dense, got {arguments.kind(layer)}")
     state = layer.state_dict()
     if isinstance(layer, Dense):
         own = [np.ascontiguousarray(state["weight"].T)]

@@ -1,5 +1,6 @@
 """The compiled part. `_modules`, `_tape`, `optim` … say what the arguments mean."""
 
+from collections.abc import Callable
 from typing import Any, Self, TypeAlias, final
 
 import numpy as np
@@ -18,6 +19,7 @@ __all__ = [
     "Tape",
     "activate",
     "activate_backward",
+    "attempt",
     "available_isas",
     "binary_cross_entropy_with_logits",
     "check_adam",
@@ -124,6 +126,11 @@ def activate(dtype: str, function: _Function, row: int, x: _Array) -> _Array: ..
 def activate_backward(
     dtype: str, function: _Function, row: int, x: _Array, y: _Array, dy: _Array
 ) -> _Array: ...
+def attempt(
+    function: Callable[[Any], Any],
+    otherwise: Callable[[Any, BaseException], tuple[Any, Callable[[], Any] | None]],
+    argument: Any,
+) -> Any: ...
 def available_isas() -> list[str]: ...
 def isa() -> str: ...
 def set_max_isa(name: str) -> None: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ._module import Module
 from ._modules import GRU, RNN, Recurrent
 from ._native import __version__
 from ._sequential import Sequential
+from ._write import replace
 
 # Functions as `unrolled::activation::Function` writes them.
 FUNCTIONS = {
@@ -34,9 +34,7 @@ WIDTH = 100
 
 def write(model: Module | Sequential, path: str | os.PathLike[str]) -> None:
     """Write a model's `source` to a file."""
-    from ._files import replace
-
-    replace(Path(path), source(model).encode())
+    replace(path, source(model).encode())
 
 
 def source(model: Module | Sequential) -> str:

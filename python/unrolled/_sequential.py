@@ -367,18 +367,26 @@ class Sequential(Written):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Sequential:
-        """A model with that `config`, its parameters drawn anew."""
-        layers = config.get("layers")
+        """A model with that `config`, its parameters drawn anew.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such configuration, or says what is not known here.
+        """
+        known = _keys("config", config, ("layers", "initial_state"))
+        layers = known.get("layers")
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise ValueError(f"config['layers']: expected a list, got {arguments.kind(layers)}")
         made = []
         for n, about in enumerate(layers):
-            name = about.get("class") if isinstance(about, Mapping) else None
-            own = about.get("config") if isinstance(about, Mapping) else None
+            at = f"config['layers'][{n}]"
+            inner = _keys(at, about, ("class", "config"))
+            name, own = inner.get("class"), inner.get("config")
             if not isinstance(name, str) or name not in LAYERS or not isinstance(own, Mapping):
                 raise ValueError(
-                    f"config['layers'][{n}]: expected a class of {', '.join(LAYERS)} and its "
-                    f"config, got {about!r:.80}"
+                    f"{at}: expected a class of {', '.join(LAYERS)} and its config, "
+                    f"got {name!r:.80} and {arguments.kind(own)}"
                 )
             made.append(LAYERS[name](**own))
         initial = arguments.flag("config['initial_state']", config.get("initial_state", False))
@@ -389,6 +397,16 @@ class Sequential(Written):
         if self._initial:
             lines.append("  initial_state=True")
         return "\n".join(["Sequential(", *lines, ")"])
+
+
+def _keys(name: str, value: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
+    """A mapping without other keys than these."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name}: expected a mapping, got {arguments.kind(value)}")
+    for key in value:
+        if key not in known:
+            raise ValueError(f"{name}[{key!r:.80}]: expected one of {', '.join(known)}, got it")
+    return value
 
 
 def features(layer: Recurrent[Any] | Dense) -> tuple[int, int]:

@@ -65,8 +65,10 @@ class Reader:
         if self.pooling == "every":
             return y
         if self.pooling == "mean":
-            # Outputs are zero past an end.
-            mean: Array = y.sum(axis=0) / self._counts(y, lengths)
+            # Outputs are zero past an end. `y.sum(axis=0)` adds a lone column in another order, by
+            # which a sequence's mean would depend on the others of its batch.
+            total = np.add.accumulate(y, axis=0)[-1:].sum(axis=0)
+            mean: Array = total / self._counts(y, lengths)
             return mean
         h = state[0] if isinstance(state, tuple) else state
         return np.concatenate(list(h[-self.net.num_directions :]), axis=-1)

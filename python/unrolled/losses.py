@@ -1,7 +1,8 @@
 """Losses: each gives its value and its gradient.
 
 The value is the mean over what the mask keeps. What it drops never enters: it may be NaN, and its
-gradient is exactly 0. Where nothing is kept the value is 0 and so is the gradient.
+gradient is exactly 0. Where nothing is kept the value is 0 and so is the gradient. A value that is
+NaN comes with a warning that says from where.
 
 >>> import numpy as np
 >>> from unrolled import losses
@@ -12,6 +13,8 @@ gradient is exactly 0. Where nothing is kept the value is 0 and so is the gradie
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -47,6 +50,7 @@ def mse(prediction: Any, target: Any, *, mask: Any = None) -> tuple[float, Array
     """
     p, t = _pair("prediction", prediction, target)
     value, gradient = _native.mse(p, t, _mask(mask, t.shape))
+    _hint("mse", value, "prediction", p, t)
     return value, gradient.reshape(p.shape)
 
 
@@ -70,6 +74,7 @@ def binary_cross_entropy_with_logits(
     """
     z, t = _pair("logits", logits, target)
     value, gradient = _native.binary_cross_entropy_with_logits(z, t, _mask(mask, t.shape))
+    _hint("binary_cross_entropy_with_logits", value, "logits", z, t)
     return value, gradient.reshape(z.shape)
 
 
@@ -111,7 +116,20 @@ def cross_entropy(logits: Any, target: Any, *, mask: Any = None) -> tuple[float,
             f"target: expected classes 0 to {classes - 1}, got {t[tuple(where)]} "
             f"at {tuple(where.tolist())}"
         ) from None
+    _hint("cross_entropy", value, "logits", z, t)
     return value, gradient.reshape(z.shape)
+
+
+def _hint(loss: str, value: float, name: str, p: Array, t: Array) -> None:
+    """A warning for a loss that is NaN, which says where from and what helps."""
+    if not math.isnan(value):
+        return
+    where = [each for each, a in ((name, p), ("target", t)) if np.isnan(a).any()]
+    warnings.warn(
+        f"{loss}: the loss is NaN, from {' and '.join(where) or f'infinities in {name}'}; if NaN "
+        "pads rows that end early, give the network lengths= and the loss mask=",
+        stacklevel=3,
+    )
 
 
 def _floats(name: str, value: Any) -> Array:

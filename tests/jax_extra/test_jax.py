@@ -13,7 +13,7 @@ import unrolled as ur
 from support import VARIANTS, Variant, arrays, normal, problem, same
 from tolerances import TOLERANCES, assert_close
 
-jax = pytest.importorskip("jax", reason="jax is not installed (pip install 'unrolled[jax]')")
+jax = pytest.importorskip("jax", reason="jax is not installed (pip install '.[jax]')")
 
 import jax.numpy as jnp  # noqa: E402
 import unrolled.jax as uj  # noqa: E402

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("jax", reason="jax is not installed (pip install 'unrolled[jax]')")
+pytest.importorskip("jax", reason="jax is not installed (pip install '.[jax]')")
 
 SCRIPT = """
 import hashlib, os, sys, threading

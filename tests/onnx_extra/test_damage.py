@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import normal
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx import AttributeProto, TensorProto, helper, numpy_helper  # noqa: E402
 from onnx_nodes import Case  # noqa: E402
@@ -117,7 +117,7 @@ def damages() -> dict[str, tuple[Callable[[Any], Any], str]]:
     def negative_hidden_size(m: Any) -> None:
         set_attribute(m, "hidden_size", -3)
 
-    @damage("direction: expected one of .* got sideways")
+    @damage("direction: expected one of .* got 'sideways'")
     def direction(m: Any) -> None:
         set_attribute(m, "direction", "sideways")
 

@@ -13,7 +13,7 @@ import unrolled as ur
 from support import VARIANTS, Variant, arrays, make, normal, same
 from tolerances import assert_close
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from onnx_nodes import Case  # noqa: E402

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'unrolled[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
 from onnx.backend.test.loader import load_model_tests  # noqa: E402
 from onnx_nodes import HIDDEN, Case, by_loop, by_onnxruntime, time_first  # noqa: E402

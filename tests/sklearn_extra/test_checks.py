@@ -6,9 +6,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.exceptions import SkipTestWarning  # noqa: E402
 from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402

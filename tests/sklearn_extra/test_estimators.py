@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 import unrolled as ur
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, cross_val_score  # noqa: E402

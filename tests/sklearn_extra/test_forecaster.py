@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "sklearn", reason="scikit-learn is not installed: pip install 'unrolled[sklearn]'"
-)
+pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install '.[sklearn]'")
 
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV  # noqa: E402

@@ -137,8 +137,8 @@ def test_recorded_steps_that_pytorch_does_quicker(monkeypatch: pytest.MonkeyPatc
 def test_without_pytorch_the_extra_is_named() -> None:
     code = "import sys; sys.modules['torch'] = None\nimport unrolled, unrolled.torch"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: unrolled.torch: " in done.stderr
-    assert "pip install 'unrolled[torch]'" in done.stderr
+    assert "ModuleNotFoundError: unrolled.torch: " in done.stderr
+    assert "pip install '.[torch]' in unrolled's source directory" in done.stderr
 
 
 def test_the_package_itself_does_not_import_pytorch() -> None:

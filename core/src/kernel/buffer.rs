@@ -101,23 +101,36 @@ pub fn size(factors: &[usize], what: &'static str) -> Result<usize, Error> {
 
 /// Memory that was given back, for the next buffer of about its size. A training loop asks for the same
 /// buffers at every step; fresh pages from the system would cost it a quarter of its time.
+///
+/// Nobody waits for it. A shelf that another thread has at the moment is passed over for the next one; and a child,
+/// in which a shelf stays locked that another thread had at the fork, does without that one.
 #[cfg(feature = "std")]
 mod spare {
     use super::{Real, Vec};
     use core::any::Any;
+    use core::sync::atomic::{AtomicUsize, Ordering};
     use std::boxed::Box;
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Mutex, MutexGuard, TryLockError};
 
     /// Bytes kept at the most. What is given back beyond, goes back to the system.
     const MOST_BYTES: usize = 128 << 20;
     /// Smaller pieces are left to the allocator, which keeps them itself.
     const LEAST_BYTES: usize = 4 << 10;
 
-    struct Spare {
-        bytes: usize,
-        pieces: Vec<(usize, Box<dyn Any + Send>)>,
+    /// Vectors and their bytes.
+    type Shelf = Vec<(usize, Box<dyn Any + Send>)>;
+    static SHELVES: [Mutex<Shelf>; 4] = [const { Mutex::new(Vec::new()) }; 4];
+    /// On all shelves.
+    static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+    /// Those to be had without waiting.
+    fn shelves() -> impl Iterator<Item = MutexGuard<'static, Shelf>> {
+        SHELVES.iter().filter_map(|shelf| match shelf.try_lock() {
+            Ok(shelf) => Some(shelf),
+            Err(TryLockError::Poisoned(shelf)) => Some(shelf.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        })
     }
-    static SPARE: Mutex<Spare> = Mutex::new(Spare { bytes: 0, pieces: Vec::new() });
 
     /// A vector of at least `len` numbers and not much more, or an empty one.
     pub fn take<T: Real>(len: usize) -> Vec<T> {
@@ -125,13 +138,15 @@ mod spare {
         if bytes < LEAST_BYTES {
             return Vec::new();
         }
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |&(size, ref piece): &(usize, Box<dyn Any + Send>)| {
             size >= bytes && size <= bytes + bytes / 2 && piece.is::<Vec<T>>()
         };
-        let Some(at) = spare.pieces.iter().rposition(fits) else { return Vec::new() };
-        let (size, piece) = spare.pieces.swap_remove(at);
-        spare.bytes -= size;
+        let found = shelves().find_map(|mut shelf| {
+            let at = shelf.iter().rposition(fits)?;
+            Some(shelf.swap_remove(at))
+        });
+        let Some((size, piece)) = found else { return Vec::new() };
+        BYTES.fetch_sub(size, Ordering::Relaxed);
         piece.downcast().map(|v| *v).unwrap_or_default()
     }
 
@@ -140,10 +155,10 @@ mod spare {
         if bytes < LEAST_BYTES {
             return;
         }
-        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.bytes + bytes <= MOST_BYTES {
-            spare.bytes += bytes;
-            spare.pieces.push((bytes, Box::new(values)));
+        let Some(mut shelf) = shelves().next() else { return };
+        if BYTES.load(Ordering::Relaxed) + bytes <= MOST_BYTES && shelf.try_reserve(1).is_ok() {
+            BYTES.fetch_add(bytes, Ordering::Relaxed);
+            shelf.push((bytes, Box::new(values)));
         }
     }
 }

@@ -18,10 +18,13 @@ pub struct Panel<T: Real> {
 }
 
 impl<T: Real> Panel<T> {
-    fn zeros(lanes: usize, steps: usize, units: usize, gates: usize) -> Result<Self, Error> {
+    /// A panel that is zero but for the tiles full of `units`, which will be written.
+    fn padded(lanes: usize, steps: usize, units: usize, gates: usize) -> Result<Self, Error> {
         let what = "packed weights";
         let (step, tile) = (gates * lanes, steps * gates * lanes);
-        let data = Buffer::zeros(super::buffer::size(&[steps, units, gates], what)?, what)?;
+        let all = super::buffer::size(&[steps, units.next_multiple_of(T::PAD), gates], what)?;
+        let mut data = Buffer::dirty(all, what)?;
+        data[units / lanes * tile..].fill(T::ZERO);
         Ok(Panel { data, step, tile, gate: lanes })
     }
 
@@ -42,8 +45,8 @@ impl<T: Real> Panel<T> {
         gates: &[usize],
     ) -> Result<(Self, Self), Error> {
         let n = gates.len();
-        let mut forward = Panel::zeros(lanes, columns, hidden.next_multiple_of(T::PAD), n)?;
-        let mut transposed = Panel::zeros(lanes, n * hidden, columns.next_multiple_of(T::PAD), 1)?;
+        let mut forward = Panel::padded(lanes, columns, hidden, n)?;
+        let mut transposed = Panel::padded(lanes, n * hidden, columns, 1)?;
         for (g, &gate) in gates.iter().enumerate() {
             let w = &w[gate * hidden * columns..][..hidden * columns];
             forward.transpose(w, lanes, columns, g);

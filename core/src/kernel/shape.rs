@@ -1,6 +1,6 @@
 //! What a layer looks like to the kernels: sizes, slots of the gate buffer, views of weights.
 
-use crate::gates::{Activation, CellKind, Role};
+use crate::gates::{Activation, CellKind, Config, Role};
 use crate::real::Real;
 use crate::simd::Rhs;
 
@@ -160,6 +160,22 @@ pub struct Slots {
 }
 
 impl Shape {
+    /// Of a layer of a run-time network, in numbers of type `T`.
+    pub(crate) fn of<T: Real>(config: &Config, layer: usize) -> Self {
+        let input = config.layer_input_size(layer);
+        Shape {
+            kind: config.kind,
+            input,
+            hidden: config.hidden_size,
+            state: config.state_size(),
+            projected: config.proj_size > 0,
+            stride: config.hidden_size.next_multiple_of(T::PAD),
+            state_stride: config.state_size().next_multiple_of(T::PAD),
+            input_stride: input.next_multiple_of(T::PAD),
+            line: T::PAD,
+        }
+    }
+
     /// Slots in a row of the gate buffer.
     #[inline(always)]
     #[must_use]

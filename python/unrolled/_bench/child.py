@@ -7,11 +7,11 @@ threads has its own process, which `command` starts with the CPUs and the enviro
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from .._write import replace
 from .session import session
 
 
@@ -21,9 +21,7 @@ def main(arguments: list[str]) -> int:
 
     def keep(part: dict[str, Any]) -> None:
         # In one move, so that it is whole even if this process is ended.
-        beside = result.with_suffix(".part")
-        beside.write_text(json.dumps(part), encoding="utf-8")
-        os.replace(beside, result)
+        replace(result, json.dumps(part).encode())
 
     keep(session(given["options"], given["threads"], sweeping=given["sweeping"], keep=keep))
     return 0

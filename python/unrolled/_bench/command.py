@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .._extras import install
+from .._write import replace
 from . import table
 from .contenders import ALL, OURS
 from .record import assemble, cpus
@@ -56,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unrolled bench",
         description="The same works by unrolled, its NumPy reference and whatever of PyTorch, ONNX "
-        "Runtime, OpenVINO and JAX is installed (pip install 'unrolled[bench]'): compared, then "
+        "Runtime, OpenVINO and JAX is installed (pip install '.[bench]'): compared, then "
         "timed in turns. Takes some minutes.",
     )
     parser.add_argument("--quick", action="store_true", help="few works, few samples, no sweeps")
@@ -184,10 +186,10 @@ def _write(record: Mapping[str, Any], directory: Path) -> list[str]:
         "table.md": table.markdown(record),
     }
     for name, content in files.items():
-        (directory / name).write_text(content, encoding="utf-8")
+        replace(directory / name, content.encode())
     lines = [f"written: {directory / name}" for name in files]
     try:
         from . import plots
     except ImportError as error:
-        return [*lines, f"plots: skipped ({error}); pip install 'unrolled[bench]'"]
+        return [*lines, f"plots: skipped ({error}); {install('bench')}"]
     return lines + [f"written: {path}" for path in plots.draw(record, directory)]

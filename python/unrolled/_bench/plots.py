@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from .._style import STYLE
+from .._write import replace
 from . import table
 from .contenders import OURS
 from .works import FORWARD, STEP, TRAINING
@@ -214,6 +216,8 @@ def _stream(record: Mapping[str, Any]) -> Any:
 
 
 def _save(figure: Any, path: Path) -> Path:
-    figure.savefig(path)
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix[1:])
+    replace(path, file.getvalue())
     plt.close(figure)
     return path

@@ -17,6 +17,7 @@ from typing import Any
 import unrolled as ur
 from unrolled import _check
 
+from .._extras import missing
 from . import data, speakers, sunspots
 
 TARGET = 0.97
@@ -31,9 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         from . import plots
     except ImportError as error:
-        print(
-            f"{error}. Install what the demo needs: pip install 'unrolled[demo]'", file=sys.stderr
-        )
+        print(missing(error, "unrolled demo", "tqdm and matplotlib", "demo"), file=sys.stderr)
         return 2
     try:
         directory = data.find(options.data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .._style import STYLE
+from .._write import replace
 from .data import Monthly
 from .speakers import Curve
 from .sunspots import FIRST_TEST_YEAR, HORIZONS, Result
@@ -94,5 +96,7 @@ def _colours(n: int) -> list[Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    figure.savefig(path)
+    file = io.BytesIO()
+    figure.savefig(file, format=path.suffix[1:])
+    replace(path, file.getvalue())
     plt.close(figure)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ._keys import printable, shown
+from ._zip import Archive
+
 # A number in text takes some 10 bytes and, read, some 32; an empty list 3 and 64.
 LARGEST_JSON = 256 << 20
 HEAD = 4096
-# Nobody's model has so many files in its archive.
-MOST_ENTRIES = 65536
+MOST_CONTAINERS = 1 << 22
+# Weights hardly shrink; an archive that is so much larger inside is meant to be a burden.
+MOST_INFLATED = 20
 
 
 class Content:
@@ -54,27 +57,38 @@ class Content:
         """The names in a zip archive; none if it is not one."""
         if not self.head.startswith(b"PK"):
             return frozenset()
-        # The list of entries is read as a whole: an archive may be nothing but that list.
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-            raise ValueError(f"path: a damaged zip archive, {str(self.path)!r}: {error}") from None
-        if len(names) > MOST_ENTRIES:
-            raise ValueError(f"path: expected at most {MOST_ENTRIES} entries, got {len(names)}")
-        return frozenset(names)
+        with Archive(self.path, MOST_INFLATED) as archive:
+            return frozenset(archive.names)
 
 
 def json_object(data: bytes, where: str) -> dict[str, Any]:
-    """The JSON object that `data` is."""
+    """The JSON object that `data` is: no key twice, for programs differ in which of them they take.
+
+    Lists and objects are counted before any is made.
+    """
+    if data.count(b"[") + data.count(b"{") > MOST_CONTAINERS:
+        raise ValueError(
+            f"path: expected at most {MOST_CONTAINERS} lists and objects in the JSON of {where!r}"
+        )
     try:
-        found = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        found = json.loads(data.removeprefix(b"\xef\xbb\xbf"), object_pairs_hook=_once)
     except RecursionError:
         raise ValueError(f"path: JSON nested too deeply in {where!r}") from None
     except ValueError as error:
-        raise ValueError(f"path: expected JSON, got {where!r}: {error}") from None
+        raise ValueError(f"path: expected JSON, got {where!r}: {printable(error)}") from None
     if not isinstance(found, dict):
         raise ValueError(f"path: expected a JSON object in {where!r}, got {type(found).__name__}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"{shown(name)} occurs twice in an object")
+            seen.add(name)
     return found
 
 

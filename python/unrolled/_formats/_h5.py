@@ -2,31 +2,35 @@
 
 A layer's variables are the datasets ``vars/0``, ``vars/1`` … below its group, a recurrent layer's
 below ``cell``. Nothing is followed out of the file, and no dataset may claim more than there is.
+Of a damaged file h5py raises nearly every kind of error there is; whatever comes is a ValueError.
 """
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .._arguments import Array
+from .._extras import missing
 from . import _limits
+from ._keys import printable
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 # Kernel, recurrent kernel, bias.
 MOST_VARIABLES = 3
-ERRORS = (OSError, KeyError, RuntimeError, TypeError, AttributeError, ValueError, MemoryError)
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def h5py(what: str) -> Any:
     """The package, or an ImportError that says where to get it."""
     try:
         import h5py as found
-    except ImportError:
-        raise ImportError(f"{what} takes h5py: pip install 'unrolled[keras]'") from None
+    except ImportError as error:
+        raise missing(error, what, "h5py", "keras") from None
     return found
 
 
@@ -47,8 +51,8 @@ class Weights:
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
             self._file = self._h5py.File(opened, "r")
-        except ERRORS as error:
-            raise ValueError(f"path: {where}: a damaged HDF5 file: {error}") from None
+        except Exception as error:
+            raise ValueError(f"path: {where}: a damaged HDF5 file: {printable(error)}") from None
 
     def __enter__(self) -> Weights:
         return self
@@ -62,8 +66,10 @@ class Weights:
             layers = self._get(self._file, "layers")
             names = list(layers) if isinstance(layers, self._h5py.Group) else []
             return [name for name in names if self._any(layers, name)]
-        except ERRORS as error:
-            raise ValueError(f"path: {self._where}: a damaged HDF5 file: {error}") from None
+        except Exception as error:
+            raise ValueError(
+                f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
+            ) from None
 
     def _any(self, layers: Any, name: str) -> bool:
         """Whether some dataset lies below: in the places where Keras has them."""
@@ -82,9 +88,8 @@ class Weights:
             if len(group) > MOST_VARIABLES:
                 raise ValueError(f"expected at most {MOST_VARIABLES} variables, got {len(group)}")
             found = [self._array(f"{place}/vars/{n}", group, str(n)) for n in range(len(group))]
-        except ERRORS as error:
-            text = str(error).removeprefix("path: ")
-            raise ValueError(f"path: {self._where}: {place}: {text:.300}") from None
+        except Exception as error:
+            raise ValueError(f"path: {self._where}: {place}: {printable(error)}") from None
         if finite:
             _limits.finite({f"{place}/vars/{n}": a for n, a in enumerate(found)})
         return found
@@ -104,15 +109,21 @@ class Weights:
 
     def _array(self, place: str, group: Any, name: str) -> Array:
         data = self._get(group, name)
-        if not isinstance(data, self._h5py.Dataset) or data.dtype not in (np.float32, np.float64):
+        # Whatever byte order the file has.
+        dtype = data.dtype.newbyteorder("=") if isinstance(data, self._h5py.Dataset) else None
+        if dtype is None or dtype not in FLOATS:
             raise ValueError(f"{place}: expected float32 or float64 numbers, got {data!r:.80}")
-        if data.is_virtual or data.external or data.compression is not None:
+        made = data.id.get_create_plist()
+        # A filter may make much of little: a compression, or a number of bits for all.
+        if data.is_virtual or data.external or made.get_nfilters():
             raise ValueError(f"{place}: expected plain numbers in the file, got another storage")
-        if data.ndim not in (1, 2) or data.size * data.dtype.itemsize > self._size:
+        claimed = data.size * dtype.itemsize
+        piece = math.prod(data.chunks or ()) * dtype.itemsize
+        # What was never written is filled when it is read.
+        there = min(data.id.get_storage_size(), self._size)
+        if data.ndim not in (1, 2) or claimed > there or piece > self._size:
             raise ValueError(
                 f"{place}: expected no more numbers than the file has, got a dataset "
                 f"of {data.shape}"
             )
-        array: Array = np.asarray(data[()])
-        # Whatever byte order the file has.
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return np.asarray(data[()]).astype(dtype, copy=False)

@@ -7,8 +7,6 @@ are groups of ``model.weights.h5``, named by class and count: ``lstm``, ``lstm_1
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,28 +14,16 @@ from .._activation import Activation
 from .._arguments import Array
 from .._keras_weights import from_keras_weights
 from .._sequential import Layer, Sequential
-from ._format import Content, Format, json_object
+from . import _keras_config as keras
+from ._format import MOST_INFLATED, Content, Format, json_object
 from ._h5 import MAGIC, Weights
-from ._numbers import text
+from ._keys import got, plain, printable, shown
+from ._zip import Archive
 
 CONFIG, STORE = "config.json", "model.weights.h5"
+# Who wrote it, and when.
+METADATA = "metadata.json"
 LONGEST_CONFIG = 16 << 20
-# Weights hardly shrink; an archive that is so much larger inside is meant to be a burden.
-MOST_INFLATED = 20
-
-ACTIVATIONS: dict[str, Activation | None] = {
-    "linear": None,
-    "tanh": Activation("tanh"),
-    "relu": Activation("relu"),
-    "sigmoid": Activation("sigmoid"),
-    "softmax": Activation("softmax"),
-    "elu": Activation("elu"),
-    "leaky_relu": Activation("leaky_relu", alpha=0.2),
-    "hard_sigmoid": Activation("hard_sigmoid"),
-    "softsign": Activation("softsign"),
-    "silu": Activation("silu"),
-    "swish": Activation("silu"),
-}
 # Keras' classes with weights that are known here, and what their groups are called.
 GROUPS = {
     "LSTM": "lstm",
@@ -47,182 +33,137 @@ GROUPS = {
     "Bidirectional": "bidirectional",
     "TimeDistributed": "time_distributed",
 }
-RECURRENT = ("LSTM", "GRU", "SimpleRNN")
-# Those that do something in training only, or nothing at all.
-IDLE = (
-    "InputLayer",
-    "Dropout",
-    "SpatialDropout1D",
-    "GaussianDropout",
-    "GaussianNoise",
-    "ActivityRegularization",
-    "Identity",
-)
 
 
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
     """A Sequential of the layers in the archive."""
     config, store = _opened(content)
-    if config.get("class_name") != "Sequential":
-        raise ValueError(
-            "path: expected a Keras Sequential model, "
-            f"got {config.get('class_name')!r:.40}; from_keras_weights takes single layers"
-        )
-    given = _inner(config, "config.json").get("layers")
-    if not isinstance(given, list):
-        raise ValueError(f"path: config.layers: expected a list, got {given!r:.80}")
     layers: list[Layer] = []
     counts: dict[str, int] = {}
+    places: list[str] = []
     with Weights(store, STORE) as weights:
-        for n, about in enumerate(given):
-            kind = about.get("class_name") if isinstance(about, dict) else None
-            if not isinstance(kind, str):
-                raise ValueError(f"path: config.layers[{n}]: expected a layer, got {about!r:.80}")
-            group = GROUPS.get(kind, "")
-            count = counts.get(kind, 0)
-            counts[kind] = count + 1
-            place = f"{group}_{count}" if count else group
-            layers += _layer(f"config.layers[{n}]", kind, about, weights, place, hints)
+        for n, about in enumerate(keras.layers_of(config)):
+            at = f"config.layers[{n}]"
+            kind, own = keras.layer(at, about)
+            if kind in GROUPS:
+                count = counts.get(kind, 0)
+                counts[kind] = count + 1
+                places.append(f"{GROUPS[kind]}_{count}" if count else GROUPS[kind])
+                layers += _layer(at, kind, own, weights, places[-1], hints)
+            elif kind not in keras.IDLE:
+                layers += keras.activation_layer(at, kind, own)
+        unread = sorted(set(weights.groups()) - set(places))
     if not layers:
         raise ValueError("path: config.layers: expected at least one that computes, got none")
+    if unread:
+        raise ValueError(f"path: expected weights of the layers alone, got also {unread!r:.200}")
     return Sequential(*layers)
 
 
 def _opened(content: Content) -> tuple[dict[str, Any], bytes]:
     """The configuration and the weights, out of the archive."""
-    path = str(content.path)
-    try:
-        with zipfile.ZipFile(content.path) as archive:
-            inside = sum(archive.getinfo(name).file_size for name in (CONFIG, STORE))
-            if inside > MOST_INFLATED * content.size:
+    with Archive(content.path, MOST_INFLATED) as archive:
+        for name in archive.names:
+            if name not in (CONFIG, STORE, METADATA):
                 raise ValueError(
-                    f"path: expected an archive of weights, got {inside} bytes in a file of "
-                    f"{content.size}, {path!r}"
+                    f"path: {shown(name)}: expected no such entry in an archive of Keras', got it"
                 )
-            if archive.getinfo(CONFIG).file_size > LONGEST_CONFIG:
-                raise ValueError(f"path: expected a configuration, got too long a one in {path!r}")
-            return json_object(archive.read(CONFIG), f"{path}: {CONFIG}"), archive.read(STORE)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise ValueError(f"path: a damaged archive, {path!r}: {error}") from None
-
-
-def _inner(about: Mapping[str, Any], at: str) -> dict[str, Any]:
-    config = about.get("config")
-    if not isinstance(config, dict):
-        raise ValueError(f"path: {at}: expected a configuration, got {config!r:.80}")
-    return config
+        where = f"{content.path}: {CONFIG}"
+        return json_object(archive.read(CONFIG, LONGEST_CONFIG), where), archive.read(STORE)
 
 
 def _layer(
-    at: str, kind: str, about: Mapping[str, Any], weights: Weights, place: str, hints: Any
-) -> list[Layer]:
-    if kind in IDLE:
-        return []
-    config = _inner(about, at)
-    if kind in ("ELU", "LeakyReLU", "ReLU", "Softmax", "Activation"):
-        return _activation_layer(at, kind, config)
-    if kind not in GROUPS:
-        raise ValueError(f"path: {at}: {kind:.40} is a layer that is not known here")
-    finite = not hints.get("allow_nonfinite")
-    if kind in ("Bidirectional", "TimeDistributed"):
-        within = config.get("layer")
-        inner = within.get("class_name") if isinstance(within, dict) else None
-        expected = RECURRENT if kind == "Bidirectional" else ("Dense",)
-        if not isinstance(within, dict) or inner not in expected:
-            raise ValueError(
-                f"path: {at}: expected {kind} of {', '.join(expected)}, got {inner!r:.40}"
-            )
-        own = _inner(within, at)
-        if kind == "TimeDistributed":
-            return _made(at, "Dense", own, weights.arrays(f"{place}/layer", finite=finite), hints)
-        _plain(at, config, {"merge_mode": "concat"})
-        # The other direction's configuration is the same, but that it goes backwards.
-        _plain(at, own, {"return_sequences": True})
-        halves = [
-            weights.arrays(f"{place}/{half}/cell", finite=finite)
-            for half in ("forward_layer", "backward_layer")
-        ]
-        return _made(at, str(inner), own, halves[0] + halves[1], hints, bidirectional=True)
-    cell = f"{place}/cell" if kind in RECURRENT else place
-    return _made(at, kind, config, weights.arrays(cell, finite=finite), hints)
-
-
-def _plain(at: str, config: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    """Refuse a layer that is told to be something else."""
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise ValueError(f"path: {at}.{name}: expected {value}, got {config[name]!r:.80}")
-
-
-def _made(
     at: str,
     kind: str,
+    config: Mapping[str, Any],
+    weights: Weights,
+    place: str,
+    hints: Mapping[str, Any],
+) -> list[Layer]:
+    """A layer with weights, out of the configuration."""
+    finite = not hints.get("allow_nonfinite")
+    if kind == "Bidirectional":
+        return _both(at, config, weights, place, hints)
+    if kind == "TimeDistributed":
+        kind, config = keras.layer(f"{at}.layer", config.get("layer"), ("Dense",))
+        place = f"{place}/layer"
+    elif kind in keras.RECURRENT:
+        place = f"{place}/cell"
+    arrays = weights.arrays(place, finite=finite)
+    if kind == "Dense":
+        plain(f"{at}.", config, keras.DENSE_PLAIN)
+        after = keras.activation(at, config.get("activation", "linear"))
+        made = _made(at, kind, arrays, units=config.get("units"))
+        _biased(at, config.get("use_bias", True), made)
+        return [made, *after]
+    settings = keras.cell(at, kind, config, backwards=False)
+    return [_recurrent(at, kind, settings, config, arrays, hints)]
+
+
+def _both(
+    at: str, config: Mapping[str, Any], weights: Weights, place: str, hints: Mapping[str, Any]
+) -> list[Layer]:
+    """A Bidirectional, whose second half has a configuration of its own, or the first's."""
+    plain(f"{at}.", config, {"merge_mode": "concat"})
+    inner, own = keras.layer(f"{at}.layer", config.get("layer"), keras.RECURRENT)
+    plain(f"{at}.layer.", own, {"return_sequences": True})
+    settings = keras.cell(f"{at}.layer", inner, own, backwards=False)
+    if config.get("backward_layer") is not None:
+        second = f"{at}.backward_layer"
+        _, other = keras.layer(second, config["backward_layer"], (inner,))
+        plain(f"{second}.", other, {"return_sequences": True, "units": own.get("units")})
+        plain(f"{second}.", keras.cell(second, inner, other, backwards=True), settings)
+    halves = [
+        weights.arrays(f"{place}/{half}/cell", finite=not hints.get("allow_nonfinite"))
+        for half in ("forward_layer", "backward_layer")
+    ]
+    arrays = halves[0] + halves[1]
+    return [_recurrent(at, inner, settings, own, arrays, hints, bidirectional=True)]
+
+
+def _recurrent(
+    at: str,
+    kind: str,
+    settings: Mapping[str, Any],
     config: Mapping[str, Any],
     arrays: list[Array],
     hints: Mapping[str, Any],
     *,
     bidirectional: bool = False,
-) -> list[Layer]:
-    """A layer with weights, and its activation as a layer of its own."""
-    after: list[Layer] = []
-    more: dict[str, Any] = {}
-    if kind == "Dense":
-        after = _activation(at, config.get("activation", "linear"))
-    elif kind == "SimpleRNN":
-        more["nonlinearity"] = text(f"{at}.activation", config.get("activation", "tanh"))
-    else:
-        _plain(at, config, {"activation": "tanh", "recurrent_activation": "sigmoid"})
-    if kind != "Dense":
-        _plain(at, config, {"go_backwards": False})
-        more |= {"bidirectional": bidirectional, "batch_first": hints.get("batch_first", False)}
+) -> Layer:
+    more: dict[str, Any] = {"bidirectional": bidirectional}
+    more["batch_first"] = hints.get("batch_first", False)
+    if kind == "SimpleRNN":
+        more["nonlinearity"] = settings["activation"]
     if kind == "GRU":
-        more["reset_after"] = config.get("reset_after", True)
+        more["reset_after"] = settings["reset_after"]
+    layer: Layer = _made(at, kind, arrays, units=config.get("units"), **more)
+    _biased(at, settings["use_bias"], layer)
+    return layer
+
+
+def _made(at: str, kind: str, arrays: list[Array], *, units: Any = None, **more: Any) -> Any:
+    """The layer of these weights."""
     try:
         layer = from_keras_weights(arrays, kind, **more)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"path: {at}: {error}") from None
-    units = config.get("units")
+        raise ValueError(f"path: {at}: {printable(error)}") from None
     own = layer.out_features if hasattr(layer, "out_features") else layer.hidden_size
     if units is not None and units != own:
-        raise ValueError(f"path: {at}.units: expected {own} by the weights, got {units!r:.80}")
-    return [layer, *after]
+        raise ValueError(f"path: {at}.units: expected {own} by the weights, got {got(units)}")
+    return layer
 
 
-def _activation(at: str, name: Any) -> list[Layer]:
-    if isinstance(name, dict):
-        name = name.get("class_name")
-    if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ValueError(f"path: {at}.activation: {name!r:.40} is not known here")
-    found = ACTIVATIONS[name]
-    return [] if found is None else [Activation(**found.config())]
-
-
-def _activation_layer(at: str, kind: str, config: Mapping[str, Any]) -> list[Layer]:
-    try:
-        if kind == "Activation":
-            return _activation(at, config.get("activation"))
-        if kind == "ELU":
-            return [Activation("elu", alpha=config.get("alpha", 1.0))]
-        if kind == "Softmax":
-            _plain(at, config, {"axis": -1})
-            return [Activation("softmax")]
-        _plain(at, config, {"max_value": None, "threshold": 0.0})
-        slope = config.get("negative_slope", 0.3 if kind == "LeakyReLU" else 0.0)
-        return [Activation("leaky_relu", alpha=slope) if slope else Activation("relu")]
-    except TypeError as error:
-        raise ValueError(f"path: {at}: {error}") from None
+def _biased(at: str, said: Any, layer: Any) -> None:
+    if said is not layer.bias:
+        raise ValueError(
+            f"path: {at}.use_bias: expected {layer.bias} by the weights, got {got(said)}"
+        )
 
 
 def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
     """A model from weights alone: what is not in them, the user says."""
-    with Weights(content.path, str(content.path)) as weights:
+    with Weights(content.path, f"{str(content.path)!r}") as weights:
         groups = weights.groups()
         if not groups:
             raise ValueError(
@@ -231,11 +172,11 @@ def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
             )
         order = hints.get("layers")
         if order is None:
-            if len(groups) > 1 or groups[0].startswith(GROUPS["Dense"]):
+            if len(groups) > 1 or groups[0].startswith((GROUPS["Dense"], "time_distributed")):
                 raise ValueError(
-                    f"path: got weights of {sorted(groups)}, which do not say in which order they "
-                    "are computed or what their activations are; pass layers=(…), these names in "
-                    "order with an unrolled.Activation wherever there is one"
+                    f"path: got weights of {sorted(groups)!r:.400}, which do not say in which "
+                    "order they are computed or what their activations are; pass layers=(…), these "
+                    "names in order with an unrolled.Activation wherever there is one"
                 )
             order = groups
         if isinstance(order, str) or not isinstance(order, Sequence):
@@ -245,7 +186,7 @@ def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
             if isinstance(entry, Activation):
                 layers.append(entry)
             elif isinstance(entry, str) and entry in groups:
-                layers += _by_group(entry, weights, hints)
+                layers.append(_by_group(entry, weights, hints))
             else:
                 raise ValueError(f"layers: expected names of {sorted(groups)}, got {entry!r:.80}")
         used = sorted(entry for entry in order if isinstance(entry, str))
@@ -254,25 +195,34 @@ def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
     return Sequential(*layers)
 
 
-def _by_group(name: str, weights: Weights, hints: Mapping[str, Any]) -> list[Layer]:
+def _by_group(name: str, weights: Weights, hints: Mapping[str, Any]) -> Layer:
+    """A layer by its group's name, which is its class's."""
     kinds = {group: kind for kind, group in GROUPS.items()}
     kind = kinds.get(re.sub(r"_\d+\Z", "", name))
+    at, finite = shown(name), not hints.get("allow_nonfinite")
     if kind == "Bidirectional":
-        raise ValueError(f"path: {name}: whose cell the weights do not say; see from_keras_weights")
+        raise ValueError(f"path: {at}: whose cell the weights do not say; see from_keras_weights")
     if kind is None:
-        raise ValueError(f"path: {name}: a layer that is not known here")
-    if kind == "SimpleRNN" and "nonlinearity" not in hints:
+        raise ValueError(f"path: {at}: a layer that is not known here")
+    if kind not in keras.RECURRENT:
+        place = f"{name}/layer" if kind == "TimeDistributed" else name
+        layer: Layer = _made(at, "Dense", weights.arrays(place, finite=finite))
+        return layer
+    if hints.get("keras_defaults") is not True:
+        functions = {"SimpleRNN": "tanh"}.get(kind, "tanh and sigmoid")
         raise ValueError(
-            f'path: {name}: whose activation the weights do not say; pass nonlinearity="tanh"'
+            f"path: {at}: the weights do not say its activations, nor whether it goes backwards; "
+            f"if these are Keras' defaults ({functions}, forwards), pass keras_defaults=True, and "
+            "else load the .keras archive"
         )
-    config = {"activation": hints.get("nonlinearity")} if kind == "SimpleRNN" else {}
-    place = f"{name}/cell" if kind in RECURRENT else name
-    if kind == "TimeDistributed":
-        kind, place = "Dense", f"{name}/layer"
-    arrays = weights.arrays(place, finite=not hints.get("allow_nonfinite"))
+    arrays = weights.arrays(f"{name}/cell", finite=finite)
+    config: dict[str, Any] = {"use_bias": len(arrays) == 3}
+    if kind == "SimpleRNN" and "nonlinearity" in hints:
+        config["activation"] = hints["nonlinearity"]
     if kind == "GRU" and len(arrays) == 3:
         config["reset_after"] = arrays[2].ndim == 2
-    return _made(name, kind, config, arrays, hints)
+    settings = keras.cell(at, kind, config, backwards=False)
+    return _recurrent(at, kind, settings, config, arrays, hints)
 
 
 FORMAT = Format(
@@ -289,5 +239,5 @@ WEIGHTS = Format(
     suffixes=(".weights.h5",),
     sniff=lambda content: content.head.startswith(MAGIC),
     load=load_weights,
-    hints=("layers", "nonlinearity", "batch_first"),
+    hints=("layers", "nonlinearity", "batch_first", "keras_defaults"),
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
+from ._keys import got, shown
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
@@ -20,7 +21,7 @@ def finite(arrays: Mapping[str, Array]) -> None:
             wrong = np.unravel_index(int(np.argmin(good)), a.shape)
             at = ", ".join(map(str, wrong))
             raise ValueError(
-                f"path: {name}: expected finite numbers, got {a[wrong]} at [{at}] "
+                f"path: {shown(name)}: expected finite numbers, got {a[wrong]} at [{at}] "
                 f"({a.size - int(good.sum())} of {a.size})"
             )
 
@@ -28,7 +29,7 @@ def finite(arrays: Mapping[str, Array]) -> None:
 def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
     value = config.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"path: {name}: expected a size, got {value!r:.80}")
+        raise ValueError(f"path: {name}: expected a size, got {got(value)}")
     return value
 
 

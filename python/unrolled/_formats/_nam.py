@@ -18,10 +18,15 @@ from .._arguments import Array
 from .._dense import Dense
 from .._modules import LSTM
 from .._sequential import Sequential
+from .._write import replace
 from ._format import Content, Format
+from ._keys import got, only, shown
 from ._numbers import array, size, text
 
 VERSION = "0.5.4"
+# The version, the sampling rate and the metadata (loudness, gear, training) change no number.
+TOP = ("version", "architecture", "config", "weights", "metadata", "sample_rate")
+CONFIG = ("input_size", "hidden_size", "num_layers", "in_channels", "out_channels")
 
 
 def sniff(content: Content) -> bool:
@@ -32,18 +37,20 @@ def sniff(content: Content) -> bool:
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
     """An LSTM and its head as a Sequential whose initial state is the file's."""
     about = content.json
+    only("", about, TOP)
+    version = text("version", about.get("version", VERSION))
+    if not version.startswith("0."):
+        raise ValueError(f"path: version: expected 0.…, as is known here, got {shown(version)}")
     architecture = text("architecture", about["architecture"])
     if architecture != "LSTM":
         raise ValueError(
             f"path: architecture: expected LSTM, the one of Neural Amp Modeler's that is known "
-            f"here, got {architecture:.40}"
+            f"here, got {shown(architecture)}"
         )
     config = about["config"]
     if not isinstance(config, dict):
-        raise ValueError(f"path: config: expected an object, got {config!r:.80}")
-    for name in config:
-        if name not in ("input_size", "hidden_size", "num_layers", "in_channels", "out_channels"):
-            raise ValueError(f"path: config.{name}: expected no such thing in an LSTM's, got it")
+        raise ValueError(f"path: config: expected an object, got {got(config)}")
+    only("config.", config, CONFIG)
     inputs, hidden, layers = (
         size(f"config.{name}", config.get(name))
         for name in ("input_size", "hidden_size", "num_layers")
@@ -92,8 +99,6 @@ def _model(
 
 def save(net: Any, path: Path) -> None:
     """An LSTM and a dense layer as a model of Neural Amp Modeler."""
-    from .._files import replace
-
     layers = net.layers if isinstance(net, Sequential) else ()
     lstm, head = layers if len(layers) == 2 else (None, None)
     if not isinstance(lstm, LSTM) or not isinstance(head, Dense):

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
 from .._arguments import Array
+from ._keys import got
 from ._limits import finite
 
 
 def array(name: str, value: Any, ndim: int, dtype: str = "float32") -> Array:
     """Nested lists of numbers as an array of so many axes."""
     expected = f"path: {name}: expected numbers in lists {ndim} deep"
-    if not isinstance(value, list):
-        raise ValueError(f"{expected}, got {type(value).__name__}")
-    try:
-        found = np.array(value, ndmin=1)
-    except (ValueError, OverflowError, TypeError, RecursionError):
-        raise ValueError(f"{expected}, got rows of differing lengths") from None
-    if found.dtype.kind not in "iuf" or found.ndim != ndim:
-        if found.size == 0 and found.ndim == ndim:
+    level, shape = [value], []
+    for depth in range(ndim):
+        if not all(isinstance(row, list) for row in level):
+            kind = type(value).__name__ if depth == 0 else f"{depth}"
+            raise ValueError(f"{expected}, got {kind}")
+        lengths = {len(row) for row in level}
+        if len(lengths) > 1:
+            raise ValueError(f"{expected}, got rows of differing lengths")
+        shape.append(lengths.pop())
+        level = list(itertools.chain.from_iterable(level))
+        if not level:
             raise ValueError(f"{expected}, got none")
-        got = "other things" if found.dtype.kind not in "iuf" else f"{found.ndim}"
-        raise ValueError(f"{expected}, got {got}")
+    # Every one of them: among texts NumPy would make texts of all, each as long as the longest.
+    if not set(map(type, level)) <= {int, float}:
+        raise ValueError(f"{expected}, got other things")
+    try:
+        found = np.array(level, dtype=np.float64).reshape(shape)
+    except OverflowError:
+        raise ValueError(f"{expected}, got one that is too large") from None
     with np.errstate(over="ignore"):
         cast = found.astype(dtype)
     finite({name: cast})
@@ -33,19 +43,19 @@ def array(name: str, value: Any, ndim: int, dtype: str = "float32") -> Array:
 def size(name: str, value: Any, *, at_least: int = 1) -> int:
     """A number of units, layers …"""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise ValueError(f"path: {name}: expected an integer >= {at_least}, got {value!r:.80}")
+        raise ValueError(f"path: {name}: expected an integer >= {at_least}, got {got(value)}")
     return value
 
 
 def text(name: str, value: Any) -> str:
     """A name."""
     if not isinstance(value, str):
-        raise ValueError(f"path: {name}: expected a string, got {value!r:.80}")
+        raise ValueError(f"path: {name}: expected a string, got {got(value)}")
     return value
 
 
 def last_size(name: str, shape: Any) -> int:
     """The last axis of a shape, whose others may be null."""
     if not isinstance(shape, list) or not shape:
-        raise ValueError(f"path: {name}: expected a shape, got {shape!r:.80}")
+        raise ValueError(f"path: {name}: expected a shape, got {got(shape)}")
     return size(name, shape[-1])

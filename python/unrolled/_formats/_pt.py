@@ -1,41 +1,40 @@
-"""PyTorch's ``.pt`` and ``.pth``: state dicts, read by PyTorch itself without running anything.
+"""PyTorch's ``.pt`` and ``.pth``: state dicts, read without PyTorch.
 
-`torch.load(weights_only=True)` makes nothing but tensors and containers. Before it is asked, the
-archive and the pickle in it are looked through: what a state dict never holds is refused, so that a
-file cannot ask for memory that it does not bring.
+An archive as `torch.save` writes it: ``data.pkl`` says what the tensors are, ``data/<key>`` are
+their numbers, ``byteorder`` is how these lie. Everything is read once, and what was checked is
+what is loaded.
 """
 
 from __future__ import annotations
 
 import io
-import pickletools
-import zipfile
-from collections.abc import Iterator, Mapping
+import math
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .._arguments import Array
+from .._extras import missing
+from .._write import replace
 from . import _limits, _state_dict
 from ._format import Content, Format
+from ._keys import shown
+from ._pickle import STORAGES, Storage, Tensor, unpickled
+from ._zip import Archive
 
 LONGEST_PICKLE = 16 << 20
+# Storages may be shared, by tied weights; so many times at most.
+MOST_SHARED = 16
+MOST_AXES = 8
 # Keys under which a checkpoint keeps the state dict among other things.
 NESTED = ("state_dict", "model_state_dict", "model")
-# All that PyTorch writes into the pickle of a dict of tensors.
-KNOWN = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    "torch FloatStorage",
-    "torch DoubleStorage",
-    "torch HalfStorage",
-    "torch BFloat16Storage",
-    "torch LongStorage",
-    "torch IntStorage",
-    "torch BoolStorage",
-    "torch ByteStorage",
-}
 PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+# Entries that say nothing of the numbers.
+HARMLESS = ("version", ".format_version", ".storage_alignment", ".data/serialization_id")
+ORDERS = {b"little": "<", b"big": ">"}
 
 
 def sniff(content: Content) -> bool:
@@ -47,21 +46,15 @@ def sniff(content: Content) -> bool:
 
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
     """A model inferred from the names and shapes in a state dict."""
-    path = str(content.path)
+    where = f"{str(content.path)!r}"
     if not content.zip_names:
         raise ValueError(
-            f"path: expected an archive as PyTorch writes since 1.6, got a bare pickle, {path!r}: "
+            f"path: expected an archive as PyTorch writes since 1.6, got a bare pickle, {where}: "
             "nothing in it was run; save the state_dict again"
         )
-    _look_through(content)
-    torch = _torch(f"reading {path!r}")
-    try:
-        found = torch.load(content.path, map_location="cpu", weights_only=True)
-    # Whatever a damaged archive makes of PyTorch's reader: it raises nearly every kind there is.
-    except Exception as error:
-        first = str(error).partition("\n")[0]
-        raise ValueError(f"path: {path!r} cannot be read by PyTorch: {first:.200}") from None
-    arrays = _arrays(torch, found, content.size)
+    with Archive(content.path, 1) as archive:
+        reader = _Reader(archive, where)
+        arrays = reader.arrays(_state(unpickled(reader.pickle(), where)), content.size)
     if not hints.get("allow_nonfinite"):
         _limits.finite(arrays)
     return _state_dict.model(arrays, hints)
@@ -69,88 +62,106 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
 
 def save(net: Any, path: Path) -> None:
     """The state dict, which `torch.load` gives back."""
-    torch = _torch(f"writing {str(path)!r}")
-    from .._files import replace
-
-    buffer = io.BytesIO()
-    torch.save({key: torch.from_numpy(a) for key, a in net.state_dict().items()}, buffer)
-    replace(path, buffer.getvalue())
-
-
-def _torch(what: str) -> Any:
     try:
         import torch
-    except ImportError:
-        raise ImportError(f"{what} takes PyTorch: pip install 'unrolled[torch]'") from None
-    return torch
+    except ImportError as error:
+        raise missing(error, f"writing {str(path)!r}", "PyTorch", "torch") from None
+    buffer = io.BytesIO()
+    torch.save({key: torch.from_numpy(a) for key, a in net.state_dict().items()}, buffer)
+    replace(path, buffer.getbuffer())
 
 
-def _look_through(content: Content) -> None:
-    """Refuse an archive that is larger inside than outside, and a pickle of other things."""
-    path = str(content.path)
-    try:
-        with zipfile.ZipFile(content.path) as archive:
-            inside = sum(info.file_size for info in archive.infolist())
-            if inside > content.size:
-                raise ValueError(
-                    f"path: expected an archive of uncompressed tensors, got {inside} bytes in a "
-                    f"file of {content.size}, {path!r}"
-                )
-            names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise ValueError(f"path: expected one data.pkl, got {len(names)} in {path!r}")
-            name = names[0]
-            if archive.getinfo(name).file_size > LONGEST_PICKLE:
-                raise ValueError(f"path: expected a state dict, got a pickle too long in {path!r}")
-            pickle = archive.read(name)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"path: a damaged archive, {path!r}: {error}") from None
-    for name, argument in _opcodes(pickle, path):
-        # STACK_GLOBAL takes its name from the stack; PyTorch's protocol does not have it.
-        if name == "STACK_GLOBAL" or name.startswith("EXT"):
-            raise ValueError(f"path: expected a state dict, got other objects in {path!r}")
-        if name in ("GLOBAL", "INST") and argument not in KNOWN:
-            raise ValueError(
-                f"path: expected a state dict (model.state_dict()), got an object of "
-                f"{argument!r:.80} in {path!r}; nothing in it was run"
-            )
-
-
-def _opcodes(pickle: bytes, path: str) -> Iterator[tuple[str, Any]]:
-    """What a pickle would do, without doing it."""
-    found = pickletools.genops(pickle)
-    while True:
-        try:
-            opcode, argument, _ = next(found)
-        except StopIteration:
-            return
-        except (ValueError, IndexError, KeyError) as error:
-            raise ValueError(f"path: a damaged pickle in {path!r}: {error}") from None
-        yield opcode.name, argument
-
-
-def _arrays(torch: Any, found: Any, size: int) -> dict[str, Array]:
-    """The tensors by name, as NumPy's."""
-    if isinstance(found, Mapping):
-        for key in NESTED:
-            if isinstance(found.get(key), Mapping):
-                found = found[key]
-                break
-    if not isinstance(found, Mapping):
+def _state(found: Any) -> dict[str, Tensor]:
+    """The tensors by name, out of what the pickle holds."""
+    if isinstance(found, dict):
+        found = next((found[k] for k in NESTED if isinstance(found.get(k), dict)), found)
+    if not isinstance(found, dict):
         raise ValueError(f"path: expected a state dict, got {type(found).__name__}")
-    arrays: dict[str, Array] = {}
-    total = 0
     for name, tensor in found.items():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise ValueError(f"path: {name!r:.80}: expected a tensor, got {type(tensor).__name__}")
-        if tensor.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"path: {name}: expected float32 or float64, got {tensor.dtype}")
-        # Strides of 0 make much of little.
-        total += tensor.numel() * tensor.element_size()
-        if total > size:
-            raise ValueError(f"path: {name}: expected no more numbers than the file brings")
-        arrays[name] = tensor.detach().contiguous().numpy()
-    return arrays
+        kind = tensor.storage.kind
+        if STORAGES[kind] is None:
+            raise ValueError(
+                f"path: {shown(name)}: expected float32 or float64, got numbers of {kind}; save "
+                "model.float().state_dict()"
+            )
+    return found
+
+
+class _Reader:
+    """The entries of an archive."""
+
+    def __init__(self, archive: Archive, where: str) -> None:
+        self._archive, self._where = archive, where
+        pickles = [name for name in archive.names if name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise ValueError(f"path: expected one data.pkl, got {len(pickles)} in {where}")
+        self._root = pickles[0].removesuffix("data.pkl")
+        known = {self._root + name for name in ("data.pkl", "byteorder", *HARMLESS)}
+        for name in archive.names:
+            if name not in known and not name.startswith(f"{self._root}data/"):
+                raise ValueError(
+                    f"path: expected an archive of a state dict, got also {shown(name)} in {where}"
+                )
+        self._order = self._byte_order()
+        self._storages: dict[Storage, Array] = {}
+
+    def pickle(self) -> bytes:
+        """What says what the tensors are."""
+        return self._archive.read(f"{self._root}data.pkl", LONGEST_PICKLE)
+
+    def arrays(self, tensors: Mapping[str, Tensor], size: int) -> dict[str, Array]:
+        """The numbers, of which there are not many more than the file of that `size` brings."""
+        total = 0
+        for name, tensor in tensors.items():
+            numbers = math.prod(tensor.shape)
+            total += numbers * np.dtype(STORAGES[tensor.storage.kind]).itemsize
+            last = sum((n - 1) * step for n, step in zip(tensor.shape, tensor.strides, strict=True))
+            if not numbers or len(tensor.shape) > MOST_AXES:
+                raise ValueError(f"path: {shown(name)}: expected parameters, got {tensor.shape}")
+            # Strides of 0 make much of little.
+            if numbers > tensor.storage.numbers or total > MOST_SHARED * size:
+                raise ValueError(
+                    f"path: {shown(name)}: expected no more numbers than the file brings"
+                )
+            if tensor.offset + last >= tensor.storage.numbers:
+                raise ValueError(f"path: {shown(name)}: expected a tensor within its storage")
+        return {name: self._array(tensor) for name, tensor in tensors.items()}
+
+    def _array(self, tensor: Tensor) -> Array:
+        flat = self._numbers(tensor.storage)[tensor.offset :]
+        strides = [
+            step * flat.itemsize if n > 1 else 0
+            for n, step in zip(tensor.shape, tensor.strides, strict=True)
+        ]
+        view = np.lib.stride_tricks.as_strided(flat, tensor.shape, strides, writeable=False)
+        # In the machine's byte order, and in C's.
+        return np.array(view, dtype=flat.dtype.newbyteorder("="), order="C")
+
+    def _numbers(self, storage: Storage) -> Array:
+        if storage not in self._storages:
+            data = self._archive.read(f"{self._root}data/{storage.key}")
+            dtype = np.dtype(f"{self._order}{STORAGES[storage.kind]}")
+            if len(data) != storage.numbers * dtype.itemsize:
+                raise ValueError(
+                    f"path: data/{shown(storage.key)}: expected {storage.numbers} numbers, got "
+                    f"{len(data)} bytes in {self._where}"
+                )
+            self._storages[storage] = np.frombuffer(data, dtype)
+        return self._storages[storage]
+
+    def _byte_order(self) -> str:
+        name = f"{self._root}byteorder"
+        if name not in self._archive.names:
+            # Files from before there was such an entry are the writer's machine's.
+            return {"little": "<", "big": ">"}[sys.byteorder]
+        found = self._archive.read(name, 16)
+        if found not in ORDERS:
+            raise ValueError(
+                f"path: byteorder: expected little or big, got {found!r} in {self._where}"
+            )
+        return ORDERS[found]
 
 
 FORMAT = Format(

@@ -20,11 +20,23 @@ from .._dense import Dense
 from .._keras_weights import from_keras_weights, to_keras_weights
 from .._modules import GRU, LSTM
 from .._sequential import Layer, Sequential, features
+from .._write import replace
 from ._format import Content, Format
+from ._keys import got, only, shown
 from ._numbers import array, last_size, text
 
 # RTNeural's names are ours; its elu has alpha = 1.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax", "elu")
+# `in_shape` and `layers` are RTNeural's. Plug-ins keep more in such files: notes and a batch to
+# try them with, and what AIDA-X does beside the layers.
+NOTES = ("metadata", "input_batch", "output_batch")
+ADDED = {
+    "in_skip": "adding the input to the output is not known",
+    "in_gain": "a gain before the layers is not known",
+    "out_gain": "a gain behind the layers is not known",
+}
+TOP = ("in_shape", "layers", *NOTES, *ADDED)
+LAYER = ("type", "activation", "shape", "weights", "name")
 # How many lists deep the weights of a layer are.
 WEIGHTS = {"dense": (2, 1), "lstm": (2, 2, 1), "gru": (2, 2, 2)}
 KINDS = {"dense": "Dense", "lstm": "LSTM", "gru": "GRU"}
@@ -40,15 +52,21 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
     dtype, batch_first = hints.get("dtype", "float32"), hints.get("batch_first", False)
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r:.80}")
+    only("", content.json, TOP)
+    for name, why in ADDED.items():
+        # 0 dB, or nothing added.
+        if content.json.get(name) not in (None, 0):
+            got_it = got(content.json[name])
+            raise ValueError(f"path: {name}: expected 0, for {why} here, got {got_it}")
     width = last_size("in_shape", content.json["in_shape"])
     given = content.json["layers"]
     if not isinstance(given, list) or not given:
-        raise ValueError(f"path: layers: expected a list of layers, got {given!r:.80}")
+        raise ValueError(f"path: layers: expected a list of layers, got {got(given)}")
     layers: list[Layer] = []
     for n, about in enumerate(given):
         at = f"layers[{n}]"
         if not isinstance(about, dict):
-            raise ValueError(f"path: {at}: expected an object, got {about!r:.80}")
+            raise ValueError(f"path: {at}: expected an object, got {got(about)}")
         made = _layer(at, about, dtype, batch_first)
         for layer in made:
             if not isinstance(layer, Activation):
@@ -65,28 +83,33 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
 
 
 def _layer(at: str, about: Mapping[str, Any], dtype: str, batch_first: bool) -> list[Layer]:
+    only(f"{at}.", about, LAYER)
     kind = text(f"{at}.type", about.get("type")).removeprefix("time-distributed-")
     activation = text(f"{at}.activation", about.get("activation", ""))
     if kind == "activation":
+        if about.get("weights"):
+            raise ValueError(f"path: {at}.weights: expected none in an activation, got some")
         return _activation(at, activation)
     weights = about.get("weights")
     if not isinstance(weights, list):
-        raise ValueError(f"path: {at}.weights: expected a list, got {weights!r:.80}")
+        raise ValueError(f"path: {at}.weights: expected a list, got {got(weights)}")
     if kind == "prelu":
-        if not weights:
-            raise ValueError(f"path: {at}.weights: expected slopes, got none")
+        if len(weights) != 1 or activation:
+            raise ValueError(f"path: {at}: expected one list of slopes and no activation")
         slopes = array(f"{at}.weights[0]", weights[0], 2, dtype)
         if (slopes != slopes[0, 0]).any():
             raise ValueError(f"path: {at}: prelu with slopes that differ is not known here")
         return [Activation("leaky_relu", alpha=float(slopes[0, 0]))]
     if kind not in KINDS:
-        raise ValueError(f"path: {at}: expected one of {', '.join(KINDS)}, activation, got {kind}")
+        known = ", ".join((*KINDS, "prelu", "activation"))
+        raise ValueError(f"path: {at}: expected one of {known}, got {shown(kind)}")
     depths = WEIGHTS[kind]
-    if len(weights) != len(depths):
+    # A dense layer may be without a bias.
+    if len(weights) != len(depths) and not (kind == "dense" and len(weights) == 1):
         raise ValueError(f"path: {at}.weights: expected {len(depths)} of them, got {len(weights)}")
     arrays = [
         array(f"{at}.weights[{n}]", a, ndim, dtype)
-        for n, (a, ndim) in enumerate(zip(weights, depths, strict=True))
+        for n, (a, ndim) in enumerate(zip(weights, depths, strict=False))
     ]
     try:
         layer = from_keras_weights(arrays, KINDS[kind], batch_first=batch_first)
@@ -96,7 +119,7 @@ def _layer(at: str, about: Mapping[str, Any], dtype: str, batch_first: bool) -> 
         return [layer, *_activation(at, activation)]
     # RTNeural computes tanh whatever is written here.
     if activation not in ("", "tanh"):
-        raise ValueError(f"path: {at}.activation: expected tanh in {kind}, got {activation}")
+        raise ValueError(f"path: {at}.activation: expected tanh in {kind}, got {shown(activation)}")
     return [layer]
 
 
@@ -105,14 +128,12 @@ def _activation(at: str, name: str) -> list[Layer]:
         return []
     if name not in ACTIVATIONS:
         expected = ", ".join(ACTIVATIONS)
-        raise ValueError(f"path: {at}.activation: expected one of {expected}, got {name:.40}")
+        raise ValueError(f"path: {at}.activation: expected one of {expected}, got {shown(name)}")
     return [Activation(name)]
 
 
 def save(net: Any, path: Path) -> None:
     """The model as RTNeural's `parseJson` reads it."""
-    from .._files import replace
-
     if getattr(net, "initial_state", None) is not None:
         raise ValueError("net: expected no initial_state, which RTNeural does not have")
     model = net if isinstance(net, Sequential) else Sequential(net)

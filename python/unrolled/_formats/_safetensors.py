@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
-
 from .. import _arguments as arguments
 from .._dense import Dense
 from .._module import Module
 from .._modules import GRU, LSTM, RNN
+from .._native import __version__
 from .._sequential import Sequential
+from .._write import replace
 from . import _limits, _state_dict
-from ._format import Content, Format
+from ._format import Content, Format, json_object
+from ._keys import got, only, printable
+from ._tensors import LONGEST_HEADER, Tensors, written
 
 # What a file of ours may hold, by the name in its metadata.
 CLASSES: dict[str, type[Module | Sequential]] = {
     cls.__name__: cls for cls in (LSTM, GRU, RNN, Dense, Sequential)
 }
-# By the library's own rule; a longer header is no safetensors file.
-LONGEST_HEADER = 100_000_000
-DTYPES = {"F32": "float32", "F64": "float64"}
+OURS = "unrolled"
 
 
 def sniff(content: Content) -> bool:
@@ -35,22 +35,12 @@ def sniff(content: Content) -> bool:
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
     """A model of ours, with its configuration, or one inferred from PyTorch's names."""
     path = content.path
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-            found = {key: tuple(s.get_shape()) for key, s in slices.items()}
-            about = _about(path, metadata) if "unrolled" in metadata else None
-            if about is not None:
-                _limits.agree(*about, found, f"path: {str(path)!r} does not hold what it says: it")
-            for key, part in slices.items():
-                if part.get_dtype() not in DTYPES:
-                    raise ValueError(
-                        f"path: {key}: expected float32 or float64 numbers, got {part.get_dtype()}"
-                    )
-            parameters = {key: file.get_tensor(key) for key in slices}
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"path: expected a safetensors file, got {str(path)!r}: {error}") from None
+    with Tensors(path) as file:
+        about = _about(path, file.metadata[OURS]) if OURS in file.metadata else None
+        if about is not None:
+            where = f"path: {str(path)!r} does not hold what it says: it"
+            _limits.agree(*about, file.shapes, where)
+        parameters = file.arrays()
     if not hints.get("allow_nonfinite"):
         _limits.finite(parameters)
     if about is None:
@@ -64,30 +54,33 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
         net = cls.from_config(config) if issubclass(cls, Sequential) else cls(**config)
         net.load_state_dict(parameters)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"path: {str(path)!r} does not hold what it says: {error}") from None
+        raise ValueError(
+            f"path: {str(path)!r} does not hold what it says: {printable(error)}"
+        ) from None
     return net
 
 
 def save(net: Any, path: Path) -> None:
     """As `unrolled.save`."""
-    from .._files import save as save_ours
+    about = {"class": class_name(net), "version": __version__, "config": net.config()}
+    replace(path, written(net.state_dict(), {OURS: json.dumps(about)}))
 
-    save_ours(net, path)
 
-
-def _about(path: Path, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+def _about(path: Path, metadata: str) -> tuple[str, dict[str, Any]]:
     """The class and the constructor's arguments that a file names."""
-    wrong = ValueError(
-        f"path: expected a file written by unrolled.save, got {str(path)!r}, "
-        "whose metadata cannot be read"
-    )
+    where = f"a file written by unrolled.save, got {str(path)!r}"
     try:
-        about = json.loads(metadata["unrolled"])
+        about = json_object(metadata.encode(), "its metadata")
         name, config = about["class"], about["config"]
-        if name not in CLASSES or not isinstance(config, dict):
-            raise wrong
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise wrong from None
+    except (ValueError, KeyError) as error:
+        raise ValueError(
+            f"path: expected {where}, whose metadata cannot be read: {printable(error)}"
+        ) from None
+    only(f"{OURS}.", about, ("class", "version", "config"))
+    if not isinstance(name, str) or name not in CLASSES or not isinstance(config, dict):
+        raise ValueError(
+            f"path: expected {where}, whose metadata cannot be read: class {got(name)}"
+        )
     return name, config
 
 

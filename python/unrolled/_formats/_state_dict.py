@@ -12,6 +12,7 @@ from .._dense import Dense
 from .._modules import GRU, LSTM, RNN
 from .._sequential import Layer, Sequential
 from . import _limits
+from ._keys import shown
 
 # What a user may say that names and shapes leave open.
 HINTS = ("kind", "nonlinearity", "batch_first", "layers")
@@ -28,8 +29,10 @@ def model(arrays: Mapping[str, Array], hints: Mapping[str, Any]) -> Any:
 
     Hints
     -----
-    kind : {"LSTM", "GRU", "RNN"}
-        Which cell, where its rows leave it open (an LSTM without a forget gate has a GRU's).
+    kind : {"LSTM", "GRU", "RNN", "Dense"} or mapping of prefixes to these
+        What a layer is, where names and shapes leave it open: an LSTM without a forget gate has a
+        GRU's rows; a lone ``weight`` of two axes is a linear layer's without a bias, or an
+        embedding's, or something else's.
     nonlinearity : str
         Of an RNN, which its parameters do not show.
     batch_first : bool
@@ -60,12 +63,12 @@ def _grouped(arrays: Mapping[str, Array]) -> Groups:
             name = found[2]
         else:
             raise ValueError(
-                f"path: {key}: expected the parameters of recurrent and linear layers under "
+                f"path: {shown(key)}: expected the parameters of recurrent and linear layers under "
                 "PyTorch's names (weight_ih_l0, …, weight, bias), got another layer's"
             )
         group = groups.setdefault(found[1] or "", {})
         if name in group:
-            raise ValueError(f"path: {key}: expected each parameter once, got it twice")
+            raise ValueError(f"path: {shown(key)}: expected each parameter once, got it twice")
         group[name] = a
     return groups
 
@@ -79,9 +82,9 @@ def _order(groups: Groups) -> Sequence[str]:
     if len(heads) == 1 and numbers.keys() == set(places):
         return [numbers[place] for place in places]
     raise ValueError(
-        f"path: got parameters of {sorted(groups)}, whose names do not say in which order they "
-        "are computed or what stands between them; pass layers=(…), these names in order with "
-        "an unrolled.Activation wherever there is one"
+        f"path: got parameters of {sorted(groups)!r:.400}, whose names do not say in which order "
+        "they are computed or what stands between them; pass layers=(…), these names in order "
+        "with an unrolled.Activation wherever there is one"
     )
 
 
@@ -97,36 +100,68 @@ def _layers(groups: Groups, order: Any, hints: Mapping[str, Any]) -> list[Layer]
         if not isinstance(entry, str) or entry not in groups:
             raise ValueError(f"layers: expected names of {sorted(groups)}, got {entry!r:.80}")
         used.append(entry)
-        layers.append(_layer(entry, groups[entry], hints))
+        layers.append(_layer(entry, groups[entry], hints, _kind(entry, groups, hints)))
     if sorted(used) != sorted(groups):
         raise ValueError(f"layers: expected each of {sorted(groups)} once, got {used}")
     return layers
 
 
-def _layer(prefix: str, own: Mapping[str, Array], hints: Mapping[str, Any]) -> Layer:
-    at = f"path: {prefix}." if prefix else "path: "
+def _kind(prefix: str, groups: Groups, hints: Mapping[str, Any]) -> str | None:
+    """What the user says that a layer is."""
+    kind = hints.get("kind")
+    if isinstance(kind, Mapping):
+        if unknown := [name for name in kind if name not in groups]:
+            raise ValueError(f"kind: expected names of {sorted(groups)}, got {unknown[0]!r:.80}")
+        kind = kind.get(prefix)
+    if kind is not None and kind not in (*KINDS, "Dense"):
+        expected = ", ".join(map(repr, (*KINDS, "Dense")))
+        raise ValueError(f"kind: expected one of {expected}, got {kind!r:.80}")
+    cell = any(name.startswith(("weight_hh", "weight_ih")) for name in groups[prefix])
+    # Said of all layers at once, it is said of those that it can be.
+    if not isinstance(hints.get("kind"), Mapping) and len(groups) > 1:
+        return kind if cell != (kind == "Dense") else None
+    return kind
+
+
+def _layer(
+    prefix: str, own: Mapping[str, Array], hints: Mapping[str, Any], kind: str | None
+) -> Layer:
+    at = f"path: {shown(prefix)}." if prefix else "path: "
     config: dict[str, Any] = {"dtype": _dtype(at, own), "seed": 0}
     found: dict[str, tuple[int, ...]] = {name: a.shape for name, a in own.items()}
     layer: LSTM | GRU | RNN | Dense
     if "weight_hh_l0" in own or "weight_ih_l0" in own:
-        kind, more = _recurrent(at, own, hints)
+        name, more = _recurrent(at, own, hints, kind)
         config |= more
-        _limits.agree(kind, config, found, f"path: {prefix or kind}")
-        layer = KINDS[kind](**config)
+        _limits.agree(name, config, found, f"path: {shown(prefix or name)}")
+        layer = KINDS[name](**config)
     else:
-        weight = own.get("weight")
-        if weight is None or weight.ndim != 2 or 0 in weight.shape:
-            got = "none" if weight is None else f"{weight.shape}"
-            raise ValueError(
-                f"{at}weight: expected shape (O, I) as a torch.nn.Linear's, got {got}: "
-                "a layer that is not known here"
-            )
-        outputs, inputs = weight.shape
-        config |= {"in_features": inputs, "out_features": outputs, "bias": "bias" in own}
-        _limits.agree("Dense", config, found, f"path: {prefix or 'Dense'}")
+        config |= _linear(at, prefix, own, kind)
+        _limits.agree("Dense", config, found, f"path: {shown(prefix or 'Dense')}")
         layer = Dense(**config)
     layer.load_state_dict(own)
     return layer
+
+
+def _linear(at: str, prefix: str, own: Mapping[str, Array], kind: str | None) -> dict[str, Any]:
+    """The configuration of a linear layer, if that is what it is."""
+    weight = own.get("weight")
+    if weight is None or weight.ndim != 2 or 0 in weight.shape:
+        got = "none" if weight is None else f"{weight.shape}"
+        raise ValueError(
+            f"{at}weight: expected shape (O, I) as a torch.nn.Linear's, got {got}: "
+            "a layer that is not known here"
+        )
+    if kind not in (None, "Dense"):
+        raise ValueError(f"kind: expected 'Dense' for {shown(prefix or 'weight')}, got {kind!r}")
+    if "bias" not in own and kind is None:
+        raise ValueError(
+            f"{at}weight: {weight.shape} without a bias may be a torch.nn.Linear's or a "
+            "torch.nn.Embedding's, which is not known here; if it is a Linear's, pass "
+            f"kind={{{prefix!r:.80}: 'Dense'}}"
+        )
+    outputs, inputs = weight.shape
+    return {"in_features": inputs, "out_features": outputs, "bias": "bias" in own}
 
 
 def _dtype(at: str, own: Mapping[str, Array]) -> str:
@@ -140,7 +175,7 @@ def _dtype(at: str, own: Mapping[str, Array]) -> str:
 
 
 def _recurrent(
-    at: str, own: Mapping[str, Array], hints: Mapping[str, Any]
+    at: str, own: Mapping[str, Array], hints: Mapping[str, Any], said: str | None
 ) -> tuple[str, dict[str, Any]]:
     """The cell and its configuration."""
     missing = [name for name in ("weight_ih_l0", "weight_hh_l0") if name not in own]
@@ -157,7 +192,7 @@ def _recurrent(
         raise ValueError(
             f"{at}weight_hh_l0: expected H, 3H or 4H rows for H = {hidden}, got {rows}"
         )
-    kind = hints.get("kind") or {1: "RNN", 3: "GRU", 4: "LSTM"}[gates]
+    kind = said or {1: "RNN", 3: "GRU", 4: "LSTM"}[gates]
     config: dict[str, Any] = {
         "input_size": w_ih.shape[1],
         "hidden_size": hidden,
@@ -166,10 +201,7 @@ def _recurrent(
         "bidirectional": "weight_ih_l0_reverse" in own,
         "batch_first": hints.get("batch_first", False),
     }
-    fits = {"LSTM": (3, 4), "GRU": (3,), "RNN": (1,)}.get(kind)
-    if fits is None:
-        raise ValueError(f"kind: expected one of {', '.join(map(repr, KINDS))}, got {kind!r:.80}")
-    if gates not in fits:
+    if gates not in {"LSTM": (3, 4), "GRU": (3,), "RNN": (1,)}.get(kind, ()):
         raise ValueError(f"kind: expected a cell with {gates} gates, got {kind!r}")
     if kind == "LSTM":
         config |= {"forget_gate": gates == 4, "proj_size": 0 if projection is None else state}

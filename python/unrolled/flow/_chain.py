@@ -81,7 +81,9 @@ class Chain:
         product = np.where(self.reaches()[0][:, None, None], np.eye(size), 0.0)
         yield product
         for factor in self.along(self.jacobians):
-            product = product @ factor
+            # Beyond what float64 can say: infinite, or NaN.
+            with np.errstate(over="ignore", invalid="ignore"):
+                product = product @ factor
             yield product
 
 
@@ -101,6 +103,13 @@ def _schedule(tape: Tape[Any], reverse: bool) -> Schedule:
     return Schedule.make(lengths, resets, reverse=reverse)
 
 
+def singular_values(matrices: Array) -> Array:
+    """Of each of many matrices, descending; NaN of one that is not finite."""
+    finite: Array = np.asarray(np.isfinite(matrices).all(axis=(-2, -1)))
+    found = np.linalg.svd(np.where(finite[..., None, None], matrices, 0.0), compute_uv=False)
+    return np.where(finite[..., None], found, np.nan)
+
+
 def norms(matrices: Array) -> Array:
     """‖·‖₂ of each of many matrices."""
-    return np.asarray(np.linalg.norm(matrices, 2, axis=(-2, -1)))
+    return singular_values(matrices)[..., 0]

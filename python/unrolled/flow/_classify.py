@@ -13,6 +13,7 @@ from .._modules import RNN, Recurrent
 from ._kernels import lyapunov_exponents
 from ._spectra import GAMMA
 from ._theory import DEFECTIVE, EPSILON, matrix_power_curve, square
+from ._words import beside_one
 
 # Into how many stretches of time a run is cut to see how much its rate of growth varies.
 STRETCHES = 10
@@ -29,9 +30,10 @@ class Classification:
         The growth per step, natural logarithm: the largest Lyapunov exponent, mean of the rows; for
         a matrix log ρ.
     spread : float
-        The standard error of `exponent`, from stretches of time and rows. 0 for a matrix.
+        The standard error of `exponent`, from stretches of time and rows; NaN if they are too few
+        to tell. 0 for a matrix.
     tolerance : float
-        |exponent| up to this is "stable".
+        |exponent| up to this is "stable": not told from 0.
     steps : int
         Over how many steps it was measured; 0 for a matrix.
     spectral_radius : float or None
@@ -53,19 +55,28 @@ class Classification:
 
     def __str__(self) -> str:
         if self.steps:
+            error = "unknown" if np.isnan(self.spread) else f"{self.spread:.2g}"
             sentence = (
                 f"{self.kind}: largest Lyapunov exponent {self.exponent:+.4g} per step "
-                f"(standard error {self.spread:.2g}, {self.steps} steps)"
+                f"(standard error {error}, {self.steps} steps)"
             )
         else:
-            sentence = f"{self.kind}: spectral radius {self.spectral_radius:.6g}"
+            sentence = f"{self.kind}: spectral radius {beside_one(self.spectral_radius or 0.0)}"
             if self.diagonalisable is False:
                 sentence += ", without a well-conditioned basis of eigenvectors"
-        if self.kind != "stable" and self.exponent not in (0.0, -np.inf):
-            sentence += f", a factor of e in {1 / abs(self.exponent):.3g} steps"
+        if self.kind != "stable" and abs(self.exponent) <= self.tolerance:
+            sentence += ", and powers that grow like one of n"
+        elif self.kind != "stable" and np.isfinite(self.exponent):
+            sentence += f", in the end a factor of e in {1 / abs(self.exponent):.3g} steps"
         if self.bound is not None:
-            says = "which alone makes far gradients vanish" if self.bound < 1 else "so not bounded"
-            sentence += f"; γ‖W‖₂ = {self.bound:.4g}, {says}"
+            says = (
+                " < 1, which alone makes far gradients vanish in the end"
+                if self.bound < 1
+                else ", which alone keeps far gradients from growing"
+                if self.bound == 1
+                else " > 1, which alone decides nothing"
+            )
+            sentence += f"; γ‖W‖₂ = {beside_one(self.bound)}{says}"
         return sentence + "."
 
 
@@ -115,8 +126,8 @@ def classify(
     >>> import numpy as np
     >>> import unrolled as ur
     >>> print(ur.flow.classify(np.array([[0.5, 0.0], [0.0, 0.25]])))
-    vanishing: spectral radius 0.5, a factor of e in 1.44 steps; γ‖W‖₂ = 0.5, which alone makes far
-    gradients vanish.
+    vanishing: spectral radius 0.5, in the end a factor of e in 1.44 steps; γ‖W‖₂ = 0.5 < 1, which
+    alone makes far gradients vanish in the end.
     """
     if tolerance is not None:
         tolerance = arguments.real("tolerance", tolerance)
@@ -136,7 +147,9 @@ def classify(
         x = np.zeros((steps, net.input_size), dtype=net.dtype)
     else:
         x = arguments.array("x", x, net.dtype)
-        steps = x.shape[1] if net.batch_first and x.ndim == 3 else len(x) if x.ndim else 0
+        if x.ndim not in (2, 3):
+            raise ValueError(f"x: expected shape (T, B, I) or (T, I), got {x.shape}")
+        steps = x.shape[1] if net.batch_first and x.ndim == 3 else len(x)
         if not x.size:
             raise ValueError(f"x: expected at least one step of one row, got shape {x.shape}")
     discard = steps // 4 if discard is None else discard
@@ -144,8 +157,13 @@ def classify(
         net, x, 1, discard=discard, state=state, layer=layer, reverse=reverse, history=True
     )
     exponent, spread = _mean_and_error(running.reshape(len(running), -1))
+    if np.isnan(exponent):
+        raise ValueError(
+            "net_or_W, x: expected states and derivatives that are finite, got NaN on the way; "
+            "look for NaN and infinities in x (leave out a tail of them) and in the parameters"
+        )
     if tolerance is None:
-        tolerance = max(2 * spread, 1 / len(running))
+        tolerance = 1 / len(running) if np.isnan(spread) else max(2 * spread, 1 / len(running))
     kind = "stable" if abs(exponent) <= tolerance else "vanishing" if exponent < 0 else "exploding"
     radius, bound = None, None
     if isinstance(net, RNN):
@@ -160,14 +178,14 @@ def _mean_and_error(running: Array) -> tuple[float, float]:
     """The exponent, mean of the rows, and its standard error, from running estimates (T, rows)."""
     exponent = float(running[-1].mean())
     if not np.isfinite(exponent):
-        return exponent, 0.0
+        return exponent, np.nan
     count = np.arange(1, len(running) + 1)[:, None]
     with np.errstate(invalid="ignore"):
         total = np.concatenate([np.zeros_like(running[:1]), running * count])
     edges = np.unique(np.linspace(0, len(running), STRETCHES + 1).astype(int))
     rates = (np.diff(total[edges], axis=0) / np.diff(edges)[:, None]).ravel()
     if len(rates) < 2:
-        return exponent, 0.0
+        return exponent, np.nan
     return exponent, float(rates.std(ddof=1) / np.sqrt(len(rates)))
 
 

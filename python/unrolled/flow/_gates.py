@@ -53,7 +53,8 @@ class GateSaturation:
     def overall(self, gate: str) -> tuple[float, float, float]:
         """low, high and mean of a gate over all steps that ran; NaN if none did."""
         index = self.names.index(gate)
-        there = np.isfinite(self.mean[:, index])
+        # A state that is not finite is a step that ran, and makes the mean NaN.
+        there = np.isfinite(self.low[:, index])
         if not there.any():
             return (np.nan,) * 3
         low, high, mean = (float(a[there, index].mean()) for a in (self.low, self.high, self.mean))

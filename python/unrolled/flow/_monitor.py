@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .._arguments import Array
+from .._extras import install
 from .._modules import Recurrent
 from .._tape import Tape
 from .._write import replace
@@ -396,5 +397,5 @@ def _summary_writer() -> Any:
             continue
     raise ImportError(
         "to_tensorboard: expected tensorboardX or torch.utils.tensorboard, got neither; "
-        "pip install 'unrolled[tensorboard]'"
+        + install("tensorboard")
     )

@@ -10,7 +10,7 @@ import numpy as np
 from .._arguments import Array
 from .._style import STYLE
 from . import _plots as plots
-from ._gates import LABELS
+from ._gates import HIGH, LOW
 
 if TYPE_CHECKING:
     from ._monitor import Sample
@@ -44,14 +44,15 @@ def _gradients(ax: Any, history: Sequence[Sample], calls: list[int]) -> None:
 
 
 def _shares(ax: Any, history: Sequence[Sample], parameter: str, pyplot: Any) -> None:
-    """Bands are in order, so are the colours."""
+    """Bands are in order, so are the colours. What is not finite has no shares."""
     bands = max((sample.bands for sample in history), key=len)
+    shares = [plots.lag_shares(sample) for sample in history]
     colours = pyplot.get_cmap("viridis")(np.linspace(0, 0.85, len(bands)))
     for place, (low, high) in enumerate(bands):
         points = [
-            (sample.call, sample.by_lag[place] / sample.by_lag.sum())
-            for sample in history
-            if place < len(sample.by_lag) and sample.by_lag.sum() > 0
+            (sample.call, share[place])
+            for sample, share in zip(history, shares, strict=True)
+            if place < len(share) and share.any()
         ]
         if points:
             at, values = zip(*points, strict=True)
@@ -79,13 +80,17 @@ def _jacobians(ax: Any, history: Sequence[Sample], calls: list[int]) -> None:
 
 def _gates(ax: Any, history: Sequence[Sample], calls: list[int]) -> None:
     names = list(history[0].gates)
+    of_states = names[0].startswith("h_")
     for place, name in enumerate(names):
         low, high, mean = np.array([sample.gates[name] for sample in history]).T
         colour = plots.SERIES[place % 6]
         ax.plot(calls, mean, color=colour, lw=1.4, label=f"{name}, mean")
-        ax.plot(calls, low + high, color=colour, lw=1.1, ls=":")
-    gate = LABELS["h"] if names[0].startswith("h_") else "gates"
-    ax.set(title=f"{gate.capitalize()}: mean, and share saturated (dotted)", ylim=(0, 1))
+        # A gate is saturated at both ends, a state that is small is not.
+        ax.plot(calls, high if of_states else low + high, color=colour, lw=1.1, ls=":")
+    title = f"Gates: mean, and share below {LOW} or above {HIGH} (dotted)"
+    if of_states:
+        title = f"Size of states: mean, and share above {HIGH} (dotted)"
+    ax.set(title=title, ylim=(0, 1))
 
 
 def _named(low: int, high: int | None) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from .._arguments import Array, kind
+from .._extras import missing
 from .._style import STYLE
 from ._words import tenth_power
 
@@ -33,9 +34,7 @@ def matplotlib(name: str = "matplotlib") -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(
-            f"plots: expected matplotlib, got {error}; pip install 'unrolled[flow]'"
-        ) from error
+        raise missing(error, "plots", "matplotlib", "flow") from error
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -62,8 +61,9 @@ def _on_axes(plot: F) -> F:
 def plot_power_curve(curve: Any, ax: Any = None) -> Any:
     """Draw ||M^n||_2 against n on a log axis, with rho^n (rho the spectral radius) beside it.
 
-    Where M is not normal the norm may first rise although rho < 1; where M is defective it may
-    grow although rho = 1. The gap between the two lines of one colour shows it.
+    Where ||M||_2 > rho, for which M must not be normal, the norm may first rise although rho < 1;
+    where M is defective it may grow although rho = 1. The gap between the two lines of one colour
+    shows it.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def plot_by_lag(gradients: Any, ax: Any = None, *, bounds: Any = None) -> Any:
     """
     shares = lag_shares(gradients)
     if not np.any(shares > 0):
-        _nothing(ax, "every term is zero")
+        _nothing(ax, "not finite" if np.isnan(shares).any() else "every term is zero")
     else:
         drawn = [shares]
         ax.plot(np.arange(len(shares)), _positive(shares), color=BLUE, lw=1.6, marker="o",
@@ -400,10 +400,16 @@ def plot_cell_path(path: Any, ax: Any = None) -> Any:
 
 
 def lag_shares(gradients: Any) -> Array:
-    """`by_lag` over its sum (zeros if that is zero)."""
+    """`by_lag` over its sum: zeros if that is zero, NaN if one of them is not finite."""
     by_lag = np.asarray(gradients.by_lag, np.float64)
-    total = by_lag.sum()
-    return by_lag / total if total else np.zeros_like(by_lag)
+    largest = by_lag.max(initial=0.0)
+    if not largest:
+        return np.zeros_like(by_lag)
+    if not np.isfinite(largest):
+        return np.full_like(by_lag, np.nan)
+    # Their sum may be more than float64 can say.
+    by_lag = by_lag / largest
+    return np.asarray(by_lag / by_lag.sum())
 
 
 def _bounds(bounds: Any) -> Sequence[tuple[str, Array, str, Any]]:

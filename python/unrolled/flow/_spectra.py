@@ -11,7 +11,7 @@ from .._arguments import Array
 from .._modules import RNN
 from .._tape import Tape
 from ..reference._cells import ACTIVATIONS
-from ._chain import Chain, norms
+from ._chain import Chain, norms, singular_values
 
 # The largest |σ'|: of the logistic function s(1 - s) at s = 1/2.
 GAMMA = {"tanh": 1.0, "relu": 1.0, "sigmoid": 0.25}
@@ -62,7 +62,7 @@ def singular_values_by_lag(
            [8.   , 0.125]])
     """
     chain = Chain(tape, t, max_lag, layer, reverse)
-    values = [np.linalg.svd(product, compute_uv=False) for product in chain.products()]
+    values = [singular_values(product) for product in chain.products()]
     return chain.outside(np.stack(values))
 
 

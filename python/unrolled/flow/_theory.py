@@ -52,7 +52,8 @@ class PowerCurve:
     condition : float
         σ_max / σ_min of the eigenvectors: 1 for a normal matrix, infinite for a defective one.
     normal : bool
-        Whether M Mᵀ = Mᵀ M up to rounding. Then ‖Mⁿ‖₂ = ρⁿ, and only then need it be.
+        Whether M Mᵀ = Mᵀ M up to rounding. Then ‖M‖₂ = ρ, and so ‖Mⁿ‖₂ = ρⁿ for all n. A matrix
+        that is not normal may have ‖M‖₂ = ρ as well.
     diagonalisable : bool
         Whether `condition` is below 1e6. Rounding cannot tell a defective matrix from its
         neighbours: False says that M is, or is within about ‖M‖₂ / `condition` of, a matrix without
@@ -134,9 +135,9 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     """‖Mⁿ‖₂ against n, and what the eigenvalues and the numerical range say of it.
 
     With a basis of eigenvectors Mⁿ = Q Λⁿ Q⁻¹, which fades or grows like ρⁿ in the end. In the end
-    only: a matrix that is not normal may first grow for long. And [[1, 1], [0, 1]], with no
-    eigenvalue but 1 and no such basis, grows linearly: "eigenvalues 1 leave M unchanged" holds for
-    diagonalisable matrices only.
+    only: where ‖M‖₂ > ρ, which takes a matrix that is not normal, it may first grow for long. And
+    [[1, 1], [0, 1]], with no eigenvalue but 1 and no such basis, grows linearly: "eigenvalues 1
+    leave M unchanged" holds for diagonalisable matrices only.
 
     Parameters
     ----------
@@ -164,15 +165,16 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     """
     m = square("W", W)
     n = arguments.integer("n", n, at_least=0)
-    lengths = [1.0]
+    # Before the work: so many numbers may be more than there is room for.
+    lengths = np.ones(arguments.size("n", n, at_least=0) + 1)
     # M^k as a matrix of moderate numbers times 2^exponent: neither huge nor tiny ones lose digits.
     product, exponent = np.eye(len(m)), 0
-    for _ in range(n):
+    for k in range(1, n + 1):
         product = m @ product
         shift = math.frexp(float(np.abs(product).max()))[1]
         product, exponent = np.ldexp(product, -shift), exponent + shift
         with np.errstate(over="ignore"):
-            lengths.append(float(np.ldexp(np.linalg.norm(product, 2), exponent)))
+            lengths[k] = np.ldexp(np.linalg.norm(product, 2), exponent)
 
     values, vectors = np.linalg.eig(m)
     order = np.argsort(-np.abs(values), kind="stable")
@@ -181,7 +183,7 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     commutator = np.linalg.norm(m @ m.T - m.T @ m)
     return PowerCurve(
         matrix=m,
-        norms=np.array(lengths),
+        norms=lengths,
         eigenvalues=values,
         eigenvectors=vectors,
         spectral_radius=float(np.abs(values[0])),

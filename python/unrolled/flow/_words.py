@@ -26,15 +26,21 @@ def tenth_power(exponent: int) -> str:
     return f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
-def power_of_ten(decades: float) -> str:
-    """About 10 to that: as a factor if it is a handy one."""
-    if abs(decades) < 3:
-        return number(10.0**decades)
-    return tenth_power(round(decades))
+def beside_one(value: float) -> str:
+    """As `number`, but with as many digits as it takes to tell it from 1."""
+    if value == 1 or not 0.99 <= value <= 1.01:
+        return number(value)
+    for digits in range(3, 17):
+        text = f"{value:.{digits}g}"
+        if text != "1":
+            return text
+    return repr(value)
 
 
 def percent(share: float) -> str:
     """Two digits at least where there is less than a tenth."""
+    if math.isnan(share):
+        return number(share)
     if share == 0 or share >= 0.1:
         return f"{100 * share:.0f} %"
     return f"{100 * share:.1f} %" if share >= 5e-4 else "< 0.1 %"

@@ -1,7 +1,7 @@
 """LSTM, GRU and RNN as functions for JAX: under `jit`, `grad` and `vmap`, on the CPU's kernels.
 
 Parameters are a dict of arrays with PyTorch's names and shapes, a pytree like any other; the
-network is read from their shapes. ``pip install 'unrolled[jax]'``.
+network is read from their shapes. ``pip install '.[jax]'``.
 
 Under `vmap` a mapped axis of x becomes part of the batch: one call. Where the kernels cannot go
 (forward mode, derivatives of derivatives, other devices) the same network runs as a `jax.lax.scan`.
@@ -23,18 +23,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .._extras import missing
+
 try:
     import jax
-except ModuleNotFoundError as error:
-    if error.name != "jax":
-        raise
-    raise ModuleNotFoundError(
-        "unrolled.jax: expected jax to be installed: pip install 'unrolled[jax]'", name="jax"
-    ) from None
+except ImportError as error:
+    raise missing(error, "unrolled.jax", "jax", "jax") from error
 import jax.numpy as jnp
+import numpy as np
 
 from .. import _arguments as arguments
 from .._modules import Recurrent
+from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
 from ._compute import tapes
 from ._primitives import run
@@ -80,8 +80,9 @@ def lstm(
     TypeError
         For a wrong dtype; nothing is cast but what `jax.numpy.asarray` does.
     ValueError
-        For a wrong shape or key. Of `lengths` the values are known only when the program runs:
-        one out of range raises JAX's own error, with the message of ours.
+        For a wrong shape or key, or one of `lengths` out of range. Of lengths that are traced, or
+        JAX arrays, the values are known only when the program runs: then it is JAX's own error,
+        with the message of ours.
     """
     y, found = _apply("LSTM", params, x, state, lengths, resets, batch_first)
     return y, (found[0], found[1])
@@ -264,10 +265,10 @@ def _apply(
     if not isinstance(params, Mapping):
         raise TypeError(f"params: expected a mapping, got {arguments.kind(params)}")
     arguments.flag("batch_first", batch_first)
-    given = {name: jnp.asarray(p) for name, p in params.items()}
+    given = {name: _array(f"params[{name!r}]", p) for name, p in params.items()}
     config = infer(kind, given, **options)
     about = dict(config)
-    x = jnp.asarray(x)
+    x = _array("x", x)
     if str(x.dtype) != about["dtype"]:
         raise TypeError(f"x: expected {about['dtype']} as the parameters, got {x.dtype}")
     if x.ndim not in (2, 3) or x.shape[-1] != about["input_size"]:
@@ -287,12 +288,9 @@ def _apply(
     if lengths is not None:
         if unbatched:
             raise ValueError("lengths: expected None for x without a batch")
-        lengths = _shaped("lengths", jnp.asarray(lengths), "(B,)", (batch,))
-        if not jnp.issubdtype(lengths.dtype, jnp.integer):
-            raise TypeError(f"lengths: expected integers, got {lengths.dtype}")
-        operands.append(lengths.astype(jnp.int32))
+        operands.append(_lengths(lengths, steps, batch))
     if resets is not None:
-        resets = jnp.asarray(resets)
+        resets = _array("resets", resets)
         if resets.dtype != bool:
             raise TypeError(f"resets: expected bool, got {resets.dtype}")
         shape = (steps,) if unbatched else (batch, steps) if swapped else (steps, batch)
@@ -316,6 +314,17 @@ def _apply(
     return jnp.swapaxes(y, 0, 1) if swapped else y, final
 
 
+def _lengths(value: Any, steps: int, batch: int) -> Any:
+    """Integers (B,), in 32 bits or 64: no value has become another one."""
+    if not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+        # Known at once; and JAX would cut 64 bits to 32 where its option jax_enable_x64 is off.
+        return jnp.asarray(arguments.lengths(value, steps, batch).astype(np.int32))
+    found = _shaped("lengths", _array("lengths", value), "(B,)", (batch,))
+    if not jnp.issubdtype(found.dtype, jnp.integer):
+        raise TypeError(f"lengths: expected integers, got {found.dtype}")
+    return found if found.dtype.itemsize >= 4 else found.astype(jnp.int32)
+
+
 def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool) -> list[Any]:
     """The state's arrays, (L*D, B, columns) each."""
     cells = about["num_layers"] * (1 + about["bidirectional"])
@@ -332,13 +341,26 @@ def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: 
         parts = {"state": state}
     found = []
     for (name, part), n in zip(parts.items(), columns, strict=True):
-        part = jnp.asarray(part)
+        part = _array(name, part)
         if str(part.dtype) != about["dtype"]:
             raise TypeError(f"{name}: expected {about['dtype']}, got {part.dtype}")
         axes = "(L*D, H)" if unbatched else "(L*D, B, H)"
         part = _shaped(name, part, axes, (cells, n) if unbatched else (cells, batch, n))
         found.append(part[:, None] if unbatched else part)
     return found
+
+
+def _array(name: str, value: Any) -> Any:
+    """As `jax.numpy.asarray`, but nothing that it would drop: a mask, a unit."""
+    if type(value) is np.ndarray or isinstance(value, jax.Array):
+        return jnp.asarray(value)
+    try:
+        # Objects with DLPack are read as everywhere here; JAX would lose a tensor's sign bit.
+        if isinstance(value, np.ndarray) or hasattr(type(value), "__dlpack__"):
+            return jnp.asarray(taken_over(value))
+        return jnp.asarray(value)
+    except (UnreadableError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: expected an array, got {error}") from None
 
 
 def _shaped(name: str, a: Any, axes: str, shape: tuple[int, ...]) -> Any:

@@ -14,20 +14,28 @@ handler for the version it was written for when it is registered and refuses one
 from __future__ import annotations
 
 import ctypes
+import threading
+import time
+import traceback
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from .._arguments import Array
+from .._native import attempt
 
 MAJOR, MINOR = 0, 1
 METADATA, STRING = 1, 4
 INVALID_ARGUMENT, INTERNAL = 3, 13
 
+# Seconds that a program may go on after a signal handler has raised an exception.
+PATIENCE = 1.0
+
 # XLA_FFI_DataType of the arrays that our operands can be.
-DTYPES = {1: "|b1", 4: "<i4", 8: "<u4", 11: "<f4", 12: "<f8"}
+DTYPES = {1: "|b1", 4: "<i4", 5: "<i8", 8: "<u4", 9: "<u8", 11: "<f4", 12: "<f8"}
 
 # What computes: the call's attribute, views of the operands, views of the results to be filled.
 Compute = Callable[[bytes, list[Array], list[Array]], None]
@@ -135,6 +143,11 @@ class _CallFrame(ctypes.Structure):
 
 
 _HANDLER = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_CallFrame))
+# Of CPython's: `int Py_AddPendingCall(int (*)(void *), void *)`, `int PyObject_IsTrue(PyObject *)`.
+_ADD_PENDING_CALL = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.py_object)(
+    ("Py_AddPendingCall", ctypes.pythonapi)
+)
+_IS_TRUE = ctypes.cast(ctypes.pythonapi.PyObject_IsTrue, ctypes.c_void_p)
 # XLA keeps bare pointers to the handlers: they must live as long as the process.
 _handlers: list[Any] = []
 
@@ -142,19 +155,15 @@ _handlers: list[Any] = []
 def register(name: str, compute: Compute) -> None:
     """Let programs for the CPU call `compute` by this name."""
 
-    def handle(pointer: Any) -> int | None:
+    def handle(pointer: Any) -> None:
         frame = pointer.contents
-        try:
-            if frame.extension and frame.extension.contents.type == METADATA:
-                _answer(frame)
-                return None
-            compute(_attribute(frame), _views(frame.operands, False), _views(frame.results, True))
-        except BaseException as error:
-            # It cannot pass through XLA as it is; XLA raises another with this message.
-            return _error(frame, error)
-        return None
+        if frame.extension and frame.extension.contents.type == METADATA:
+            _answer(frame)
+            return
+        compute(_attribute(frame), _views(frame.operands, False), _views(frame.results, True))
 
-    handler = _HANDLER(handle)
+    # No `try` around the body of `handle` would do: Python hears signals before its first line.
+    handler = _HANDLER(partial(attempt, handle, _failed))
     _handlers.append(handler)
     address = ctypes.cast(handler, ctypes.c_void_p).value
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu", api_version=1)
@@ -205,12 +214,65 @@ def _views(buffers: _Buffers, writeable: bool) -> list[Array]:
     return views
 
 
+def _failed(pointer: Any, error: BaseException) -> tuple[int | None, Callable[[], None] | None]:
+    """XLA's status for an exception, and what is to be called when no step of Python follows.
+
+    An exception cannot pass through XLA. In place of an error of ours XLA raises another with its
+    message. What a signal handler raised (KeyboardInterrupt, say) is no error of the program's: it
+    is raised as it is once XLA has returned to Python. Until then results are NaN, which nobody
+    will see.
+    """
+    frame = pointer.contents
+    in_main = threading.current_thread() is threading.main_thread()
+    if not (in_main and _by_a_signal_handler(error)):
+        return _error(frame, error), None
+    for view in _views(frame.results, True):
+        view.fill(np.nan if view.dtype.kind == "f" else 0)
+    raised = _Raised(error)
+    # A loop in the program that waits for a number which NaN never becomes must end as well.
+    status = _error(frame, error) if time.monotonic() > raised.first + PATIENCE else None
+    return status, raised.schedule()
+
+
+def _by_a_signal_handler(error: BaseException) -> bool:
+    """Whether another's code has raised it; all that runs here otherwise is ours and NumPy's."""
+    modules = (f.f_globals.get("__name__", "") for f, _ in traceback.walk_tb(error.__traceback__))
+    return not isinstance(error, Exception) or any(
+        name.partition(".")[0] not in ("unrolled", "numpy") for name in modules
+    )
+
+
+class _Raised:
+    """An exception that Python raises in its main thread, at the next step there.
+
+    CPython can be told to call a C function of one pointer at that time. Here it asks whether this
+    object is true, and gets the exception. (PyThreadState_SetAsyncExc takes classes alone.)
+    """
+
+    _waiting: ClassVar[set[_Raised]] = set()
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        # XLA may call once more before it returns: then the exception is raised there, and caught.
+        now = (time.monotonic(), error.__traceback__)
+        self.first, self._trace = vars(error).setdefault("_unrolled_first", now)
+
+    def schedule(self) -> Callable[[], None]:
+        """A function in C that sees to it."""
+        self._waiting.add(self)
+        return partial(_ADD_PENDING_CALL, _IS_TRUE, self)
+
+    def __bool__(self) -> bool:
+        self._waiting.discard(self)
+        raise self.error.with_traceback(self._trace)
+
+
 def _error(frame: _CallFrame, error: BaseException) -> int | None:
     wrong = isinstance(error, (TypeError, ValueError))
     arguments = _ErrorArguments(
         ctypes.sizeof(_ErrorArguments),
         None,
-        (str(error) if wrong else f"{type(error).__name__}: {error}").encode(),
+        (str(error) if wrong else f"{type(error).__name__}: {error}").encode(errors="replace"),
         INVALID_ARGUMENT if wrong else INTERNAL,
     )
     created: int | None = frame.api.contents.create_error(ctypes.byref(arguments))

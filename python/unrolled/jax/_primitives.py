@@ -198,6 +198,8 @@ def _by_plain(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _batch(args: Any, dims: Any, *, call: Call, primitive: Any) -> tuple[Any, Any]:
     size = next(a.shape[d] for a, d in zip(args, dims, strict=True) if d is not None)
+    if size == 0:
+        return _of_nobody(args, dims, call, primitive)
     # With a token in front for `backward`.
     ahead = len(args) - len(call.mapped)
     parameters = range(ahead + call.first_parameter, ahead + call.primals)
@@ -207,6 +209,16 @@ def _batch(args: Any, dims: Any, *, call: Call, primitive: Any) -> tuple[Any, An
     if apart or primitive is linear_p or any(d is not None for d in dims[:ahead]):
         return _side_by_side(args, dims, size, call, primitive, ahead)
     return _into_the_batch(args, dims, size, call, primitive, ahead)
+
+
+def _of_nobody(args: Any, dims: Any, call: Call, primitive: Any) -> tuple[Any, Any]:
+    """What a mapped axis of size 0 gives: nothing to compute, and results of size 0."""
+    single = [
+        jax.ShapeDtypeStruct(a.shape if d is None else a.shape[:d] + a.shape[d + 1 :], a.dtype)
+        for a, d in zip(args, dims, strict=True)
+    ]
+    shapes = jax.eval_shape(partial(primitive.bind, call=call), *single)
+    return [jnp.zeros((0, *s.shape), s.dtype) for s in shapes], [0] * len(shapes)
 
 
 def _side_by_side(
@@ -283,8 +295,14 @@ def _primitive(
     primitive = Primitive(f"unrolled_{name}")
     primitive.multiple_results = True
     primitive.def_abstract_eval(shapes)
-    # Outside of jit each call is a small program, compiled once.
-    primitive.def_impl(partial(jax.jit(primitive.bind, static_argnames="call")))
+    compiled = jax.jit(primitive.bind, static_argnames="call")
+
+    def outside_of_jit(*operands: Any, call: Call) -> Any:
+        # A small program, compiled once. `jax.disable_jit` would lead back here for ever.
+        with jax.disable_jit(False):
+            return compiled(*operands, call=call)
+
+    primitive.def_impl(outside_of_jit)
     ad.primitive_jvps[primitive] = jvp
     batching.primitive_batchers[primitive] = partial(_batch, primitive=primitive)
 

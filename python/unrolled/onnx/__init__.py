@@ -1,6 +1,6 @@
 """ONNX: models with LSTM, GRU and RNN nodes in and out, and ONNX's backend interface.
 
-Needs the extra: ``pip install 'unrolled[onnx]'``.
+Needs the extra: ``pip install '.[onnx]'``.
 
 Example
 -------
@@ -17,12 +17,12 @@ True
 ['c_n', 'h_n', 'y']
 """
 
+from .._extras import missing
+
 try:
     import onnx as _onnx  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "unrolled.onnx needs onnx: pip install 'unrolled[onnx]'", name="onnx"
-    ) from error
+    raise missing(error, "unrolled.onnx", "onnx", "onnx") from error
 
 from ._backend import Backend, Prepared
 from ._export import save, to_onnx

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
+from ._budget import AXES
 from ._model import Model, Node, Value
 from ._recurrent import Recurrence
+from ._sizes import Probes, computed, reshaped, resolved, shape_of
 from ._symbols import (
     FEATURES,
     ActivationStage,
@@ -24,6 +26,7 @@ from ._symbols import (
     DenseStage,
     Final,
     Lengths,
+    Path,
     RecurrentStage,
     Rows,
     Signal,
@@ -68,8 +71,12 @@ class Walk:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.budget = model._budget
         self.symbols: dict[str, Symbol] = {**model._constants, **model.inputs}
         self.used: set[str] = set()
+        self.probes = Probes()
+        # Those of the sequence's first axes, once there is one.
+        self.lead: tuple[int, ...] | None = None
         self.lengths: set[str | None] = set()
         if model.defaults:
             raise UnlikeLayersError("inputs with defaults")
@@ -89,7 +96,8 @@ class Walk:
                 longest = longest or output
                 if output is not longest:
                     raise UnlikeLayersError("several sequences as outputs")
-        stages = longest.stages if longest else self.stages_of(outputs)
+        path = longest.path if longest else deepest(outputs)
+        stages = path.stages() if path else ()
         if longest:
             self.check_order(longest)
         self.check_outputs(outputs, stages)
@@ -100,32 +108,21 @@ class Walk:
         orders = {s.batch_first for s in stages if isinstance(s, RecurrentStage)}
         return Chain(stages, orders == {True})
 
-    def stages_of(self, outputs: list[Symbol | None]) -> tuple[Stage, ...]:
-        """All layers, where the graph gives states alone."""
-        wanted = {id(stage) for f in outputs if isinstance(f, Final) for stage, _ in f.parts}
-        signals = [s for s in self.symbols.values() if isinstance(s, Signal)]
-        for signal in signals:
-            last = signal.stages[-1] if signal.stages else None
-            inside = wanted <= {id(stage) for stage in signal.stages}
-            if inside and isinstance(last, RecurrentStage) and id(last) in wanted:
-                return signal.stages
-        raise UnlikeLayersError("outputs that are no sequence and no state")
-
     def check_order(self, signal: Signal) -> None:
         """The output's axes are the input's, or those of a node's Y."""
         rest = [axis for axis in signal.axes if axis != ("D",)]
         lead = [("0",), ("1",)][: len(rest) - 1]
-        last_is_node = bool(signal.stages) and isinstance(signal.stages[-1], RecurrentStage)
+        last_is_node = isinstance(signal.last, RecurrentStage)
         if signal.directions > 1 and len(rest) < len(signal.axes) and not last_is_node:
             raise UnlikeLayersError("directions that stay apart")
-        if rest[:-1] != lead or rest[-1] not in FEATURES or not signal.stages:
+        if rest[:-1] != lead or rest[-1] not in FEATURES or not signal.path:
             raise UnlikeLayersError("an output whose axes are not ordered as the input's")
 
     def check_outputs(self, outputs: list[Symbol | None], stages: tuple[Stage, ...]) -> None:
         known = {id(stage) for stage in stages}
         for symbol in outputs:
             if isinstance(symbol, Final):
-                if not all(id(stage) in known for stage, _ in symbol.parts):
+                if not all(id(path.stage) in known for path, _ in symbol.parts):
                     raise UnlikeLayersError("states of a layer beside the chain")
             elif not isinstance(symbol, Signal):
                 raise UnlikeLayersError("outputs that are no sequence and no state")
@@ -144,10 +141,14 @@ class Walk:
         if isinstance(symbol, Value):
             if symbol.shape is None or len(symbol.shape) not in (2, 3):
                 raise UnlikeLayersError(f"input {name!r} of a rank that is not told, or not 2 or 3")
-            if any(isinstance(s, Signal) and not s.stages for s in self.symbols.values()):
+            if self.lead is not None:
                 raise UnlikeLayersError("several sequences as inputs")
+            sizes = self.probes.shape(symbol)
+            if sizes is None:
+                raise UnlikeLayersError("more sizes that are not told than can be told apart")
             axes = (("0",), ("1",))[: len(symbol.shape) - 1]
-            signal = Signal((), (*axes, ("F",)))
+            signal = Signal(None, (*axes, ("F",)), sizes[-1])
+            self.lead = sizes[:-1]
             self.symbols[name] = signal
             self.used.add(name)
             return signal
@@ -178,12 +179,12 @@ class Walk:
             for name in names[5 : 5 + len(recurrence.kind.states)]
         )
         stage = RecurrentStage(node.name, recurrence, w, r, b, initial, time == ("1",))
-        stages = (*signal.stages, stage)
         axes: tuple[Axis, ...] = (time, ("D",), batch, ("H",))
         if recurrence.batch_first:
             axes = (batch, time, ("D",), ("H",))
-        finals = [Final(((stage, n),)) for n in range(len(recurrence.kind.states))]
-        return [Signal(stages, axes, time[0]), *finals]
+        found = signal.after(stage, axes=axes, time=time[0])
+        assert found.path is not None
+        return [found, *(Final(((found.path, n),)) for n in range(len(recurrence.kind.states)))]
 
     def length_input(self, name: str) -> str | None:
         symbol = self.symbol(name)
@@ -209,7 +210,7 @@ class Walk:
             self.used.add(name)
             return StateInput(name, 0, directions)
         if isinstance(symbol, np.ndarray):
-            if not symbol.any():
+            if not self.any(node, symbol):
                 return None
             if symbol.ndim == 3 and symbol.shape[0 if batch_first else 1] == 1:
                 symbol = Rows(symbol)
@@ -225,8 +226,7 @@ class Walk:
     def other(self, node: Node) -> list[Symbol]:
         symbols = [self.symbol(name) for name in node.inputs]
         if node.op == "Shape":
-            # Of the input too, without making it a sequence: exporters ask for its batch.
-            return [Sizes()]
+            return [self.shape(node, symbols[0])]
         if node.op in ("Identity", "Dropout"):
             if len(symbols) > 2 or len([name for name in node.outputs if name]) > 1:
                 raise UnlikeLayersError(f"{node.label}, as it is used here")
@@ -236,8 +236,13 @@ class Walk:
             return self.of_sizes(node, symbols)
         if all(isinstance(s, Final) for s in symbols) and node.op == "Concat":
             parts = tuple(part for s in symbols if isinstance(s, Final) for part in s.parts)
-            if node.attributes["axis"] != 0 or any(s.recurrence.batch_first for s, _ in parts):
+            self.budget.spend(node.label, len(parts) << 8)
+            stages = [path.stage for path, _ in parts]
+            first = any(isinstance(s, RecurrentStage) and s.recurrence.batch_first for s in stages)
+            if node.attributes["axis"] != 0 or first:
                 raise UnlikeLayersError(f"{node.label}: states joined along another axis")
+            if len({(id(path), n) for path, n in parts}) < len(parts):
+                raise UnlikeLayersError(f"{node.label}: a state joined with itself")
             return [Final(parts)]
         if node.op in ("Slice", "Split") and isinstance(symbols[0], Value):
             return self.state_slices(node, symbols)
@@ -254,17 +259,18 @@ class Walk:
         outputs = max(len(node.outputs), 1)
         if node.op == "ConstantOfShape":
             value = node.attributes.get("value")
-            return [Sizes() if value is not None and value.any() else Zeros()]
+            return [Sizes() if value is not None and self.any(node, value) else Zeros()]
         if node.op == "Concat":
             zero = all(
-                isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not s.any()) for s in symbols
+                isinstance(s, Zeros) or (isinstance(s, np.ndarray) and not self.any(node, s))
+                for s in symbols
             )
             if zero and any(isinstance(s, Zeros) for s in symbols):
                 return [Zeros()]
         elif node.op in RESHAPING and isinstance(data, Zeros):
             return [Zeros()] * outputs
         if node.op == "Expand" and isinstance(data, np.ndarray):
-            if not data.any():
+            if not self.any(node, data):
                 return [Zeros()]
             if data.ndim == 3 and data.shape[1] == 1:
                 return [Rows(data)]
@@ -274,7 +280,27 @@ class Walk:
                 return [Rows(whole)]
         if any(isinstance(s, (Zeros, Rows)) for s in symbols):
             raise UnlikeLayersError(f"{node.label} of a state")
-        return [Sizes()] * outputs
+        values = [s.value if isinstance(s, Sizes) else _array(s) for s in symbols]
+        known = all(not name or a is not None for name, a in zip(node.inputs, values, strict=True))
+        found = computed(node, values) if known else None
+        return [Sizes()] * outputs if found is None else [Sizes(a) for a in found]
+
+    def shape(self, node: Node, symbol: Symbol | None) -> Sizes:
+        """The sizes of a sequence, and of the input, which is not made one by that: exporters ask
+        for its batch."""
+        sizes = None
+        if isinstance(symbol, Value):
+            sizes = self.probes.shape(symbol)
+        elif isinstance(symbol, Signal):
+            sizes = shape_of(symbol, _there(self.lead))
+        if sizes is None:
+            return Sizes()
+        start, end = node.attributes.get("start", 0), node.attributes.get("end")
+        return Sizes(np.array(sizes[start:end], np.int64))
+
+    def any(self, node: Node, a: Array) -> bool:
+        """Whether a constant is other than zeros."""
+        return self.budget.any(node.label, a)
 
     def state_slices(self, node: Node, symbols: list[Symbol | None]) -> list[Symbol]:
         """Which rows of an input each output is, by slicing the numbers of the rows."""
@@ -315,18 +341,18 @@ class Walk:
         return replace(signal, axes=signal.axes[:axis] + signal.axes[axis + 1 :])
 
     def reshape(self, node: Node) -> Signal:
-        """Only what joins directions and features at the end: (0, 0, -1)."""
+        """Only what joins directions and features at the end, or drops the one direction."""
         signal = self.signal(node.inputs[0])
-        sizes = self.integers(node, "shape")
-        if sizes is None or node.attributes.get("allowzero", 0):
+        sizes, lead = self.integers(node, "shape"), _there(self.lead)
+        if sizes is None:
             raise UnlikeLayersError(f"{node.label}: sizes that are not told")
-        if signal.axes[-2:] != (("D",), ("H",)) or sizes[:-1] != [0, 0] or len(signal.axes) != 4:
-            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
-        last = signal.stages[-1]
-        assert isinstance(last, RecurrentStage)
-        if sizes[-1] not in (-1, signal.directions * last.r.shape[2]):
-            raise UnlikeLayersError(f"{node.label}: another shape than (0, 0, -1)")
-        return replace(signal, axes=(*signal.axes[:2], ("D", "H")))
+        target = resolved(sizes, shape_of(signal, lead), bool(node.attributes.get("allowzero", 0)))
+        found = None if target is None else reshaped(signal, target, lead)
+        if found is None:
+            raise UnlikeLayersError(
+                f"{node.label}: a shape that may mix steps or rows, not (T, B, features)"
+            )
+        return found
 
     def matmul(self, node: Node) -> Signal:
         weight = self.constant(node, 1)
@@ -349,13 +375,13 @@ class Walk:
         signal = self.signal(node.inputs[0]).rows()
         if weight.dtype.kind != "f":
             raise UnlikeLayersError(f"{node.label}: weights of {weight.dtype}")
-        stages = (*signal.stages, DenseStage(weight, bias))
-        return replace(signal, stages=stages, axes=(*signal.axes[:-1], ("F",)))
+        axes = (*signal.axes[:-1], ("F",))
+        return signal.after(DenseStage(weight, bias), axes=axes, features=len(weight))
 
     def add(self, node: Node) -> Signal:
         names = sorted(node.inputs, key=lambda n: isinstance(self.symbol(n), np.ndarray))
         signal, bias = self.signal(names[0]), self.symbol(names[1])
-        last = signal.stages[-1] if signal.stages else None
+        path, last = signal.path, signal.last
         if (
             not isinstance(bias, np.ndarray)
             or not isinstance(last, DenseStage)
@@ -365,30 +391,31 @@ class Walk:
                 f"{node.label}: another sum than that of a product and its bias"
             )
         stage = DenseStage(last.weight, self.row(node, bias, len(last.weight)))
-        return replace(signal, stages=(*signal.stages[:-1], stage))
+        return replace(signal, path=Path.after(_there(path).before, stage))
 
     def multiply(self, node: Node) -> Signal:
         """x * sigmoid(x)."""
-        x, s = sorted((self.signal(n) for n in node.inputs), key=lambda each: len(each.stages))
-        gate = s.stages[-1] if s.stages else None
+        signals = [self.signal(name) for name in node.inputs]
+        x, s = sorted(signals, key=lambda each: each.path.depth if each.path else 0)
+        gate = s.last
         if (
-            s.stages[:-1] != x.stages
+            s.path is None
+            or s.path.before is not x.path
             or s.axes != x.axes
             or not (isinstance(gate, ActivationStage) and gate.function == "sigmoid")
         ):
             raise UnlikeLayersError(f"{node.label}, which is no layer")
-        return replace(x, stages=(*x.stages, ActivationStage("silu", {})))
+        return x.after(ActivationStage("silu", {}))
 
     def activation(self, node: Node) -> Signal:
         signal = self.signal(node.inputs[0])
-        stage = ActivationStage(ACTIVATIONS[node.op], node.attributes)
-        return replace(signal, stages=(*signal.stages, stage))
+        return signal.after(ActivationStage(ACTIVATIONS[node.op], node.attributes))
 
     def softmax(self, node: Node) -> Signal:
         signal = self.signal(node.inputs[0]).rows()
         if node.attributes["axis"] not in (-1, len(signal.axes) - 1):
             raise UnlikeLayersError(f"{node.label}: another axis than the last")
-        return replace(signal, stages=(*signal.stages, ActivationStage("softmax", {})))
+        return signal.after(ActivationStage("softmax", {}))
 
     # Inputs of nodes.
 
@@ -407,9 +434,19 @@ class Walk:
         if name in node.attributes:
             return list(node.attributes[name])
         symbol = self.symbol(node.inputs[1]) if len(node.inputs) > 1 else None
-        if not isinstance(symbol, np.ndarray) or symbol.dtype.kind != "i":
+        if isinstance(symbol, Sizes):
+            symbol = symbol.value
+        if not isinstance(symbol, np.ndarray) or symbol.dtype.kind != "i" or symbol.size > AXES:
             return None
         return [int(n) for n in symbol.reshape(-1)]
+
+
+def deepest(outputs: list[Symbol | None]) -> Path:
+    """The layers up to the last of which a state is given, where the graph gives states alone."""
+    paths = [path for f in outputs if isinstance(f, Final) for path, _ in f.parts]
+    if not paths:
+        raise UnlikeLayersError("outputs that are no sequence and no state")
+    return max(paths, key=lambda path: path.depth)
 
 
 HANDLERS: dict[str, Callable[[Walk, Node], Symbol]] = {

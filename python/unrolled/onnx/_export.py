@@ -15,10 +15,10 @@ from .. import _arguments as arguments
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
-from .._files import replace
 from .._modules import GRU, LSTM, RNN, Recurrent
 from .._native import __version__
 from .._sequential import Sequential
+from .._write import replace
 from ._recurrent import KINDS, onnx_order, reordered
 
 # Older runtimes know these; `LSTM` and the rest mean the same in all versions from 14 on.

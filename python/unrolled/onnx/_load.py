@@ -12,6 +12,7 @@ from .._arguments import Array
 from .._dense import Dense
 from .._modules import GRU, LSTM, RNN, Recurrent
 from .._sequential import Layer, Sequential
+from ._budget import Budget
 from ._chain import Chain, find
 from ._model import Model
 from ._proto import Source
@@ -69,18 +70,19 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
     >>> ur.onnx.load(ur.onnx.to_onnx(net))
     LSTM(3, 8, num_layers=2)
     """
-    model = Model(source, allow_nonfinite=allow_nonfinite)
+    model = Model.unprepared(source, allow_nonfinite=allow_nonfinite)
     try:
-        return layers(find(model))
+        return layers(find(model), model._budget)
     except UnlikeLayersError as why:
         model.unlike_layers = str(why)
+        model.prepare()
         return model
     except TypeError as error:
         # Layers of several dtypes, which no input could run through.
         raise ValueError(f"source: {error}") from None
 
 
-def layers(chain: Chain) -> LSTM | GRU | RNN | Dense | Sequential:
+def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequential:
     """The layers of a chain."""
     found: list[Layer] = []
     initial: list[Any] = []
@@ -88,11 +90,14 @@ def layers(chain: Chain) -> LSTM | GRU | RNN | Dense | Sequential:
     for group in groups:
         first = group[0]
         if isinstance(first, DenseStage):
+            budget.network("product", (first.weight, first.bias))
             found.append(dense(first))
         elif isinstance(first, ActivationStage):
             found.append(activation(first))
         else:
             stages = [stage for stage in group if isinstance(stage, RecurrentStage)]
+            for stage in stages:
+                budget.network(stage.recurrence.name, (stage.w, stage.r, stage.b))
             found.append(network(stages, chain.batch_first))
             initial.append(initial_state(stages))
     if not any(isinstance(layer, (Recurrent, Dense)) for layer in found):

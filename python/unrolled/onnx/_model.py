@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import GraphProto, NodeProto, ValueInfoProto, defs
 
 from .._arguments import Array, flag, kind
-from ._operators import LARGEST, OPERATORS, Call
-from ._proto import DTYPES, Source, attributes, constants, label, opset, read, text, type_name
+from ._budget import CALLS, EACH, Budget
+from ._fields import known, shown
+from ._operators import OPERATORS, Call
+from ._proto import Source, attributes, constants, label, opset, read
 from ._recurrent import KINDS, Recurrence
+from ._tensor import DTYPES, Tensors, text, type_name
 
-# What may be computed while a model is read, one value and all of them: constants made of
-# constants, such as the sizes and the zeros that exporters write. A small file could ask for more
-# than there is.
-FOLDED_VALUE = 1 << 26
-FOLDED = 1 << 28
 # Whose constants are a network's parameters.
 WEIGHTED = {*KINDS, "Add", "Gemm", "MatMul"}
 
@@ -35,10 +32,15 @@ class Value:
     @classmethod
     def read(cls, info: ValueInfoProto) -> Value:
         text(info.name)
+        where = repr(info.name)
+        known(info, where)
+        known(info.type, where)
         kind_of_value = info.type.WhichOneof("value")
         if kind_of_value not in (None, "tensor_type"):
             raise ValueError(f"{info.name!r}: expected a tensor, got {kind_of_value}")
         tensor = info.type.tensor_type
+        for part in (tensor, tensor.shape, *tensor.shape.dim):
+            known(part, where)
         if tensor.elem_type and tensor.elem_type not in DTYPES:
             names = sorted(dtype.name for dtype in DTYPES.values())
             raise ValueError(
@@ -55,7 +57,7 @@ class Value:
         sizes = "any shape"
         if self.shape is not None:
             sizes = f"({', '.join('any' if n is None else str(n) for n in self.shape)})"
-        return f"{self.name} {sizes} {self.dtype or 'any dtype'}"
+        return f"{shown(self.name)} {sizes} {self.dtype or 'any dtype'}"
 
     def check(self, a: Array) -> Array:
         """`a`, if it is what the graph expects."""
@@ -64,9 +66,9 @@ class Value:
             and all(want in (None, got) for want, got in zip(self.shape, a.shape, strict=True))
         )
         if self.dtype is not None and a.dtype != self.dtype:
-            raise TypeError(f"{self.name}: expected {self.dtype}, got {a.dtype}")
+            raise TypeError(f"{shown(self.name)}: expected {self.dtype}, got {a.dtype}")
         if not fits:
-            raise ValueError(f"{self.name}: expected shape {self.shape}, got {a.shape}")
+            raise ValueError(f"{shown(self.name)}: expected shape {self.shape}, got {a.shape}")
         return a
 
 
@@ -86,16 +88,17 @@ class Node:
     name: str
 
     @classmethod
-    def read(cls, node: NodeProto, version: int, base: Path | None) -> Node:
+    def read(cls, node: NodeProto, version: int, tensors: Tensors) -> Node:
         """Refuses, by name, a node that cannot be computed."""
         text(node.name, node.op_type, node.domain, *node.input, *node.output)
         where = label(node)
+        known(node, where)
         if node.domain not in ("", "ai.onnx"):
             raise ValueError(f"{where}: expected the standard's domain, got {node.domain!r}")
         if node.op_type not in OPERATORS and node.op_type not in KINDS:
             raise ValueError(
                 f"{where}: expected one of {', '.join(sorted({*OPERATORS, *KINDS}))}, got "
-                f"{node.op_type}"
+                f"{shown(node.op_type)}"
             )
         try:
             schema = defs.get_schema(node.op_type, version, "")
@@ -111,7 +114,7 @@ class Node:
                 f"{where}: expected {schema.min_output} to {schema.max_output} outputs, got "
                 f"{len(node.output)}"
             )
-        values = attributes(node, schema, base)
+        values = attributes(node, schema, tensors)
         recurrence = None
         if node.op_type in KINDS:
             # Of these the schema's default lists are for two directions.
@@ -125,14 +128,14 @@ class Node:
             recurrence, node.name,
         )  # fmt: skip
 
-    def __call__(self, inputs: list[Array | None], largest: int = LARGEST) -> list[Array]:
+    def __call__(self, inputs: list[Array | None], budget: Budget = CALLS) -> list[Array]:
         """Its outputs."""
         dtypes: dict[str, np.dtype[Any]] = {}
         for type_, a in zip(self.types, inputs, strict=True):
             if a is not None and dtypes.setdefault(type_, a.dtype) != a.dtype:
                 got = [str(b.dtype) for b in inputs if b is not None]
                 raise ValueError(f"{self.label}: expected inputs of one dtype, got {got}")
-        call = Call(self.attributes, inputs, len(self.outputs), self.version, largest)
+        call = Call(self.attributes, inputs, len(self.outputs), self.version, budget)
         try:
             # What overflows is infinite, as the standard has it: nothing to warn of.
             with np.errstate(all="ignore"):
@@ -185,18 +188,30 @@ class Model:
     """
 
     def __init__(self, source: Source, *, allow_nonfinite: bool = False) -> None:
-        proto, base = read(source)
+        self._read(source, flag("allow_nonfinite", allow_nonfinite))
+        self.prepare()
+
+    @classmethod
+    def unprepared(cls, source: Source, *, allow_nonfinite: bool) -> Model:
+        """A model whose networks are still to be made, if it is not turned into layers."""
+        model = cls.__new__(cls)
+        model._read(source, flag("allow_nonfinite", allow_nonfinite))
+        return model
+
+    def _read(self, source: Source, allow_nonfinite: bool) -> None:
+        proto, tensors = read(source)
         self.opset = opset(proto)
         graph = proto.graph
-        known = constants(graph, base)
+        self._budget = tensors.budget
+        held = constants(graph, tensors)
         self.inputs: dict[str, Value] = {}
         self.defaults: dict[str, Array] = {}
         for info in graph.input:
-            if info.name in known:
+            if info.name in held:
                 # Up to version 3 of the format every constant had to be listed as an input.
                 if proto.ir_version < 4:
                     continue
-                self.defaults[info.name] = known.pop(info.name)
+                self.defaults[info.name] = held.pop(info.name)
             if info.name in self.inputs or not info.name:
                 raise ValueError(f"input {info.name!r}: expected names of their own")
             self.inputs[info.name] = Value.read(info)
@@ -204,17 +219,17 @@ class Model:
         if not self.outputs:
             raise ValueError("graph: expected outputs, got none")
         self.unlike_layers: str | None = None
-        self._allow_nonfinite = flag("allow_nonfinite", allow_nonfinite)
-        self._constants = known
-        self._nodes = self._arranged(graph, base)
+        self._allow_nonfinite = allow_nonfinite
+        self._constants = held
+        self._nodes = self._arranged(graph, tensors)
 
-    def _arranged(self, graph: GraphProto, base: Path | None) -> list[Node]:
-        """The nodes in order, those of constants computed, those that are recurrent prepared."""
+    def _arranged(self, graph: GraphProto, tensors: Tensors) -> list[Node]:
+        """The nodes in order, those of constants computed, those that are recurrent checked."""
         defined = {*self._constants, *self.inputs}
         nodes = []
-        budget = FOLDED
         for proto in graph.node:
-            node = Node.read(proto, self.opset, base)
+            self._budget.spend("graph", EACH)
+            node = Node.read(proto, self.opset, tensors)
             for name in node.inputs:
                 if name and name not in defined:
                     raise ValueError(
@@ -227,10 +242,10 @@ class Model:
                 defined.add(name)
             self._check_weights(node)
             if node.recurrence is None and all(n in self._constants for n in node.inputs if n):
-                budget = self._fold(node, budget)
+                self._fold(node)
                 continue
-            if node.recurrence is not None:
-                self._prepare(node.recurrence, node.inputs)
+            if node.recurrence is not None and (weights := self._weights(node)) is not None:
+                node.recurrence.check(*weights)
             nodes.append(node)
         for name in self.outputs:
             if name not in defined:
@@ -242,31 +257,34 @@ class Model:
             return
         for name in node.inputs:
             a = self._constants.get(name)
-            if a is not None and a.dtype.kind == "f" and not np.isfinite(a).all():
+            if a is not None and a.dtype.kind == "f" and not self._budget.finite(node.label, a):
                 raise ValueError(
                     f"{node.label}: {name!r}: expected finite numbers, got NaN or infinity "
                     "(allow_nonfinite=True takes them)"
                 )
 
-    def _fold(self, node: Node, budget: int) -> int:
-        inputs = [self._constants.get(name) for name in node.inputs]
-        found = node(inputs, min(FOLDED_VALUE, budget))
+    def _fold(self, node: Node) -> None:
+        """Compute what is made of constants, such as sizes and zeros that exporters write."""
+        found = node([self._constants.get(name) for name in node.inputs], self._budget)
         for name, a in zip(node.outputs, found, strict=False):
-            # A view costs nothing.
-            budget -= a.nbytes if a.base is None else 0
-            a.flags.writeable = False
+            self._budget.hold(node.label, a)
             self._constants[name] = a
-        if budget < 0:
-            raise ValueError(f"{node.label}: expected constants of at most {FOLDED} bytes in all")
-        return budget
 
-    def _prepare(self, recurrence: Recurrence, names: list[str]) -> None:
-        values = [self._constants.get(name) for name in names]
+    def _weights(self, node: Node) -> tuple[list[Array | None], Array | None] | None:
+        """W, R and B, and P of a recurrent node, if they are constants."""
+        names = [*node.inputs, *[""] * (8 - len(node.inputs))]
         # An omitted bias is as constant as one that is there.
-        constant = all(not name or name in self._constants for name in names[1:4])
-        given_later = len(names) > 7 and names[7] and values[7] is None
-        if constant and not given_later:
-            recurrence.prepare(values[1:4], values[7] if len(values) > 7 else None)
+        wanted = [*names[1:4], names[7]]
+        if not all(not name or name in self._constants for name in wanted):
+            return None
+        *weights, peepholes = (self._constants.get(name) for name in wanted)
+        return weights, peepholes
+
+    def prepare(self) -> None:
+        """Make the networks of nodes whose parameters are constants."""
+        for node in self._nodes:
+            if node.recurrence is not None and (weights := self._weights(node)) is not None:
+                node.recurrence.prepare(*weights, self._budget)
 
     def __call__(
         self, inputs: Mapping[str, Any] | None = None, /, **named: Any
@@ -325,13 +343,15 @@ class Model:
         return rows
 
     def __repr__(self) -> str:
-        ops = [node.op for node in self._nodes]
-        return f"<Model of {', '.join(ops)}: {', '.join(self.inputs)} to {', '.join(self.outputs)}>"
+        ops = [node.op for node in self._nodes[:12]]
+        ops += ["..."] if len(self._nodes) > len(ops) else []
+        inputs, outputs = (", ".join(map(shown, v)) for v in (self.inputs, self.outputs))
+        return f"<Model of {', '.join(ops)}: {inputs} to {outputs}>"
 
 
 def run_node(proto: NodeProto, inputs: Sequence[Array | None], version: int) -> dict[str, Array]:
     """One node by itself."""
-    node = Node.read(proto, version, None)
+    node = Node.read(proto, version, Tensors(None, proto.ByteSize()))
     if len(inputs) != len([name for name in node.inputs if name]):
         raise ValueError(f"{node.label}: expected {node.inputs}, got {len(inputs)} inputs")
     rest = iter(inputs)

@@ -16,13 +16,10 @@ import numpy as np
 
 from .._arguments import Array
 from ..reference._onnx_functions import FORMULAS, log_softmax, softmax
-from ._proto import DTYPES, type_name
+from ._budget import AXES, CALLS, Budget
+from ._tensor import DTYPES, type_name
 
 Attributes: TypeAlias = dict[str, Any]
-
-# Bytes that one value may have whose size the file decides rather than the data. A file of a few
-# bytes can ask for any size; no network asks for this much.
-LARGEST = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,8 @@ class Call:
     inputs: list[Array | None]
     outputs: int
     version: int
-    largest: int = LARGEST
+    # What the value that is made may take.
+    budget: Budget = CALLS
 
     def given(self, index: int, name: str) -> Array:
         """An input that must be there."""
@@ -54,18 +52,29 @@ class Call:
             return None
         if value.dtype not in (np.int64, np.int32) or value.ndim > 1:
             raise ValueError(f"{name}: expected integers, one axis, got {described(value)}")
+        # A number for each axis or each output; a list of millions takes much more than its array.
+        if value.size > max(AXES, self.outputs):
+            raise ValueError(f"{name}: expected at most {AXES} integers, got {value.size}")
         return [int(n) for n in value.reshape(-1)]
 
-    def bounded(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
-        """`shape`, if a value of it may be made."""
-        if any(size < 0 for size in shape) or math.prod(shape) * dtype.itemsize > self.largest:
-            raise ValueError(
-                f"shape: expected a value of at most {self.largest} bytes, got shape {shape}"
-            )
-        return shape
+    def room(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], each: float = 8
+    ) -> tuple[int, ...]:
+        """`shape`, if a value of it may be made at so many nanoseconds a number."""
+        return self.budget.room(shape, dtype, each)
+
+    def like(self, index: int, name: str, each: float = 8) -> Array:
+        """An input that must be there, if another value of its size may be made."""
+        value = self.given(index, name)
+        self.room(value.shape, value.dtype, each)
+        return value
 
 
 Operator: TypeAlias = Callable[[Call], list[Array]]
+
+# Nanoseconds for one product and its sum, of integers, which no library multiplies; and for a
+# number's exponential with what is done to it.
+PRODUCT, TRANSCENDENTAL = 2, 32
 
 
 def described(a: Array) -> str:
@@ -100,7 +109,7 @@ def constant_of_shape(call: Call) -> list[Array]:
     value = call.attributes.get("value", np.zeros(1, dtype=np.float32))
     if value.size != 1:
         raise ValueError(f"attribute 'value': expected one number, got {described(value)}")
-    return [np.full(call.bounded(shape, value.dtype), value.reshape(()))]
+    return [np.full(call.room(shape, value.dtype), value.reshape(()))]
 
 
 def identity(call: Call) -> list[Array]:
@@ -113,7 +122,9 @@ def dropout(call: Call) -> list[Array]:
     if training is not None and training.any():
         raise ValueError("training_mode: expected False, got True")
     data = call.given(0, "data")
-    return [data, np.ones(data.shape, dtype=np.bool_)][: call.outputs]
+    if call.outputs < 2:
+        return [data]
+    return [data, np.ones(call.room(data.shape, np.dtype(np.bool_)), dtype=np.bool_)]
 
 
 def cast(call: Call) -> list[Array]:
@@ -123,7 +134,9 @@ def cast(call: Call) -> list[Array]:
             f"to: expected one of {sorted(map(str, DTYPES.values()))}, got "
             f"{type_name(call.attributes['to'])}"
         )
-    return [call.given(0, "input").astype(dtype)]
+    data = call.given(0, "input")
+    call.room(data.shape, dtype)
+    return [data.astype(dtype)]
 
 
 def shape(call: Call) -> list[Array]:
@@ -137,9 +150,10 @@ def gather(call: Call) -> list[Array]:
     if indices.dtype not in (np.int32, np.int64):
         raise ValueError(f"indices: expected integers, got {described(indices)}")
     size = data.shape[axis]
+    call.budget.spend("", indices.size)
     if indices.size and not (-size <= indices.min() and indices.max() < size):
         raise ValueError(f"indices: expected less than {size}, got {indices.max()}")
-    call.bounded((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
+    call.room((*data.shape[:axis], *indices.shape, *data.shape[axis + 1 :]), data.dtype)
     return [np.take(data, indices, axis=axis)]
 
 
@@ -188,7 +202,7 @@ def concat(call: Call) -> list[Array]:
     axis = axis_of(call.attributes["axis"], parts[0].ndim)
     sizes = list(parts[0].shape)
     sizes[axis] = sum(part.shape[axis] for part in parts if part.ndim > axis)
-    call.bounded(tuple(sizes), parts[0].dtype)
+    call.room(tuple(sizes), parts[0].dtype)
     return [np.concatenate(parts, axis=axis)]
 
 
@@ -205,7 +219,8 @@ def unsqueeze(call: Call) -> list[Array]:
 
 
 def reshape(call: Call) -> list[Array]:
-    data, sizes = call.given(0, "data"), call.integers(1, "shape")
+    # What is transposed has to be copied.
+    data, sizes = call.like(0, "data"), call.integers(1, "shape")
     if sizes is None:
         raise ValueError("shape: expected sizes, got none")
     if not call.attributes.get("allowzero", 0):
@@ -218,7 +233,7 @@ def reshape(call: Call) -> list[Array]:
 
 
 def flatten(call: Call) -> list[Array]:
-    data, axis = call.given(0, "input"), call.attributes["axis"]
+    data, axis = call.like(0, "input"), call.attributes["axis"]
     axis = data.ndim if axis == data.ndim else axis_of(axis, data.ndim)
     return [data.reshape(math.prod(data.shape[:axis]), math.prod(data.shape[axis:]))]
 
@@ -231,8 +246,8 @@ def expand(call: Call) -> list[Array]:
     data, sizes = call.given(0, "input"), call.integers(1, "shape")
     if sizes is None:
         raise ValueError("shape: expected sizes, got none")
-    whole = np.broadcast_shapes(data.shape, call.bounded(tuple(sizes), data.dtype))
-    return [np.broadcast_to(data, call.bounded(whole, data.dtype)).copy()]
+    whole = np.broadcast_shapes(data.shape, call.room(tuple(sizes), data.dtype))
+    return [np.broadcast_to(data, call.room(whole, data.dtype)).copy()]
 
 
 # --- Arithmetic
@@ -241,7 +256,8 @@ def expand(call: Call) -> list[Array]:
 def binary(function: Callable[[Array, Array], Any]) -> Operator:
     def compute(call: Call) -> list[Array]:
         a, b = call.given(0, "A"), call.given(1, "B")
-        call.bounded(np.broadcast_shapes(a.shape, b.shape), a.dtype)
+        call.budget.spend("", a.size + b.size)
+        call.room(np.broadcast_shapes(a.shape, b.shape), a.dtype)
         return [np.asarray(function(a, b), dtype=a.dtype)]
 
     return compute
@@ -261,7 +277,9 @@ def matmul(call: Call) -> list[Array]:
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"expected at least one axis, got {described(a)} and {described(b)}")
     lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    call.bounded((*lead, *a.shape[-2:-1], *b.shape[-1:]), a.dtype)
+    # Products of vectors have one axis less.
+    rows, columns = a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ()
+    call.room((*lead, *rows, *columns), a.dtype, a.shape[-1] * PRODUCT)
     return [np.asarray(np.matmul(a, b))]
 
 
@@ -271,33 +289,37 @@ def gemm(call: Call) -> list[Array]:
         raise ValueError(f"expected two axes each, got {described(a)} and {described(b)}")
     a = a.T if call.attributes["transA"] else a
     b = b.T if call.attributes["transB"] else b
-    call.bounded((a.shape[0], b.shape[1]), a.dtype)
+    shape = call.room((a.shape[0], b.shape[1]), a.dtype, 8 + a.shape[1] * PRODUCT)
+    if c is not None and np.broadcast_shapes(shape, c.shape) != shape:
+        raise ValueError(f"C: expected a shape that broadcasts to {shape}, got {c.shape}")
     y = a @ b
     if call.attributes["alpha"] != 1:
         y = call.attributes["alpha"] * y
-    if c is None:
-        return [y]
-    if call.attributes["beta"] != 1:
-        c = call.attributes["beta"] * c
-    if np.broadcast_shapes(y.shape, c.shape) != y.shape:
-        raise ValueError(f"C: expected a shape that broadcasts to {y.shape}, got {c.shape}")
-    return [np.asarray(y + c)]
+    if c is not None:
+        y = y + (call.attributes["beta"] * c if call.attributes["beta"] != 1 else c)
+    return [np.asarray(y, dtype=a.dtype)]
 
 
 def activation(name: str) -> Operator:
     formula = FORMULAS[name]
 
     def compute(call: Call) -> list[Array]:
-        a = call.given(0, "X")
+        a = call.like(0, "X", TRANSCENDENTAL)
         constants = [call.attributes[key] for key in formula.constants]
         return [np.asarray(formula.function(a, *constants), dtype=a.dtype)]
 
     return compute
 
 
+def thresholded_relu(call: Call) -> list[Array]:
+    """Where X is more than alpha; as an activation of a recurrent node, where it reaches it."""
+    a = call.like(0, "X")
+    return [np.where(a > call.attributes["alpha"], a, np.zeros_like(a))]
+
+
 def normaliser(function: Callable[[Array, int], Array]) -> Operator:
     def compute(call: Call) -> list[Array]:
-        a = call.given(0, "input")
+        a = call.like(0, "input", TRANSCENDENTAL)
         axis = axis_of(call.attributes["axis"], a.ndim)
         if call.version >= 13:
             return [function(a, axis)]
@@ -331,6 +353,7 @@ OPERATORS: dict[str, Operator] = {
     "Split": split,
     "Squeeze": squeeze,
     "Sub": binary(np.subtract),
+    "ThresholdedRelu": thresholded_relu,
     "Transpose": transpose,
     "Unsqueeze": unsqueeze,
     **{
@@ -344,7 +367,6 @@ OPERATORS: dict[str, Operator] = {
             "Softplus",
             "Softsign",
             "Tanh",
-            "ThresholdedRelu",
         )
     },
 }

@@ -16,6 +16,7 @@ from .._arguments import Array
 from .._modules import GRU, LSTM, RNN, Recurrent
 from ..reference import _onnx_cells as plain
 from ..reference._onnx_functions import FORMULAS, Activation
+from ._budget import Budget
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ class Recurrence:
         """From the attributes of a node, defaults included."""
         direction = attributes.get("direction", "forward")
         if direction not in DIRECTIONS:
-            raise ValueError(f"{name}: direction: expected one of {[*DIRECTIONS]}, got {direction}")
+            raise ValueError(
+                f"{name}: direction: expected one of {[*DIRECTIONS]}, got {direction!r}"
+            )
         reverse = DIRECTIONS[direction]
         clip = attributes.get("clip")
         if clip is not None and not clip > 0:
@@ -94,7 +97,7 @@ class Recurrence:
         hidden_size = attributes.get("hidden_size")
         if hidden_size is not None and hidden_size < 1:
             raise ValueError(f"{name}: hidden_size: expected at least 1, got {hidden_size}")
-        for flag in ("layout", "input_forget"):
+        for flag in ("layout", "input_forget", "linear_before_reset"):
             if attributes.get(flag, 0) not in (0, 1):
                 raise ValueError(f"{name}: {flag}: expected 0 or 1, got {attributes[flag]}")
         return cls(
@@ -182,13 +185,23 @@ class Recurrence:
                 found[f"bias_hh_{suffix}"] = reordered(rb, order)
         return found
 
-    def prepare(self, values: Sequence[Array | None], peepholes: Array | None) -> None:
-        """Make the network once, W, R and B being constants."""
+    def check(self, values: Sequence[Array | None], peepholes: Array | None) -> None:
+        """Refuse W, R, B and P, constants, that do not go together."""
         w, r, b = self.weights(values)
         for label, a in (("W", w), ("R", r), ("B", b), ("P", peepholes)):
             self._typed(label, a, w.dtype)
-        if self.unlike_kernels(peepholes) is None:
-            self.prepared = self.network(w, r, b)
+        if peepholes is not None:
+            self._shaped("P", peepholes, (len(self.reverse), 3 * r.shape[2]))
+
+    def prepare(
+        self, values: Sequence[Array | None], peepholes: Array | None, budget: Budget
+    ) -> None:
+        """Make the network once, of what `check` has passed, if there is one."""
+        if self.unlike_kernels(peepholes) is not None:
+            return
+        w, r, b = self.weights(values)
+        budget.network(self.name, (w, r, b))
+        self.prepared = self.network(w, r, b)
 
     def __call__(self, values: Sequence[Array | None]) -> list[Array]:
         """Y, Y_h and, of an LSTM, Y_c."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from .._arguments import Array
 from ._model import Value
@@ -47,20 +47,63 @@ class ActivationStage:
 Stage: TypeAlias = RecurrentStage | DenseStage | ActivationStage
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class Path:
+    """A layer and those before it. Signals share what they have passed: a list of its own for each
+    would take the square of their number."""
+
+    stage: Stage
+    before: Path | None
+    depth: int
+    # Of the last recurrent layer.
+    recurrent: RecurrentStage | None
+
+    @classmethod
+    def after(cls, before: Path | None, stage: Stage) -> Path:
+        """`stage` behind what was before."""
+        last = before.recurrent if before else None
+        recurrent = stage if isinstance(stage, RecurrentStage) else last
+        return cls(stage, before, before.depth + 1 if before else 1, recurrent)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """All of them, in order."""
+        found: list[Stage] = []
+        path: Path | None = self
+        while path is not None:
+            found.append(path.stage)
+            path = path.before
+        return tuple(reversed(found))
+
+
 @dataclass(frozen=True)
 class Signal:
     """A sequence, after some layers."""
 
-    stages: tuple[Stage, ...]
+    path: Path | None
     axes: tuple[Axis, ...]
+    # The sizes of the axes, as far as they are told: probes, see `_sizes`.
+    features: int
     # The input's axis that is time, once a recurrent layer has told.
     time: str | None = None
 
     @property
+    def last(self) -> Stage | None:
+        """The layer it comes from."""
+        return self.path.stage if self.path else None
+
+    @property
+    def recurrent(self) -> RecurrentStage | None:
+        """The last recurrent layer."""
+        return self.path.recurrent if self.path else None
+
+    @property
     def directions(self) -> int:
         """Of the last recurrent layer."""
-        found = [s for s in self.stages if isinstance(s, RecurrentStage)]
-        return len(found[-1].recurrence.reverse) if found else 1
+        return len(self.recurrent.recurrence.reverse) if self.recurrent else 1
+
+    def after(self, stage: Stage, **changes: Any) -> Signal:
+        """Behind one more layer."""
+        return replace(self, path=Path.after(self.path, stage), **changes)
 
     def rows(self) -> Signal:
         """Itself, if its last axis is all the features of a step."""
@@ -88,9 +131,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Final:
-    """Final states, in order: the recurrent layer, and 0 for h or 1 for c."""
+    """Final states, in order: the recurrent layer (last on its path), and 0 for h or 1 for c."""
 
-    parts: tuple[tuple[RecurrentStage, int], ...]
+    parts: tuple[tuple[Path, int], ...]
 
 
 @dataclass(frozen=True)
@@ -98,9 +141,11 @@ class Zeros:
     """Zeros of a shape that is not known yet."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sizes:
-    """Made of sizes alone."""
+    """Made of sizes alone; the numbers, were the sizes the probes (`_sizes`), if they are known."""
+
+    value: Array | None = None
 
 
 @dataclass(frozen=True)

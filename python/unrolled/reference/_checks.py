@@ -13,7 +13,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from . import _foreign
+
 Array: TypeAlias = npt.NDArray[Any]
+
 FLOAT_DTYPES = ("float32", "float64")
 _INT64 = np.dtype(np.int64)
 
@@ -21,7 +24,8 @@ _INT64 = np.dtype(np.int64)
 def integer(name: str, value: Any, *, at_least: int) -> int:
     """An integer no smaller than `at_least`; a bool is not an integer here."""
     try:
-        if isinstance(value, (bool, np.bool_)):
+        # A masked number counts as a number to Python.
+        if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
             raise TypeError
         number = operator.index(value)
     except TypeError:
@@ -41,7 +45,8 @@ def flag(name: str, value: Any) -> bool:
 def real(name: str, value: Any) -> float:
     """A finite real number."""
     number_types = (int, float, np.integer, np.floating)
-    if isinstance(value, bool) or not isinstance(value, number_types):
+    # To NumPy a span of time is an integer, whose unit would be lost.
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, number_types):
         raise TypeError(f"{name}: expected a real number, got {kind(value)}")
     if not np.isfinite(value):
         raise ValueError(f"{name}: expected a finite number, got {value}")
@@ -78,26 +83,13 @@ def array(name: str, value: Any, dtype: npt.DTypeLike | None) -> Array:
     """`value` as an ndarray of exactly `dtype` (None: any), without a copy where none is needed.
 
     Takes NumPy arrays of any stride, DLPack objects and buffers. Lists are refused: they have no
-    dtype, so taking them would be a silent cast. So are masked arrays, whose mask would be lost.
+    dtype, so taking them would be a silent cast. So is what means more than its memory says, such
+    as a masked array (`_foreign`).
     """
-    found: Array
-    if type(value) is np.ndarray:
-        found = value
-    elif isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected {_expected(dtype)}, got a masked array")
-    elif isinstance(value, np.ndarray):
-        found = np.asarray(value)
-    elif hasattr(value, "__dlpack__"):
-        try:
-            found = np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            message = f"{name}: expected {_expected(dtype)}, got {kind(value)}, unreadable: {error}"
-            raise TypeError(message) from None
-    else:
-        try:
-            found = np.asarray(memoryview(value))
-        except (TypeError, ValueError):
-            raise TypeError(f"{name}: expected {_expected(dtype)}, got {kind(value)}") from None
+    try:
+        found = value if type(value) is np.ndarray else _foreign.taken_over(value)
+    except _foreign.UnreadableError as error:
+        raise TypeError(f"{name}: expected {_expected(dtype)}, got {error}") from None
     if dtype is not None and found.dtype != dtype:
         raise TypeError(f"{name}: expected {_expected(dtype)}, got dtype {found.dtype}")
     return found
@@ -112,7 +104,8 @@ def integers(name: str, value: Any) -> Array:
     found = array(name, value, None)
     if found.dtype == _INT64 and found.flags.c_contiguous and found.flags.aligned:
         return found
-    if not np.issubdtype(found.dtype, np.integer):
+    # By the kind: to NumPy spans of time are integers as well.
+    if found.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got dtype {found.dtype}")
     if found.dtype == np.uint64 and found.size and found.max() > np.iinfo(np.int64).max:
         raise ValueError(f"{name}: expected integers below 2**63, got {found.max()}")

@@ -78,7 +78,8 @@ def run(
     steps, batch = x.shape[:2]
     present = jnp.ones((steps, batch), bool)
     if lengths is not None:
-        present = jnp.arange(steps)[:, None] < lengths
+        # Whatever integers they are: 3e9 as uint32 must not become negative.
+        present = jnp.arange(steps)[:, None] < jnp.clip(lengths, 0, steps).astype(jnp.int32)
     cuts = jnp.zeros((steps, batch), bool) if resets is None else resets
     # Towards the start the cut lies between the same two steps, if both belong to the row.
     cuts_back = jnp.concatenate([cuts[1:] & present[1:], jnp.zeros((min(steps, 1), batch), bool)])

@@ -25,8 +25,9 @@ def leaky_relu(a: Array, alpha: float) -> Array:
 
 
 def thresholded_relu(a: Array, alpha: float) -> Array:
-    """`a` where it reaches `alpha`, else 0; a NaN stays a NaN."""
-    return np.asarray(np.where(a < alpha, np.zeros_like(a), a))
+    """`a` where it reaches `alpha`, else 0, also for NaN: of a recurrent node. The operator of that
+    name (`unrolled.onnx._operators`) wants more than `alpha`."""
+    return np.asarray(np.where(a >= alpha, a, np.zeros_like(a)))
 
 
 def scaled_tanh(a: Array, alpha: float, beta: float) -> Array:

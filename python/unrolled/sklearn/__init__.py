@@ -1,4 +1,4 @@
-"""Recurrent networks as scikit-learn estimators. ``pip install 'unrolled[sklearn]'``.
+"""Recurrent networks as scikit-learn estimators. ``pip install '.[sklearn]'``.
 
 Samples come first, as everywhere in scikit-learn, and time second: a list of arrays (T_i, I), one
 for each sequence and of any length, or an array (N, T, I) with `lengths`, or (N, T) for one number
@@ -14,15 +14,12 @@ a step.
 True
 """
 
+from .._extras import missing
+
 try:
     import sklearn  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "sklearn":
-        raise
-    raise ModuleNotFoundError(
-        "unrolled.sklearn: expected scikit-learn to be installed: pip install 'unrolled[sklearn]'",
-        name="sklearn",
-    ) from None
+except ImportError as error:
+    raise missing(error, "unrolled.sklearn", "scikit-learn", "sklearn") from error
 
 from ._forecaster import Forecaster
 from ._input import unpad

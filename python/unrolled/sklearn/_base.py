@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from .. import _arguments as arguments
@@ -17,6 +20,26 @@ from .._progress import progress
 from .._training import Batch, Reader, train
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+
+Estimator = TypeVar("Estimator", bound="Recurrent")
+Arguments = ParamSpec("Arguments")
+Fit = Callable[Concatenate[Estimator, Arguments], Estimator]
+
+
+def all_or_nothing(fit: Fit[Estimator, Arguments]) -> Fit[Estimator, Arguments]:
+    """A `fit` that does not come to its end leaves the estimator as it was."""
+
+    @wraps(fit)
+    def whole(self: Estimator, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Estimator:
+        before = dict(vars(self))
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    return cast("Fit[Estimator, Arguments]", whole)
 
 
 class Recurrent(BaseEstimator):  # type: ignore[misc]
@@ -72,8 +95,12 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
         reader: Reader,
         batches: Callable[[], Iterator[Batch]],
         validate: Callable[[], tuple[float, float]] | None,
+        constant: float,
     ) -> None:
-        """Train; `history_` and `n_iter_` say how it went."""
+        """Train; `history_` and `n_iter_` say how it went.
+
+        `constant` is the loss of an answer that is always the same.
+        """
         optimiser = optim.Adam([reader.net, reader.dense], lr=self.lr)
         epochs: Iterable[int] = range(self.epochs)
         if self.verbose:
@@ -89,4 +116,13 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 f"lr: expected one with which the loss stays finite, got {self.lr}, with which "
                 f"it was {history.loss[-1]} in epoch {self.n_iter_}"
+            )
+        kept = history.loss[-1 if history.best_epoch is None else history.best_epoch]
+        # A network that has learnt nothing is hardly worse than a constant.
+        if kept > 2 * constant + 1:
+            warnings.warn(
+                f"lr: training with {self.lr} has diverged, to a loss of {kept:.3g}, where a "
+                f"constant answer has {constant:.3g}; try a smaller lr",
+                ConvergenceWarning,
+                stacklevel=5,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from scipy.sparse import issparse
@@ -12,9 +12,10 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _arguments as arguments
 from .. import losses
 from .._arguments import Array
+from .._modules import LSTM
 from .._training import Batch
-from ._base import Recurrent
-from ._input import Standard, padded, sequences
+from ._base import Recurrent, all_or_nothing
+from ._input import Standard, check_names, for_float32, padded, sequences, unmasked
 
 
 class Forecaster(Recurrent):
@@ -56,7 +57,12 @@ class Forecaster(Recurrent):
     n_iter_, best_epoch_
         As for `SequenceClassifier`.
     n_features_in_ : int
-        Values a step, exogenous ones not counted.
+        Columns of X.
+    n_exogenous_ : int
+        Columns of the exogenous values.
+    feature_names_in_ : array of str
+        Names of the columns of X, if it is a data frame or a list of data frames. Those that follow
+        must have the same in the same order.
     reader_
         `reader_.net` and `reader_.dense` are the trained network and layer.
 
@@ -109,22 +115,37 @@ class Forecaster(Recurrent):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any = None, *, exogenous: Any = None) -> Self:
         """Train on one series or several.
+
+        ``fit(series, exogenous=known)`` and ``fit(known, series)`` are the same.
 
         Parameters
         ----------
         X : array (T,) or (T, C), or list of such arrays
             One series, or one for each element. A list of numbers is one series.
-        y : None
-            Not used: the series is its own target.
+        y : as X, optional
+            The series, in scikit-learn's order of arguments: X is then what `exogenous` is
+            otherwise. None means that X is the series.
         exogenous : as X, optional
             Values known ahead of time, (T, E): those of step t help to forecast step t.
 
         Returns
         -------
         self
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the loss ended far above that of the forecast that nothing changes.
         """
+        self._fit(_Given.of(X, y, exogenous))
+        check_names(self, X, reset=True)
+        self.n_features_in_ = self._columns if y is None else self.n_exogenous_
+        return self
+
+    def _fit(self, given: _Given) -> None:
         rng = self._begin()
         arguments.integer("window", self.window, at_least=2)
         warm_up = self.window // 4 if self.warm_up is None else self.warm_up
@@ -132,34 +153,35 @@ class Forecaster(Recurrent):
             raise ValueError(f"warm_up: expected less than window = {self.window}, got {warm_up}")
         if arguments.real("noise", self.noise) < 0:
             raise ValueError(f"noise: expected 0 or more, got {self.noise}")
-        self._several = _several(X)
-        series, known = self._given(X, exogenous, None, None)
+        self._named = Series(), Exogenous()
+        series, known = self._checked(given, reset=True)
+        self._several = _several(given.names[0], given.series)
+        self._flat = np.ndim(given.series[0] if self._several else given.series) == 1
         for n, values in enumerate(series):
             if len(values) < 2:
-                raise ValueError(f"X[{n}]: expected two steps or more, got {len(values)}")
-        self.n_features_in_ = series[0].shape[1]
+                raise ValueError(
+                    f"{given.names[0]}[{n}]: expected two steps or more, got {len(values)}"
+                )
+        self._columns = series[0].shape[1]
         self.n_exogenous_ = 0 if known is None else known[0].shape[1]
-        self._flat = not self._several and np.ndim(X) == 1 or (self._several and np.ndim(X[0]) == 1)
+        self._skipped = self.window // 4
         # Where the part to train on ends.
         held = self.validation_fraction if self.early_stopping else 0.0
         ends = [max(2, len(s) - round(held * len(s))) for s in series]
-        trained = zip(series, ends, strict=True)
-        self._standard = Standard(np.concatenate([s[:end] for s, end in trained]))
-        self._standard_known = None
-        if known is not None:
-            trained = zip(known, ends, strict=True)
-            self._standard_known = Standard(np.concatenate([e[:end] for e, end in trained]))
-        self.reader_ = self._reader(
-            self.n_features_in_ + self.n_exogenous_, self.n_features_in_, "every", rng
-        )
+        self._standard = _standard(series, ends)
+        self._standard_known = None if known is None else _standard(known, ends)
+        self.reader_ = self._reader(self._columns + self.n_exogenous_, self._columns, "every", rng)
         self._series, self._known = series, known
         inputs = self._inputs(series, known)
+        changes = [
+            np.diff(x[:end, : self._columns], axis=0) for x, end in zip(inputs, ends, strict=True)
+        ]
         self._train(
             self.reader_,
             lambda: self._windows(inputs, ends, warm_up, rng),
             (lambda: self._validate(inputs, ends)) if self.early_stopping else None,
+            float((np.concatenate(changes) ** 2).mean()) + self.noise**2,
         )
-        return self
 
     def predict(self, h: int, *, X: Any = None, exogenous: Any = None, future: Any = None) -> Any:
         """The `h` values that follow a series.
@@ -167,8 +189,8 @@ class Forecaster(Recurrent):
         Parameters
         ----------
         h : int
-        X, exogenous : as in `fit`, optional
-            What comes before; None means what was trained on.
+        X, exogenous : as in ``fit(X, exogenous=exogenous)``, optional
+            The series that comes before, and what was known of it; None means what was trained on.
         future : array (h, E), or list of such arrays for several series
             The exogenous values of the steps to be forecast, if there were any in `fit`.
 
@@ -178,13 +200,13 @@ class Forecaster(Recurrent):
         """
         check_is_fitted(self)
         arguments.integer("h", h, at_least=1)
-        several = self._several if X is None else _several(X)
+        several = self._several if X is None else _several("X", X)
         if X is None:
             if exogenous is not None:
                 raise ValueError("exogenous: expected None without X")
             series, known = self._series, self._known
         else:
-            series, known = self._given(X, exogenous, self.n_features_in_, self.n_exogenous_)
+            series, known = self._checked(_Given.of(X, None, exogenous))
         ahead = self._future(future, several, len(series), h)
         found = []
         for n, values in enumerate(series):
@@ -198,16 +220,19 @@ class Forecaster(Recurrent):
 
         One less the ratio of their squared errors over all forecasts `h` steps ahead in the series:
         1 is perfect, 0 as good as the last value, less is worse. The first quarter of a window is
-        left out of it, as far as the series is longer.
+        left out of it, as far as the series is longer. X, y and exogenous are as in `fit`.
         """
         check_is_fitted(self)
         arguments.integer("h", h, at_least=1)
-        series, known = self._given(X, exogenous, self.n_features_in_, self.n_exogenous_)
+        given = _Given.of(X, y, exogenous)
+        series, known = self._checked(given)
         error = naive = 0.0
         for n, values in enumerate(series):
             if len(values) <= h:
-                raise ValueError(f"X[{n}]: expected more than h = {h} steps, got {len(values)}")
-            origins = np.arange(min(self.window // 4, len(values) - h - 1), len(values) - h)
+                raise ValueError(
+                    f"{given.names[0]}[{n}]: expected more than h = {h} steps, got {len(values)}"
+                )
+            origins = np.arange(min(self._skipped, len(values) - h - 1), len(values) - h)
             said = self._every(values, None if known is None else known[n], h)[origins]
             truth = values[origins + h]
             # In deviations, for series of several values of unlike size.
@@ -222,10 +247,10 @@ class Forecaster(Recurrent):
 
     def _inputs(self, series: list[Array], known: list[Array] | None) -> list[Array]:
         """(T - 1, C + E) each."""
-        found = [self._standard(values) for values in series]
+        found = _standardised("X", series, self._standard)
         if known is None or self._standard_known is None:
             return found
-        others = [self._standard_known(values) for values in known]
+        others = _standardised("exogenous", known, self._standard_known)
         return [
             np.concatenate([values, np.append(other[1:], other[-1:], axis=0)], axis=1)
             for values, other in zip(found, others, strict=True)
@@ -234,7 +259,7 @@ class Forecaster(Recurrent):
     def _windows(
         self, inputs: list[Array], ends: list[int], warm_up: int, rng: np.random.Generator
     ) -> Iterator[Batch]:
-        columns = self.n_features_in_
+        columns = self._columns
         # A window of n steps needs the value after its last.
         starts = np.maximum(np.array(ends) - 1 - self.window, 0) + 1
         count = -(-sum(ends) // self.window)
@@ -262,7 +287,7 @@ class Forecaster(Recurrent):
 
     def _validate(self, inputs: list[Array], ends: list[int]) -> tuple[float, float]:
         """The error one step ahead on what is held out, and the skill."""
-        columns = self.n_features_in_
+        columns = self._columns
         x, lengths = padded([x[:-1] for x in inputs])
         said = self.reader_(x, lengths)
         change = np.concatenate(
@@ -293,11 +318,11 @@ class Forecaster(Recurrent):
         """(T, C): from every step, what is said of the h-th after it."""
         before = self._before(values, known)
         _, _, tape = self.reader_.net.record(before[:, None], train=False)
-        parts = [tape.hidden, tape.cell] if self.cell == "lstm" else [tape.hidden]
+        parts = [tape.hidden, tape.cell] if isinstance(self.reader_.net, LSTM) else [tape.hidden]
         # The state before each step, (layers, T, H): every step a row of one stream.
         state = [np.stack(p if isinstance(p, tuple) else (p,))[:, :, 0] for p in parts]
         state = [np.concatenate([np.zeros_like(s[:, :1]), s], axis=1) for s in state]
-        given = tuple(state) if self.cell == "lstm" else state[0]
+        given = tuple(state) if len(state) > 1 else state[0]
         steps = np.arange(len(values))
         if known is not None:
             # The last ones look past the end; who scores them knows to leave them out.
@@ -319,30 +344,45 @@ class Forecaster(Recurrent):
         for ahead in range(h):
             x = value
             if known is not None and self._standard_known is not None:
-                x = np.concatenate([x, self._standard_known(known[at + ahead + 1])], axis=1)
+                now = for_float32("exogenous", known[at + ahead + 1], self._standard_known)
+                x = np.concatenate([x, now], axis=1)
             y = stream.step(x.astype(np.float32).reshape(len(last), -1))
             value = value + self.reader_.dense(y.reshape(len(last), -1))
             said[ahead] = value
         return self._standard.back(said)
 
-    def _given(
-        self, X: Any, exogenous: Any, channels: int | None, known: int | None
+    def _checked(
+        self, given: _Given, *, reset: bool = False
     ) -> tuple[list[Array], list[Array] | None]:
-        several = _several(X)
-        series = sequences(list(X) if several else [X], channels=channels, estimator=self)
-        if known is not None and (exogenous is not None) != (known > 0):
+        """The series and what is known ahead, for `fit` or as they were in `fit`."""
+        (x, e), several = given.names, _several(given.names[0], given.series)
+        columns, known = (None, None) if reset else (self._columns, self.n_exogenous_)
+        check_names(self._named[0], given.series, reset=reset, name=x)
+        series = sequences(
+            list(given.series) if several else [given.series],
+            channels=columns,
+            estimator=self,
+            name=x,
+        )
+        if known is not None and (given.exogenous is not None) != (known > 0):
             raise ValueError(
-                f"exogenous: expected {known} columns as in fit, "
-                f"got {'None' if exogenous is None else 'some'}"
+                f"{e}: expected {known} columns{' of exogenous values' if e == 'X' else ''} as in "
+                f"fit, got {'None' if given.exogenous is None else 'some'}"
             )
-        if exogenous is None:
+        if given.exogenous is None:
             return series, None
-        if several != _several(exogenous):
-            raise ValueError("exogenous: expected a list if X is one, and an array if not")
-        others = sequences(list(exogenous) if several else [exogenous], channels=known)
+        if several != _several(e, given.exogenous):
+            raise ValueError(f"{e}: expected a list if {x} is one, and an array if not")
+        check_names(self._named[1], given.exogenous, reset=reset, name=e)
+        others = sequences(
+            list(given.exogenous) if several else [given.exogenous],
+            channels=known,
+            estimator=self,
+            name=e,
+        )
         lengths = [[len(a) for a in each] for each in (series, others)]
         if lengths[0] != lengths[1]:
-            raise ValueError(f"exogenous: expected lengths {lengths[0]} as X, got {lengths[1]}")
+            raise ValueError(f"{e}: expected lengths {lengths[0]} as {x}, got {lengths[1]}")
         return series, others
 
     def _future(self, future: Any, several: bool, count: int, h: int) -> list[Array] | None:
@@ -354,7 +394,11 @@ class Forecaster(Recurrent):
             )
         if future is None:
             return None
-        found = sequences(list(future) if several else [future], channels=self.n_exogenous_)
+        unmasked("future", future)
+        check_names(self._named[1], future, reset=False, name="future")
+        found = sequences(
+            list(future) if several else [future], channels=self.n_exogenous_, name="future"
+        )
         if [len(f) for f in found] != [h] * count:
             raise ValueError(
                 f"future: expected {count} of {h} steps, got {[len(f) for f in found]} steps"
@@ -362,14 +406,50 @@ class Forecaster(Recurrent):
         return found
 
 
-def _several(X: Any) -> bool:
+class Series:
+    """Holds the names of the series' columns, as scikit-learn's estimators do."""
+
+
+class Exogenous:
+    """Holds the names of the exogenous values' columns."""
+
+
+class _Given(NamedTuple):
+    """The series and the exogenous values, and as which arguments they came."""
+
+    series: Any
+    exogenous: Any
+    names: tuple[str, str]
+
+    @classmethod
+    def of(cls, X: Any, y: Any, exogenous: Any) -> Self:
+        if y is None:
+            return cls(X, exogenous, ("X", "exogenous"))
+        if exogenous is not None:
+            raise ValueError(
+                "exogenous: expected None with y, as X has the exogenous values then, got some"
+            )
+        return cls(y, X, ("y", "X"))
+
+
+def _standard(series: list[Array], ends: list[int]) -> Standard:
+    return Standard(np.concatenate([s[:end] for s, end in zip(series, ends, strict=True)]))
+
+
+def _standardised(name: str, series: list[Array], standard: Standard) -> list[Array]:
+    return [for_float32(f"{name}[{n}]", values, standard) for n, values in enumerate(series)]
+
+
+def _several(name: str, X: Any) -> bool:
     """Whether it is a list of series, and not one series."""
+    unmasked(name, X)
     if issparse(X):
-        raise TypeError("X: expected a dense array, got a sparse one; use .toarray()")
+        raise TypeError(f"{name}: expected a dense array, got a sparse one; use .toarray()")
     if isinstance(X, np.ndarray) and X.dtype != object:
         if X.ndim not in (1, 2):
             raise ValueError(
-                f"X: expected one series (T,) or (T, C), or a list of series, got shape {X.shape}"
+                f"{name}: expected one series (T,) or (T, C), or a list of series, got shape "
+                f"{X.shape}"
             )
         return False
     return isinstance(X, (list, tuple, np.ndarray)) and bool(len(X)) and np.ndim(X[0]) > 0

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
+from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 
 from .. import _arguments as arguments
 from .._arguments import Array
@@ -32,6 +33,8 @@ def unpad(X: Any, lengths: Any) -> list[Array]:
     >>> unpad(np.arange(6).reshape(2, 3), [3, 1])
     [array([0, 1, 2]), array([3])]
     """
+    unmasked("X", X)
+    unmasked("lengths", lengths)
     X = np.asarray(X)
     if X.ndim < 2:
         raise ValueError(f"X: expected an array (N, T, I) or (N, T), got shape {X.shape}")
@@ -46,47 +49,96 @@ def unpad(X: Any, lengths: Any) -> list[Array]:
     return [x[:length] for x, length in zip(X, found, strict=True)]
 
 
+def unmasked(name: str, value: Any) -> None:
+    """Refuse a masked array, also in lists: its mask would be forgotten."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected an array without a mask, got a masked array; give it values with "
+            ".filled(), or leave out what is masked"
+        )
+    if _is_list(value):
+        for n, part in enumerate(value):
+            if isinstance(part, (list, tuple, np.ndarray)):
+                unmasked(f"{name}[{n}]", part)
+
+
+def check_names(estimator: Any, X: Any, *, reset: bool, name: str = "X") -> None:
+    """Set or check `feature_names_in_`, by the columns of data frames; of each one in a list.
+
+    Raises
+    ------
+    ValueError
+        As scikit-learn has it, for columns other than those in `fit`, or in another order.
+    """
+    frames = [(n, x) for n, x in enumerate(X) if hasattr(x, "columns")] if _is_list(X) else []
+    if not frames:
+        first = X[0] if _is_list(X) and len(X) else X
+        _check_feature_names(estimator, first, reset=reset)
+    for n, frame in frames:
+        try:
+            _check_feature_names(estimator, frame, reset=reset and n == frames[0][0])
+        except ValueError as error:
+            raise ValueError(f"{name}[{n}]: {error}") from None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (
+        isinstance(value, np.ndarray) and value.dtype == object
+    )
+
+
 def sequences(
-    X: Any, lengths: Any = None, *, channels: int | None = None, estimator: Any = None
+    X: Any,
+    lengths: Any = None,
+    *,
+    channels: int | None = None,
+    estimator: Any = None,
+    name: str = "X",
 ) -> list[Array]:
     """X as a list of arrays (T_i, I) of float64, finite, all with the same I."""
-    if isinstance(X, (list, tuple)) or (isinstance(X, np.ndarray) and X.dtype == object):
-        found = _listed(X, lengths, estimator)
+    unmasked(name, X)
+    if _is_list(X):
+        found = _listed(name, X, lengths, estimator)
     else:
         if lengths is not None:
             # What lies past an end may be anything.
             return sequences(unpad(X, lengths), channels=channels, estimator=estimator)
-        array = check_array(
-            X,
-            dtype=np.float64,
-            allow_nd=True,
-            input_name="X",
-            estimator=estimator,
-        )
+        array = as_float64(name, X, allow_nd=True, estimator=estimator)
         if array.ndim > 3:
-            raise ValueError(f"X: expected (N, T, I) or (N, T), got shape {array.shape}")
+            raise ValueError(f"{name}: expected (N, T, I) or (N, T), got shape {array.shape}")
         found = list(array[..., None] if array.ndim == 2 else array)
         if array.shape[-1] == 0:
-            raise ValueError(f"X: expected one channel or more, got shape {array.shape}")
+            raise ValueError(f"{name}: expected one channel or more, got shape {array.shape}")
     expected = found[0].shape[1] if channels is None else channels
     for n, x in enumerate(found):
         if x.shape[1] != expected:
             raise ValueError(
-                f"X[{n}]: expected {expected} channels"
-                f"{' as in fit' if channels is not None else ' as X[0]'}, got {x.shape[1]}"
+                f"{name}[{n}]: expected {expected} channels"
+                f"{' as in fit' if channels is not None else f' as {name}[0]'}, got {x.shape[1]}"
             )
     return found
 
 
-def _listed(X: Any, lengths: Any, estimator: Any) -> list[Array]:
+def as_float64(name: str, value: Any, **options: Any) -> Array:
+    """By scikit-learn's `check_array`: finite numbers."""
+    unmasked(name, value)
+    try:
+        found: Array = check_array(value, dtype=np.float64, input_name=name, **options)
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected numbers that fit into float64, got {error}") from None
+    return found
+
+
+def _listed(name: str, X: Any, lengths: Any, estimator: Any) -> list[Array]:
     if lengths is not None:
         raise ValueError("lengths: expected None for a list of sequences, which have their own")
     if not len(X):
-        raise ValueError("X: expected 1 sequence or more, got Found array with 0 sample(s)")
+        raise ValueError(f"{name}: expected 1 sequence or more, got Found array with 0 sample(s)")
     if isinstance(X, np.ndarray) and X.ndim > 1:
         # Numbers in an array of objects, as a data frame gives.
-        return sequences(check_array(X, dtype=np.float64, allow_nd=True, estimator=estimator))
-    return [_sequence(f"X[{n}]", x) for n, x in enumerate(X)]
+        numbers = as_float64(name, X, allow_nd=True, estimator=estimator)
+        return sequences(numbers, name=name)
+    return [_sequence(f"{name}[{n}]", x) for n, x in enumerate(X)]
 
 
 def _sequence(name: str, value: Any) -> Array:
@@ -98,8 +150,9 @@ def _sequence(name: str, value: Any) -> Array:
         if x.dtype.kind == "c":
             raise ValueError("Complex data not supported")
         x = x.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: expected numbers (T, I) or (T,), got {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: expected numbers (T, I) or (T,), got {error}") from None
     if x.ndim == 1:
         x = x[:, None]
     if x.ndim != 2:
@@ -111,12 +164,50 @@ def _sequence(name: str, value: Any) -> Array:
         )
     wrong = ~np.isfinite(x)
     if wrong.any():
-        step, channel = np.argwhere(wrong)[0].tolist()
         raise ValueError(
-            f"{name}: expected finite numbers, got {x[step, channel]} at step {step}, channel "
-            f"{channel} (Input X contains NaN or infinity)"
+            f"{name}: expected finite numbers, {_first(x, wrong)} (Input X contains NaN or "
+            "infinity)"
         )
     return x
+
+
+def for_float32(
+    name: str, x: Array, standard: Standard | None, axes: tuple[str, str] = ("step", "channel")
+) -> Array:
+    """One sequence as the network reads it: standardised, if it is to be."""
+    found = x if standard is None else standard(x)
+    wrong = ~(np.abs(found) <= np.finfo(np.float32).max)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: expected numbers that fit into float32 (up to 3.4e38)"
+            f"{'' if standard is None else ' once standardised'}, {_first(x, wrong, axes)}"
+        )
+    return found
+
+
+def _first(x: Array, wrong: Array, axes: tuple[str, str] = ("step", "channel")) -> str:
+    row, column = np.argwhere(wrong)[0].tolist()
+    return f"got {x[row, column]} at {axes[0]} {row}, {axes[1]} {column}"
+
+
+def sample_weights(value: Any, X: list[Array]) -> Array | None:
+    """Weights (N,) of 0 to 1."""
+    if value is None:
+        return None
+    unmasked("sample_weight", value)
+    checked = _check_sample_weight(value, X, dtype=np.float64, ensure_non_negative=True)
+    return normalised("sample_weight", checked)
+
+
+def normalised(name: str, weights: Array) -> Array:
+    """As parts of the largest, which may be huge: their sum must not overflow."""
+    if not weights.any():
+        raise ValueError(f"{name}: expected one above 0 for some sequence, got none")
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        wrong = weights[~(np.isfinite(weights) & (weights >= 0))][0]
+        raise ValueError(f"{name}: expected finite weights, 0 or more, got {wrong}")
+    found: Array = weights / weights.max()
+    return found
 
 
 def padded(chosen: list[Array]) -> tuple[Array, Array]:
@@ -129,18 +220,27 @@ def padded(chosen: list[Array]) -> tuple[Array, Array]:
 
 
 class Standard:
-    """Mean and deviation of each column; of what never varies the deviation is 1."""
+    """Mean and deviation of each column, by the rows' weights; of what never varies it is 1."""
 
-    def __init__(self, rows: Array) -> None:
-        self.mean = rows.mean(axis=0) if len(rows) else np.zeros(rows.shape[1:])
-        deviation = rows.std(axis=0) if len(rows) else self.mean
+    def __init__(self, rows: Array, weights: Array | None = None) -> None:
+        # By a power of 2 nothing is rounded, and squares neither overflow nor vanish.
+        largest = np.abs(rows).max(axis=0, initial=0.0)
+        self._unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+        if not len(rows):
+            rows, weights = np.zeros((1, *rows.shape[1:])), None
+        scaled = rows / self._unit
+        mean = np.average(scaled, axis=0, weights=weights)
+        deviation = np.sqrt(np.average((scaled - mean) ** 2, axis=0, weights=weights))
+        self.mean = mean * self._unit
         # Not == 0: the deviation of equal numbers need not round to it.
-        rounding = 10 * np.finfo(np.float64).eps * np.abs(self.mean)
-        self.deviation = np.where(deviation <= rounding, 1.0, deviation)
+        constant = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)
+        self.deviation = np.where(constant, 1.0, deviation * self._unit)
 
     def __call__(self, rows: Array) -> Array:
         """As numbers of mean 0 and deviation 1."""
-        standard: Array = (rows - self.mean) / self.deviation
+        unit = self._unit
+        with np.errstate(over="ignore"):
+            standard: Array = (rows / unit - self.mean / unit) / (self.deviation / unit)
         return standard
 
     def back(self, rows: Array) -> Array:

@@ -6,19 +6,30 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_class_weight
+from sklearn.utils import check_consistent_length, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from .. import _arguments as arguments
 from .. import losses
 from .._arguments import Array
 from .._training import Batch, Loss
-from ._base import Recurrent
-from ._input import Standard, padded, sequences
+from ._base import Recurrent, all_or_nothing
+from ._input import (
+    Standard,
+    as_float64,
+    check_names,
+    for_float32,
+    normalised,
+    padded,
+    sample_weights,
+    sequences,
+    unmasked,
+)
 
 # Rows that are read at once where nothing is learnt.
 ROWS = 256
@@ -77,8 +88,12 @@ class Sequences(Recurrent):
         tags.non_deterministic = self.random_state is None
         return tags
 
-    def _target(self, rows: Array) -> Array:
+    def _target(self, rows: Array, weights: Array | None) -> Array:
         """Targets as the loss takes them, set up from those trained on."""
+        raise NotImplementedError
+
+    def _constant_loss(self) -> float:
+        """About the loss of the best constant answer."""
         raise NotImplementedError
 
     def _loss(self, prediction: Array, target: Array) -> tuple[float, Array]:
@@ -88,22 +103,32 @@ class Sequences(Recurrent):
         raise NotImplementedError
 
     def _fit(self, X: list[Array], y: Array, weights: Array | None, outputs: int) -> Self:
-        """Train on X, or on part of it if there is early stopping."""
+        """Train on X, or on part of it if there is early stopping.
+
+        What has no weight is left out before anything is drawn, so that nothing hangs on it.
+        """
         rng = self._begin()
         arguments.choice("pooling", self.pooling, ("last", "mean"))
         arguments.flag("standardize", self.standardize)
-        numbers, held = np.arange(len(X)), np.arange(0)
+        numbers = np.arange(len(X)) if weights is None else np.flatnonzero(weights)
+        if weights is not None and np.ptp(weights[numbers]) == 0:
+            weights = None
+        held = np.arange(0)
         if self.early_stopping:
-            numbers, held = self._split(numbers, y, int(rng.integers(2**31)))
+            numbers, held = self._split(numbers, y[numbers], int(rng.integers(2**31)))
         self.n_features_in_ = X[0].shape[1]
+        steps = None
+        if weights is not None:
+            weights = weights / weights[numbers].mean()
+            steps = np.repeat(weights[numbers], [len(X[n]) for n in numbers])
         rows = np.concatenate([X[n] for n in numbers])
-        self._standard = Standard(rows) if self.standardize else None
-        X = self._standardised(X)
+        self._standard = Standard(rows, steps) if self.standardize else None
+        ready = {n: for_float32(f"X[{n}]", X[n], self._standard) for n in (*numbers, *held)}
         reader = self._reader(
             self.n_features_in_, outputs, self.pooling, rng, bidirectional=self.bidirectional
         )
         self.reader_ = reader
-        target = self._target(y[numbers])
+        target = self._target(y[numbers], None if weights is None else weights[numbers])
         place = np.empty(len(X), int)
         place[numbers] = np.arange(len(numbers))
 
@@ -111,19 +136,21 @@ class Sequences(Recurrent):
             order = rng.permutation(numbers)
             for first in range(0, len(order), self.batch_size):
                 chosen = order[first : first + self.batch_size]
-                x, lengths = padded([X[n] for n in chosen])
-                at = target[place[chosen]]
-                weight = None if weights is None else weights[chosen]
-                total = len(chosen) if weight is None else float(weight.sum())
-                yield Batch(x, lengths, self._weighted(at, weight), total)
+                x, lengths = padded([ready[n] for n in chosen])
+                # Of all weights the mean is 1, of a batch's not: that would undo those of a few.
+                share = None if weights is None else weights[chosen] / len(chosen)
+                yield Batch(x, lengths, self._weighted(target[place[chosen]], share), len(chosen))
 
         def validate() -> tuple[float, float]:
-            prediction = self._read([X[n] for n in held])
+            prediction = self._read([ready[n] for n in held])
             weight = None if weights is None else weights[held]
-            loss, _ = self._weighted(self._target_of(y[held]), weight)(prediction)
+            share = None if weight is None else weight / weight.sum()
+            loss, _ = self._weighted(self._target_of(y[held]), share)(prediction)
             return loss, self._score(prediction, y[held], weight)
 
-        self._train(reader, batches, validate if self.early_stopping else None)
+        self._train(
+            reader, batches, validate if self.early_stopping else None, self._constant_loss()
+        )
         return self
 
     def _target_of(self, rows: Array) -> Array:
@@ -133,11 +160,10 @@ class Sequences(Recurrent):
     def _split(self, numbers: Array, y: Array, seed: int) -> tuple[Array, Array]:
         raise NotImplementedError
 
-    def _weighted(self, target: Array, weights: Array | None) -> Loss:
-        """The mean loss; with weights the weighted mean, which is taken row by row."""
-        if weights is None:
+    def _weighted(self, target: Array, share: Array | None) -> Loss:
+        """The mean loss; or the sum of the rows' losses times their shares."""
+        if share is None:
             return lambda prediction: self._loss(prediction, target)
-        share = weights / (weights.sum() or 1.0)
 
         def loss(prediction: Array) -> tuple[float, Array]:
             rows = [
@@ -149,9 +175,6 @@ class Sequences(Recurrent):
 
         return loss
 
-    def _standardised(self, X: list[Array]) -> list[Array]:
-        return X if self._standard is None else [self._standard(x) for x in X]
-
     def _read(self, X: list[Array]) -> Array:
         """The outputs (N, O) for standardised sequences."""
         parts = [padded(X[first : first + ROWS]) for first in range(0, len(X), ROWS)]
@@ -159,8 +182,18 @@ class Sequences(Recurrent):
 
     def _outputs(self, X: Any, lengths: Any) -> Array:
         check_is_fitted(self)
+        check_names(self, X, reset=False)
         found = sequences(X, lengths, channels=self.n_features_in_, estimator=self)
-        return self._read(self._standardised(found))
+        outputs = self._read(
+            [for_float32(f"X[{n}]", x, self._standard) for n, x in enumerate(found)]
+        )
+        wrong = ~np.isfinite(outputs).all(axis=1)
+        if wrong.any():
+            raise ValueError(
+                f"X[{np.argmax(wrong)}]: expected numbers that float32 can compute with, got some "
+                "so large that the network's answer is not finite"
+            )
+        return outputs
 
 
 class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
@@ -204,6 +237,9 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
         With early stopping, which epoch's parameters these are, from 0.
     n_features_in_ : int
         Channels I.
+    feature_names_in_ : array of str
+        Names of the columns of X, if it is a data frame (its columns are steps) or a list of data
+        frames (channels). Those that follow must have the same in the same order.
     reader_
         `reader_.net` and `reader_.dense` are the trained network and layer.
 
@@ -261,6 +297,7 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
         )
         self.class_weight = class_weight
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> Self:
         """Train on sequences and their classes.
 
@@ -272,6 +309,7 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
         lengths : integers (N,), optional
             For an array X: sequence n ends after ``lengths[n]`` steps.
         sample_weight : array (N,), optional
+            Of the losses, and of the means and deviations too. 0 is as if it were not there.
 
         Returns
         -------
@@ -282,30 +320,39 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
         ValueError
             If shapes do not fit or a number is not finite (the message names it), or the loss
             became infinite.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the loss ended far above that of a constant answer.
         """
+        check_names(self, X, reset=True)
         found = sequences(X, lengths, estimator=self)
         y = _classes(y)
         check_consistent_length(found, y)
         check_classification_targets(y)
-        self.classes_ = np.unique(y)
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, found, ensure_non_negative=True)
+        weights = sample_weights(sample_weight, found)
+        there = y if weights is None else y[weights > 0]
+        self.classes_ = np.unique(there)
         if self.class_weight is not None:
-            by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
-            by_sample = by_class[np.searchsorted(self.classes_, y)]
-            weights = by_sample if weights is None else weights * by_sample
+            by_class = compute_class_weight(
+                self.class_weight,
+                classes=self.classes_,
+                y=there,
+                sample_weight=None if weights is None else weights[weights > 0],
+            )
+            by_sample = np.zeros(len(y))
+            # A class that has no weight in the samples is none.
+            known = np.isin(y, self.classes_)
+            by_sample[known] = by_class[np.searchsorted(self.classes_, y[known])]
+            by_sample = by_sample if weights is None else weights * by_sample
+            weights = normalised("class_weight", by_sample)
         return self._fit(found, y, weights, len(self.classes_))
 
     def predict_proba(self, X: Any, *, lengths: Any = None) -> Array:
         """Probabilities (N, C) of the classes in the order of `classes_`; X as in `fit`."""
         logits = self._outputs(X, lengths).astype(np.float64)
-        # The derivative of the cross entropy is softmax less one at the target, over N.
-        first = np.zeros(len(logits), np.int64)
-        proba: Array = losses.cross_entropy(logits, first)[1] * len(logits)
-        proba[:, 0] += 1
-        proba = np.clip(proba, 0, 1)
-        proba /= proba.sum(axis=1, keepdims=True)
+        proba: Array = softmax(logits, axis=1)
         return proba
 
     def predict(self, X: Any, *, lengths: Any = None) -> Array:
@@ -316,11 +363,16 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> float:
         """The share of right answers."""
+        unmasked("y", y)
+        unmasked("sample_weight", sample_weight)
         predicted = self.predict(X, lengths=lengths)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
-    def _target(self, rows: Array) -> Array:
+    def _target(self, rows: Array, weights: Array | None) -> Array:
         return self._target_of(rows)
+
+    def _constant_loss(self) -> float:
+        return float(np.log(len(self.classes_)))
 
     def _target_of(self, rows: Array) -> Array:
         return np.searchsorted(self.classes_, rows)
@@ -344,6 +396,7 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
 def _classes(y: Any) -> Array:
     if y is None:
         raise ValueError(f"y: expected classes, got None: {NO_TARGET}")
+    unmasked("y", y)
     found: Array = column_or_1d(y, warn=True)
     if found.dtype.kind in "fc" and not np.isfinite(found).all():
         raise ValueError("y: expected classes, got Input y contains NaN or infinity")
@@ -380,6 +433,7 @@ class SequenceRegressor(RegressorMixin, Sequences):  # type: ignore[misc]
         tags.target_tags.multi_output = True
         return tags
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> Self:
         """Train on sequences and their targets.
 
@@ -393,16 +447,15 @@ class SequenceRegressor(RegressorMixin, Sequences):  # type: ignore[misc]
         -------
         self
         """
+        check_names(self, X, reset=True)
         found = sequences(X, lengths, estimator=self)
         if y is None:
             raise ValueError(f"y: expected numbers, got None: {NO_TARGET}")
-        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self)
+        y = as_float64("y", y, ensure_2d=False, estimator=self)
         if y.ndim > 2:
             raise ValueError(f"y: expected shape (N,) or (N, O), got {y.shape}")
         check_consistent_length(found, y)
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(sample_weight, found, ensure_non_negative=True)
+        weights = sample_weights(sample_weight, found)
         self._single = y.ndim == 1
         y = y.reshape(len(y), -1)
         return self._fit(found, y, weights, y.shape[1])
@@ -415,14 +468,19 @@ class SequenceRegressor(RegressorMixin, Sequences):  # type: ignore[misc]
 
     def score(self, X: Any, y: Any, *, lengths: Any = None, sample_weight: Any = None) -> float:
         """The coefficient of determination R²."""
+        unmasked("y", y)
+        unmasked("sample_weight", sample_weight)
         return float(r2_score(y, self.predict(X, lengths=lengths), sample_weight=sample_weight))
 
-    def _target(self, rows: Array) -> Array:
-        self._standard_y = Standard(rows)
+    def _target(self, rows: Array, weights: Array | None) -> Array:
+        self._standard_y = Standard(rows, weights)
         return self._target_of(rows)
 
+    def _constant_loss(self) -> float:
+        return 1.0
+
     def _target_of(self, rows: Array) -> Array:
-        return self._standard_y(rows).astype(np.float32)
+        return for_float32("y", rows, self._standard_y, ("row", "column")).astype(np.float32)
 
     def _loss(self, prediction: Array, target: Array) -> tuple[float, Array]:
         return losses.mse(prediction, target)

@@ -16,13 +16,14 @@ accelerated 1 recurrent layer
 >>> y.sum().backward()
 """
 
+from .._extras import missing
+
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "unrolled.torch: expected PyTorch, which is not installed; pip install 'unrolled[torch]'"
-    ) from error
+    raise missing(error, "unrolled.torch", "PyTorch", "torch") from error
 
+from . import _onnx as _onnx
 from ._accelerate import Summary, accelerate, restore
 from ._cells import GRUCell, LSTMCell, RNNCell
 from ._explain import explain

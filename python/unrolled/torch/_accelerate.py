@@ -6,21 +6,14 @@ mode and device go on as they were.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from . import _cells, _sequences
-
-PAIRS: tuple[tuple[Any, Any], ...] = (
-    (nn.LSTM, _sequences.LSTM),
-    (nn.GRU, _sequences.GRU),
-    (nn.RNN, _sequences.RNN),
-    (nn.LSTMCell, _cells.LSTMCell),
-    (nn.GRUCell, _cells.GRUCell),
-    (nn.RNNCell, _cells.RNNCell),
-)
+from . import _classes, _sequences
+from ._explain import standing, why_left
 
 
 @dataclass
@@ -30,22 +23,28 @@ class Summary:
     Attributes
     ----------
     replaced : dict of str to str
-        Layers by the name they have in the model ("" for the model itself), and what they are.
+        Layers by the name they have in the model ("" for the model itself), what they are, and
+        which of their calls PyTorch goes on to compute.
     left : dict of str to str
         Recurrent layers that were left alone, and why.
+    already : dict of str to str
+        Layers with which there was nothing to do, and what they are.
     """
 
     replaced: dict[str, str] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
+    already: dict[str, str] = field(default_factory=dict)
     _done: str = "accelerated"
 
     def __str__(self) -> str:
         count = len(self.replaced)
         lines = [f"{self._done} {count} recurrent layer{'' if count == 1 else 's'}"]
-        lines += [f"  {name or '(the model)'}: {what}" for name, what in self.replaced.items()]
-        lines += [
-            f"  {name or '(the model)'}: left alone, {why}" for name, why in self.left.items()
-        ]
+        for name, what in self.replaced.items():
+            lines.append(f"  {name or '(the model)'}: {what}")
+        for name, what in self.already.items():
+            lines.append(f"  {name or '(the model)'}: {what}, ours already")
+        for name, why in self.left.items():
+            lines.append(f"  {name or '(the model)'}: left alone, {why}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -55,7 +54,8 @@ def accelerate(model: nn.Module) -> Summary:
     """Have every recurrent layer and cell in `model` computed by our kernels, where they can.
 
     In place. The layers stay the same objects with the same Parameters: optimisers, hooks and
-    other references to them go on working.
+    other references to them go on working. A subclass of a layer is accelerated if its `forward` is
+    PyTorch's or calls ``super().forward``.
 
     Parameters
     ----------
@@ -83,14 +83,14 @@ def accelerate(model: nn.Module) -> Summary:
     >>> type(model[0])
     <class 'unrolled.torch.GRU'>
     """
-    to = dict(PAIRS)
-    summary = _exchange(model, to)
-    known = tuple(to)
-    ours = tuple(to.values())
-    for name, module in model.named_modules():
-        kind = type(module)
-        if isinstance(module, known) and kind not in ours:
-            summary.left[name] = f"{kind.__qualname__} is a class of its own"
+    summary = Summary()
+    for name, module in _modules(model):
+        if isinstance(module, _classes.OUR_CLASSES):
+            summary.already[name] = standing(module)
+        elif isinstance(module, _classes.THEIR_CLASSES):
+            _exchange(summary, name, module, _classes.to_ours)
+        elif (why := why_left(module)) is not None:
+            summary.left[name] = why
     return summary
 
 
@@ -108,19 +108,24 @@ def restore(model: nn.Module) -> Summary:
     >>> type(cell)
     <class 'torch.nn.modules.rnn.GRUCell'>
     """
-    summary = _exchange(model, {ours: theirs for theirs, ours in PAIRS})
-    summary._done = "restored"
+    summary = Summary(_done="restored")
+    for name, module in _modules(model):
+        if isinstance(module, _classes.OUR_CLASSES):
+            _exchange(summary, name, module, _classes.to_theirs)
     return summary
 
 
-def _exchange(model: Any, to: dict[Any, Any]) -> Summary:
+def _modules(model: Any) -> list[tuple[str, nn.Module]]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    summary = Summary()
-    for name, module in model.named_modules():
-        other = to.get(type(module))
-        if other is not None:
-            module.__class__ = other
-            module.__dict__.pop(_sequences._PACKED, None)
-            summary.replaced[name] = repr(module)
-    return summary
+    return list(model.named_modules())
+
+
+def _exchange(summary: Summary, name: str, module: Any, to: Callable[[Any], type]) -> None:
+    try:
+        module.__class__ = to(module)
+    except (_classes.Left, TypeError) as why:  # a TypeError where __slots__ differ
+        summary.left[name] = str(why)
+        return
+    module.__dict__.pop(_sequences._PACKED, None)
+    summary.replaced[name] = standing(module)

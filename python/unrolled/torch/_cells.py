@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import _ops, _path, _run
+from . import _fx, _ops, _path, _run
 from ._eager import Step
 from ._kind import GATES, Kind
 from ._through import composed
@@ -29,6 +29,8 @@ class Cell(nn.RNNCellBase):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """As PyTorch's: x (B, I) or (I,), states (B, H) or (H,)."""
+        if _path.watcher is not None:
+            _path.watcher(self, input, hx)
         if self._quicker_by_torch(input):
             return super().forward(input, hx)
         try:
@@ -37,6 +39,9 @@ class Cell(nn.RNNCellBase):
                 return self._ours(input, hx)
         except Unfit as unfit:
             reason = str(unfit)
+        node = _fx.node(self, input, hx)
+        if node is not None:
+            return node
         if reason in _path.TRANSFORMS:
             with composed():
                 return super().forward(input, hx)
@@ -58,7 +63,7 @@ class Cell(nn.RNNCellBase):
 
     def _quicker_by_torch(self, input: Any) -> bool:
         # Asked before anything else: where PyTorch computes, the call should cost what it cost.
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or isinstance(input, _fx.Proxy):
             return False
         most = self._most_recorded
         if most:
@@ -90,8 +95,13 @@ class Cell(nn.RNNCellBase):
             return f"the nonlinearity is {self.nonlinearity}"
         found = _path.surroundings()
         if found is None:
-            traced = _path.traced(input)
-            found = _path.numbers("x", input) if traced else _path.tensor("x", input)
+            if not _path.traced(input):
+                found = _path.tensor("x", input)
+            elif _path.in_onnx_export():
+                # A node for each step would have a copy of the weights, in ONNX's order, of its own.
+                found = "torch.onnx.export takes a cell apart"
+            else:
+                found = _path.numbers("x", input)
         if found is not None:
             return found
         shape = input.shape
@@ -167,3 +177,6 @@ class RNNCell(Cell, nn.RNNCell):
 
     def _cell(self) -> str:
         return f"rnn_{self.nonlinearity}"
+
+
+_fx.leaves(Cell)

@@ -6,6 +6,8 @@ for `explain`. Modules ask them before every call, so they are ordered by what i
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ FORWARD_MODE = "forward-mode differentiation asks for it"
 FUNCTORCH = "a transform of torch.func asks for it"
 # With these PyTorch itself has to take its differentiable parts rather than oneDNN's kernel.
 TRANSFORMS = frozenset((FORWARD_MODE, FUNCTORCH))
+
+# Told of every call's module and arguments, while somebody is (`explain`).
+watcher: Callable[..., None] | None = None
 
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _jit_tracing = torch._C._get_tracing_state
@@ -32,6 +37,18 @@ def traced(x: Any) -> bool:
     )
 
 
+def recorded() -> bool:
+    """Whether `torch.jit.trace` records what is done to tensors, for inputs that will be others."""
+    return _jit_tracing() is not None
+
+
+def in_onnx_export() -> bool:
+    """Whether this is the work of `torch.onnx.export`, as far as it can be told: not by Dynamo."""
+    if torch.compiler.is_dynamo_compiling() or "torch.onnx" not in sys.modules:
+        return False
+    return torch.onnx.is_in_onnx_export()
+
+
 def surroundings() -> str | None:
     """What is true of any call made just now."""
     if torch.is_autocast_enabled("cpu"):
@@ -43,7 +60,7 @@ def surroundings() -> str | None:
         return FUNCTORCH
     if forward_ad._current_level >= 0:
         return FORWARD_MODE
-    if _jit_tracing() is not None:
+    if recorded():
         return "torch.jit.trace is recording PyTorch's functions"
     return None
 

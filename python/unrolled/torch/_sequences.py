@@ -10,8 +10,9 @@ from torch._compile import _disable_dynamo
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _dynamo, _ops, _path, _run
+from . import _dynamo, _fx, _ops, _path, _run
 from ._eager import Sequence
+from ._graph import through_graph
 from ._kind import Kind
 from ._through import composed, through_torch
 from ._weights import Packed, Unfit, packed
@@ -32,7 +33,7 @@ class Call(NamedTuple):
 class Recurrent(nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
 
-    def forward(self, input: Any, hx: Any = None, *, resets: Any = None) -> Any:
+    def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
         """As PyTorch's, with `resets`.
 
         Parameters
@@ -48,9 +49,11 @@ class Recurrent(nn.RNNBase):
         output, hx
             As PyTorch's.
         """
-        if isinstance(input, PackedSequence) and torch.compiler.is_compiling():
+        if isinstance(input, PackedSequence) and torch.compiler.is_dynamo_compiling():
             # Its sizes are numbers in a tensor, on which a graph cannot depend.
             return _untraced(self, input, hx, resets)
+        if _path.watcher is not None:
+            _path.watcher(self, input, hx, resets)
         reason = self._reason(input, hx)
         if reason is None:
             try:
@@ -209,6 +212,9 @@ class Recurrent(nn.RNNBase):
         return y, h, c[0] if c else None
 
     def _theirs(self, input: Any, hx: Any, resets: Any, reason: str) -> Any:
+        node = _fx.node(self, input, hx, resets)
+        if node is not None:
+            return node
         if reason in _path.TRANSFORMS:
             with composed():
                 return self._by_torch(input, hx, resets)
@@ -224,7 +230,8 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)
         call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
-        y, h, c = through_torch(
+        through = through_graph if _path.recorded() else through_torch
+        y, h, c = through(
             self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
         )
         return self._result(input, y, h, c, call.lengths)
@@ -301,3 +308,4 @@ class RNN(Recurrent, nn.RNN):
 
 
 _dynamo.let_in(LSTM, GRU, RNN)
+_fx.leaves(Recurrent)

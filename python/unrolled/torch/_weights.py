@@ -126,6 +126,10 @@ class Packed:
         self.key = key
         self.epoch = epoch
 
+    def __reduce__(self) -> Any:
+        """Copied and pickled as None: a copy of a module packs its own weights."""
+        return type(None), ()
+
     def holds(self, steps: int) -> bool:
         """Whether the weights, known to lie where they lay, still have the network's numbers."""
         epoch = _epoch

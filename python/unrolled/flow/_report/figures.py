@@ -13,7 +13,7 @@ import numpy as np
 from ..._style import STYLE
 from .. import _plots as plots
 from .._words import number, percent
-from .measure import Results
+from .measure import REST, Results
 
 # Ink that the page replaces by its own; not a colour that anything else has.
 INK = "#010203"
@@ -102,8 +102,8 @@ def _drawings(r: Results) -> Iterator[Drawing]:
     if np.any(r.gradients.norms > 0, axis=1).sum() > 1:
         yield (
             lambda ax: plots.plot_triangle(r.gradients, ax),
-            "Each cell is one term of the double sum. Along a row from the diagonal, one loss is "
-            "followed back in time.",
+            "Each cell is one term of the double sum. Along a row, one loss is "
+            "followed to where the matrix is used.",
             f"Heat map of the terms of the gradient of {r.gradients.parameter} by step of loss "
             f"and step of use; {_triangle_words(r)}.",
         )
@@ -128,8 +128,8 @@ def _drawings(r: Results) -> Iterator[Drawing]:
         kept = int((np.median(spectra[-1], axis=0) > 0.1).sum())
         yield (
             lambda ax: plots.plot_singular_values(spectra, ax),
-            "Directions of the state whose value stays near 1 are remembered; the others are "
-            "forgotten.",
+            "Directions of the state whose value stays near 1 are kept; what falls far below is "
+            "forgotten, what rises far above is magnified.",
             f"Singular values by lag: {kept} of {spectra.shape[2]} are above 0.1 at lag "
             f"{len(spectra) - 1}.",
         )
@@ -137,13 +137,10 @@ def _drawings(r: Results) -> Iterator[Drawing]:
         yield (
             lambda ax: plots.plot_cell_path(r.path, ax),
             "Median and middle half of the units. Where the ratio leaves 1, paths through h and "
-            "the gates add to the cell's own.",
-            f"Derivative along the cell, directly and in full: directly below 1/e at lag "
-            f"{number(r.numbers.memory or 0.0)}"
-            + (f", ratio {number(r.numbers.ratio)}" if r.numbers.ratio is not None else "")
-            + ".",
+            "the gates add to the cell's own or cancel it.",
+            f"Derivative along the cell, directly and in full: {_path_words(r)}.",
         )
-    if np.isfinite(r.gates.mean).any():
+    if np.isfinite(r.gates.low).any():
         for name in r.gates.names:
             yield _gate(r, name)
     if r.powers:
@@ -164,13 +161,22 @@ def _by_lag(r: Results) -> Drawing:
     shares = plots.lag_shares(r.gradients)
     words = f"{percent(shares[0])} at lag 0" if len(shares) else "nothing"
     if r.numbers.reach is not None:
-        words += f", 99 % within lag {r.numbers.reach}"
+        words += f"; beyond lag {r.numbers.reach} at most {100 * REST:g} % of the gradient"
     return (
         lambda ax: plots.plot_by_lag(r.gradients, ax, bounds=r.bounds),
-        "Norm of all terms whose loss is so many steps after the use of the matrix, over the sum "
+        "Norm of all terms whose loss is so many steps from the use of the matrix, over the sum "
         "for all lags.",
         f"Share of each lag in the gradient of {r.gradients.parameter}: {words}.",
     )
+
+
+def _path_words(r: Results) -> str:
+    n = r.numbers
+    memory = n.memory if n.memory is not None else np.inf
+    words = f"directly below 1/e at {f'lag {number(memory)}' if np.isfinite(memory) else 'no lag'}"
+    if n.ratio_low is not None and n.ratio_high is not None:
+        words += f", ratio {number(n.ratio_low)} to {number(n.ratio_high)}"
+    return words
 
 
 def _gate(r: Results, name: str) -> Drawing:
@@ -178,7 +184,7 @@ def _gate(r: Results, name: str) -> Drawing:
     index = r.gates.names.index(name)
     about = (
         f"{r.gates.labels[index]}: {r.gates.low_label[index]} {percent(low)}, "
-        f"{r.gates.high_label[index]} {percent(high)}, {r.gates.mean_label[index]} {mean:.2f}"
+        f"{r.gates.high_label[index]} {percent(high)}, {r.gates.mean_label[index]} {number(mean)}"
     )
     return (
         lambda ax: plots.plot_gates(r.gates, ax, gate=name),

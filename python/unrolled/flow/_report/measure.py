@@ -14,6 +14,7 @@ from ..._modules import GRU, LSTM, RNN
 from .._gates import GateSaturation, gate_saturation
 from .._plots import lag_shares
 from .._sample import Sequences, Window
+from .._spectra import GAMMA
 
 # Terms of the gradient cost T² steps of so many rows: 200² / 2 of 4 are about a second.
 ROWS, STEPS = 4, 200
@@ -27,6 +28,8 @@ SPECTRAL_ROWS, SPECTRAL_LAGS = 2, 64
 # Fewer lags than these show nothing.
 SPECTRAL_LEAST = 4
 POWERS = 100
+# What is less than this of the gradient no step of training notices.
+REST = 0.01
 LN10 = float(np.log(10.0))
 
 
@@ -38,20 +41,28 @@ class Numbers:
     ----------
     cell : str
         "LSTM", "GRU" or "RNN".
+    top : bool
+        Whether it is of the top layer, where `truncate` leaves out exactly the lags beyond.
+    bias : bool
     steps : int
         Length of the sequences as looked at.
+    span : int
+        The most of them without a reset: as far as a small change can go.
     gradient : float
         ||dL/dW_hh||, Frobenius.
     far : float
-        Share of the gradient from lags beyond half the steps.
+        Share of the lags beyond half the steps in the sum of the norms of all lags.
     reach : int
-        Least lag such that this and nearer ones hold 99 % of the gradient.
+        Least lag such that those beyond it, by the sum of their norms, change the gradient by no
+        more than 1 %.
     exponent, exponent_low, exponent_high : float
         The largest Lyapunov exponent: mean, least and greatest of the rows.
     lag : int
-        The furthest lag of the next three.
-    transition, peak : float
-        ||ds_t/ds_{t-lag}||_2, and the largest of all lags up to that.
+        The furthest lag of the next five.
+    transition, transition_low, transition_high : float
+        ||ds_t/ds_{t-lag}||_2 at that lag: mean, least and greatest of the rows.
+    peak : float
+        Its mean of the rows, the largest of all lags up to that.
     peak_lag : int
     radius, norm, bound : float
         RNN: spectral radius and 2-norm of W_hh, and gamma times that.
@@ -61,13 +72,18 @@ class Numbers:
         LSTM: share of input gates below 0.1.
     memory : float
         LSTM: median lag at which the direct path along the cell is below 1/e.
-    ratio : float
-        LSTM: median |full / direct| at `ratio_lag`.
-    ratio_lag : int
+    ratio_low, ratio_high : float
+        LSTM: the least and the greatest of all lags of the median |full / direct|.
+    ratio_low_lag, ratio_high_lag : int
+    ratio_lags : int
+        The furthest of those lags.
     """
 
     cell: str
     steps: int
+    span: int
+    top: bool = True
+    bias: bool = True
     gradient: float | None = None
     far: float | None = None
     reach: int | None = None
@@ -76,6 +92,8 @@ class Numbers:
     exponent_high: float | None = None
     lag: int | None = None
     transition: float | None = None
+    transition_low: float | None = None
+    transition_high: float | None = None
     peak: float | None = None
     peak_lag: int | None = None
     radius: float | None = None
@@ -86,14 +104,18 @@ class Numbers:
     mean: float | None = None
     shut: float | None = None
     memory: float | None = None
-    ratio: float | None = None
-    ratio_lag: int | None = None
+    ratio_low: float | None = None
+    ratio_low_lag: int | None = None
+    ratio_high: float | None = None
+    ratio_high_lag: int | None = None
+    ratio_lags: int | None = None
     nonlinearity: str | None = None
 
     @property
-    def decades(self) -> float | None:
-        """By how many powers of ten a small change grows over the steps."""
-        return None if self.exponent is None else self.exponent * self.steps / LN10
+    def decades(self) -> tuple[float, ...]:
+        """By how many powers of ten a small change would grow over the span, least and greatest."""
+        rates = (self.exponent_low, self.exponent_high)
+        return tuple(rate * self.span / LN10 for rate in rates if rate is not None)
 
 
 @dataclass(frozen=True)
@@ -154,7 +176,11 @@ def study(
         layers.append(
             _layer(net, layer, reverse, weights[parameter], parameter, tape, kept, chosen, small)
         )
-    return Study(layers, _sampled(sequences, window, rows, kept, had, small, dy is None))
+    said = _sampled(sequences, window, rows, kept, had, small, dy is None)
+    if layers[0].exponents is not None:
+        running = layers[0].exponents[1]
+        said.append(f"exponents over {len(running)} steps, {_rows(running.shape[1])}")
+    return Study(layers, said)
 
 
 def ends(window: Window) -> Array:
@@ -223,16 +249,19 @@ def _layer(
     shown = np.ascontiguousarray(np.swapaxes(dy, 0, 1)) if net.batch_first else dy
     gradients = flow.gradient_by_lag(tape, shown, parameter)
     whole = tape.backward(shown).parameters[parameter].astype(np.float64)
-    numbers: dict[str, Any] = {"gradient": float(np.linalg.norm(whole))}
+    numbers: dict[str, Any] = {"gradient": length(whole)}
     shares = lag_shares(gradients)
     steps = len(shares)
     if np.any(shares > 0):
         numbers["far"] = float(shares[steps // 2 + 1 :].sum())
-        numbers["reach"] = int(np.searchsorted(np.cumsum(shares), 0.99 * shares.sum()))
+        # What the lags beyond each can change at most: their norms, whatever their directions.
+        beyond = np.cumsum(gradients.by_lag[::-1])[::-1][1:]
+        within = np.append(beyond, 0.0) <= REST * numbers["gradient"]
+        numbers["reach"] = int(np.argmax(within))
 
     gates = gate_saturation(tape, layer, reverse)
     deciding = next((name for name in ("f", "z", "h") if name in gates.names), None)
-    seen = bool(np.isfinite(gates.mean).any())
+    seen = bool(np.isfinite(gates.low).any())
     if deciding is not None and seen:
         numbers["low"], numbers["high"], numbers["mean"] = gates.overall(deciding)
     if "i" in gates.names and seen:
@@ -250,6 +279,7 @@ def _layer(
         powers["W"] = flow.matrix_power_curve(weight, POWERS)
         numbers["radius"] = float(powers["W"].spectral_radius)
         numbers["norm"] = float(np.linalg.norm(weight.astype(np.float64), 2))
+        numbers["bound"] = GAMMA[net.nonlinearity] * numbers["norm"]
         numbers["nonlinearity"] = net.nonlinearity
 
     bounds = spectra = path = None
@@ -262,26 +292,30 @@ def _layer(
         numbers |= {
             "lag": last,
             "transition": float(measured[-1]),
+            "transition_low": float(bounds.measured[-1].min()),
+            "transition_high": float(bounds.measured[-1].max()),
             "peak": float(measured.max()),
             "peak_lag": int(measured.argmax()),
         }
         if isinstance(net, LSTM):
             path = flow.cell_path(little, None, last, layer, reverse)
             numbers["memory"] = float(np.median(path.memory))
-            half = (last + 1) // 2
-            ratio = np.abs(path.ratio[half])
-            if np.isfinite(ratio).any():
-                numbers["ratio_lag"] = half
-                numbers["ratio"] = float(np.median(ratio[np.isfinite(ratio)]))
+            numbers |= _ratios(path.ratio)
         jacobian = flow.step_jacobians(little, layer, reverse)[0 if reverse else -1, 0]
         powers["J of the last step"] = flow.matrix_power_curve(jacobian, POWERS)
-        if isinstance(net, RNN) and bounds.gamma is not None:
-            numbers["bound"] = float(bounds.gamma * numbers["norm"])
+    begins, stops = chosen.stretches()
     cell = "LSTM" if isinstance(net, LSTM) else "GRU" if isinstance(net, GRU) else "RNN"
     return Results(
         layer,
         reverse,
-        Numbers(cell, steps, **numbers),
+        Numbers(
+            cell,
+            steps,
+            min(steps, int((stops - begins).max())),
+            top=layer == net.num_layers - 1,
+            bias=net.bias,
+            **numbers,
+        ),
         gradients,
         gates,
         exponents,
@@ -290,6 +324,30 @@ def _layer(
         path,
         powers,
     )
+
+
+def length(a: Array) -> float:
+    """The Frobenius norm, also of numbers whose squares float64 cannot hold."""
+    largest = float(np.abs(a).max(initial=0.0))
+    if not 0 < largest < np.inf:
+        return largest
+    return largest * float(np.linalg.norm((a / largest).ravel()))
+
+
+def _ratios(ratio: Array) -> dict[str, Any]:
+    """The extremes by lag of the median size, of the units that have a path of their own."""
+    found = {}
+    for lag, values in enumerate(np.abs(ratio).reshape(len(ratio), -1)):
+        values = values[~np.isnan(values)]
+        if lag and values.size:
+            found[lag] = float(np.median(values))
+    if not found:
+        return {}
+    low, high = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    return {
+        "ratio_low": found[low], "ratio_low_lag": low,
+        "ratio_high": found[high], "ratio_high_lag": high, "ratio_lags": max(found),
+    }  # fmt: skip
 
 
 def _exponents(
@@ -345,5 +403,9 @@ def _sampled(
         said.append("no spectra: the state is too large, or the sequences too short")
     else:
         last = small.steps - 1
-        said.append(f"Jacobians over {last} lags of {len(small.lengths)} rows")
+        said.append(f"Jacobians over {last} lags, {_rows(len(small.lengths))}")
     return said
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' if count != 1 else ''}"

@@ -1,12 +1,15 @@
 //! How much memory fixed cells take, as their documentation says it: of the values, to the byte; of the stack,
 //! measured by the pages a thread has touched.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", target_pointer_width = "64", feature = "alloc"))]
 
 use std::hint::black_box;
 use unrolled::cell::fixed::{Fixed, Parameters, ResetBefore, State, Tape, Variant};
 use unrolled::{Gru, Lstm, Passes, Rnn};
 
 const DOCUMENTATION: &str = include_str!("../src/cell/fixed/mod.rs");
+const STEPS: usize = 64;
+/// What the documentation allows a call to take beside its arguments and some values for each unit.
+const MOST: usize = 4 << 10;
 
 /// Bytes of the pages touched of the mapping that holds `address`.
 fn touched(address: usize) -> usize {
@@ -24,62 +27,51 @@ fn touched(address: usize) -> usize {
     panic!("no mapping holds the stack");
 }
 
-/// Bytes of stack that `work` takes, in whole pages.
-fn stack_of(work: impl FnOnce() + Send + 'static) -> usize {
+/// What `work` returns, and the bytes of stack it takes more than it takes to ask, in whole pages.
+fn stack_of<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (R, usize) {
     // More than the system keeps of threads that have ended: pages that nobody has touched.
-    let stack = 64 << 20;
-    let measured = std::thread::Builder::new().stack_size(stack).spawn(move || {
+    let thread = std::thread::Builder::new().stack_size(64 << 20);
+    let measured = thread.spawn(move || {
         let here = 0_u8;
         let address = &raw const here as usize;
         let before = touched(address);
-        work();
-        let after = touched(address);
-        after - before
+        let result = work();
+        (result, touched(address) - before)
     });
     measured.unwrap().join().unwrap()
 }
 
-struct Measured {
-    cell: usize,
-    state: usize,
-    parameters: usize,
-    tape: usize,
-    step: usize,
-    back: usize,
-}
-
-const STEPS: usize = 64;
-
-fn measure<
-    T: Passes,
-    V: Variant,
-    const I: usize,
-    const H: usize,
-    const G: usize,
-    const S: usize,
->(
+fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+    name: &str,
     make: fn(&Parameters<T, I, H, G>) -> Fixed<T, V, I, H, G, S>,
-) -> Measured {
-    type Kept<T, const I: usize, const H: usize, const G: usize, const S: usize> =
-        Tape<T, I, H, G, S, STEPS>;
-    // The values themselves are elsewhere; what a first call does once is done.
-    let cell = std::thread::Builder::new().stack_size(64 << 20);
-    let cell = cell.spawn(move || {
-        let mut cell = Box::new(make(&Parameters::zeros()));
-        cell.step(&[T::ONE; I], &mut State { h: [T::ZERO; H], c: [T::ZERO; H] });
-        let tape: Box<Kept<T, I, H, G, S>> = Box::new(cell.tape());
-        let mut gradients = Box::new(Parameters::<T, I, H, G>::zeros());
-        (black_box(&mut cell), black_box(&mut gradients));
-        (cell, tape, gradients)
+) {
+    let sizes = [
+        size_of::<Fixed<T, V, I, H, G, S>>(),
+        size_of::<Parameters<T, I, H, G>>(),
+        size_of::<State<T, H>>(),
+        size_of::<Tape<T, I, H, G, S, STEPS>>(),
+    ]
+    .map(|size| size.to_string());
+    let line = format!("//! | `{name}` | {} |\n", sizes.join(" | "));
+    assert!(DOCUMENTATION.contains(&line), "the documentation lacks {line}");
+    if cfg!(debug_assertions) {
+        println!("{name}: stack not measured, this build is not optimised (cargo test --release)");
+        return;
+    }
+
+    // The values are elsewhere, and what a first call does once is done.
+    let ((cell, mut tape, mut gradients), made) = stack_of(move || {
+        let cell = Box::new(make(&Parameters::zeros()));
+        cell.step(&[T::ONE; I], &mut Box::new(cell.zero_state()));
+        let tape: Box<Tape<T, I, H, G, S, STEPS>> = Box::new(cell.tape());
+        (cell, tape, Box::new(Parameters::<T, I, H, G>::zeros()))
     });
-    let (cell, mut tape, mut gradients) = cell.unwrap().join().unwrap();
-    let (cell, own): (&'static Fixed<T, V, I, H, G, S>, _) = (Box::leak(cell), ());
-    let () = own;
-    let step = stack_of(|| {
+    let (cell, step) = stack_of(move || {
         let mut state = Box::new(cell.zero_state());
         black_box(cell.step(black_box(&[T::ONE; I]), &mut state));
+        cell
     });
-    let back = stack_of(move || {
+    let ((), back) = stack_of(move || {
         let mut state = Box::new(cell.zero_state());
         for _ in 0..STEPS {
             cell.record(black_box(&[T::ONE; I]), &mut state, &mut tape).unwrap();
@@ -88,34 +80,27 @@ fn measure<
         cell.backward(&mut tape, &d_y, &mut state, &mut d_x, &mut gradients).unwrap();
         black_box((tape, gradients));
     });
-    Measured {
-        cell: size_of::<Fixed<T, V, I, H, G, S>>(),
-        state: size_of::<State<T, H>>(),
-        parameters: size_of::<Parameters<T, I, H, G>>(),
-        tape: size_of::<Kept<T, I, H, G, S>>(),
-        step,
-        back,
-    }
+    println!("{name}: made {made}, a step {step}, the way back {back} bytes of stack");
+    let units = (S + 1) * H * size_of::<T>();
+    assert!(step.max(back) <= MOST + units, "{name}: a step {step}, the way back {back}");
 }
 
 #[test]
-fn print() {
-    let show = |name: &str, m: Measured| {
-        println!(
-            "{name}: cell {} state {} par {} tape {} step {} back {}",
-            m.cell, m.state, m.parameters, m.tape, m.step, m.back
-        );
-    };
-    show("lstm 1 8", measure(Lstm::<f32, 1, 8>::from_parameters));
-    show("lstm 1 16", measure(Lstm::<f32, 1, 16>::from_parameters));
-    show("lstm 1 32", measure(Lstm::<f32, 1, 32>::from_parameters));
-    show("lstm 32 32", measure(Lstm::<f32, 32, 32>::from_parameters));
-    show("lstm 1 64", measure(Lstm::<f32, 1, 64>::from_parameters));
-    show("lstm 1 128", measure(Lstm::<f32, 1, 128>::from_parameters));
-    show("lstm 1 64 f64", measure(Lstm::<f64, 1, 64>::from_parameters));
-    show("gru 1 32", measure(Gru::<f32, 1, 32>::from_parameters));
-    show("gru 1 64", measure(Gru::<f32, 1, 64>::from_parameters));
-    show("gru 1 64 before", measure(Gru::<f32, 1, 64, ResetBefore>::from_parameters));
-    show("gru 1 128 before", measure(Gru::<f32, 1, 128, ResetBefore>::from_parameters));
-    show("rnn 1 64", measure(Rnn::<f32, 1, 64>::from_parameters));
+fn cells_take_what_is_written() {
+    judge("Lstm<f32, 1, 8>", Lstm::<f32, 1, 8>::from_parameters);
+    judge("Lstm<f32, 1, 16>", Lstm::<f32, 1, 16>::from_parameters);
+    judge("Lstm<f32, 1, 32>", Lstm::<f32, 1, 32>::from_parameters);
+    judge("Lstm<f32, 32, 32>", Lstm::<f32, 32, 32>::from_parameters);
+    judge("Lstm<f32, 1, 64>", Lstm::<f32, 1, 64>::from_parameters);
+    judge("Lstm<f64, 1, 64>", Lstm::<f64, 1, 64>::from_parameters);
+    judge("Lstm<f32, 1, 128>", Lstm::<f32, 1, 128>::from_parameters);
+    judge("Gru<f32, 1, 32>", Gru::<f32, 1, 32>::from_parameters);
+    judge("Gru<f32, 1, 64, ResetBefore>", Gru::<f32, 1, 64, ResetBefore>::from_parameters);
+    judge("Rnn<f32, 1, 64>", Rnn::<f32, 1, 64>::from_parameters);
+}
+
+#[test]
+fn what_takes_much_is_seen() {
+    let (_, taken) = stack_of(|| black_box([1_u8; 16 * MOST])[0]);
+    assert!(taken >= 8 * MOST, "{taken}");
 }

@@ -91,29 +91,28 @@ impl Function {
         self.code.iter().filter(|i| i.op0_kind() == OpKind::NearBranch64).map(|i| i.near_branch64())
     }
 
-    /// Where it calls to, or jumps outside itself, by way of memory: the address that is looked up, or none where that
-    /// cannot be seen.
-    fn calls_through(&self) -> impl Iterator<Item = Option<u64>> + '_ {
-        let looked_up =
-            |i: &Instruction| i.is_ip_rel_memory_operand().then(|| i.ip_rel_memory_address());
-        // Called more than once, it may be looked up before, into a register that holds nothing else.
-        let held = move |register: Register| {
-            let fills = |i: &&Instruction| {
-                i.mnemonic() == Mnemonic::Mov
-                    && i.op0_register() == register
-                    && looked_up(i).is_some()
-            };
-            self.code.iter().find(fills).and_then(looked_up)
+    /// What it calls, or jumps to outside itself, by way of memory; none for what cannot be seen.
+    fn calls_through<'s>(&self, slots: &'s BTreeMap<u64, Slot>) -> Vec<Option<&'s Slot>> {
+        let slot = |i: &Instruction| {
+            let address = i.is_ip_rel_memory_operand().then(|| i.ip_rel_memory_address());
+            address.and_then(|address| slots.get(&address))
         };
-        self.code.iter().filter_map(move |i| match i.flow_control() {
-            FlowControl::IndirectCall if i.op0_kind() == OpKind::Register => {
-                Some(held(i.op0_register()))
+        // What is called more than once is looked up before, and kept in a register.
+        let kept = self.code.iter().filter(|i| i.mnemonic() == Mnemonic::Mov).filter_map(slot);
+        let kept: Vec<_> = kept.map(Some).collect();
+        let mut calls = Vec::new();
+        for i in &self.code {
+            match i.flow_control() {
+                FlowControl::IndirectCall if i.op0_kind() == OpKind::Register => {
+                    if kept.is_empty() { calls.push(None) } else { calls.extend(&kept) }
+                }
+                FlowControl::IndirectCall => calls.push(slot(i)),
+                // Others lead to a case of a match.
+                FlowControl::IndirectBranch => calls.extend(slot(i).map(Some)),
+                _ => {}
             }
-            FlowControl::IndirectCall => Some(looked_up(i)),
-            // Others lead to a case of a match.
-            FlowControl::IndirectBranch => looked_up(i).map(Some),
-            _ => None,
-        })
+        }
+        calls
     }
 
     /// The loops that hold no other.
@@ -175,14 +174,16 @@ pub fn reach(
             continue;
         }
         next.extend(f.calls());
-        for slot in f.calls_through() {
-            match slot.and_then(|slot| slots.get(&slot)) {
-                Some(Slot::Here(at)) => next.push(*at),
-                Some(Slot::There(name)) => {
-                    drop(reach.others.insert((f.name.clone(), name.clone())))
+        for slot in f.calls_through(slots) {
+            let other = match slot {
+                Some(Slot::Here(at)) => {
+                    next.push(*at);
+                    continue;
                 }
-                None => drop(reach.others.insert((f.name.clone(), "?".to_owned()))),
-            }
+                Some(Slot::There(name)) => name,
+                None => "?",
+            };
+            reach.others.insert((f.name.clone(), other.to_owned()));
         }
     }
     reach

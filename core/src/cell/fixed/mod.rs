@@ -4,6 +4,42 @@
 //! owns. For training the caller owns a [`Tape`] too: fixed arrays for so many steps. The results are those of the
 //! run-time networks, bit for bit, though the step forward is another (it sums and activates a few units at a time,
 //! without leaving the registers): every sum is in the same order. The way back is theirs, with sizes folded in.
+//!
+//! # Memory
+//!
+//! All sizes are known when the program is compiled; `size_of` tells them. In numbers, and rounded up to whole cache
+//! lines of 64 bytes, with the gates G and slots S of an LSTM (4, 4), a GRU (3, 4) and an RNN (1, 1):
+//!
+//! * a cell: G · H · (I + H) + 2 · S · H, each of the four parts by itself;
+//! * [`Parameters`], or gradients by them: G · H · (I + H + 2), not rounded;
+//! * a [`State`]: 2 · H;
+//! * a [`Tape`] of N steps: N · (2 · (S + 1) · H + I) + 2 · G · H · (I + H) + S · H, and a count.
+//!
+//! In bytes:
+//!
+//! | | cell | parameters | state | tape of 64 steps |
+//! |---|---|---|---|---|
+//! | `Lstm<f32, 1, 8>` | 1408 | 1408 | 64 | 23232 |
+//! | `Lstm<f32, 1, 16>` | 4864 | 4864 | 128 | 50240 |
+//! | `Lstm<f32, 1, 32>` | 17920 | 17920 | 256 | 116544 |
+//! | `Lstm<f32, 32, 32>` | 33792 | 33792 | 256 | 156224 |
+//! | `Lstm<f32, 1, 64>` | 68608 | 68608 | 512 | 298304 |
+//! | `Lstm<f64, 1, 64>` | 137216 | 137216 | 1024 | 596544 |
+//! | `Lstm<f32, 1, 128>` | 268288 | 268288 | 1024 | 858432 |
+//! | `Gru<f32, 1, 32>` | 13696 | 13440 | 256 | 108096 |
+//! | `Gru<f32, 1, 64, ResetBefore>` | 51968 | 51456 | 512 | 265024 |
+//! | `Rnn<f32, 1, 64>` | 17152 | 17152 | 512 | 99392 |
+//!
+//! Beside its arguments a step, or the way back, takes 4 KiB of stack at the most and (S + 1) · H numbers. What is *made*
+//! at run time is another matter: a cell or a tape is returned by value, and stands on the stack where it is made and
+//! once more where it goes, also on the way into a `Box`. A `static` cell takes no stack. Without optimisation, or under
+//! a sanitizer, allow several times as much.
+//!
+//! # Real time
+//!
+//! Steps neither allocate nor lock nor wait, nor does the way back. One thing is done once in a process, by the first
+//! call, where the feature `std` is on: it asks the environment for a limit to the instruction set. Call
+//! [`Level::best`] before time matters.
 
 use super::{Step, backward};
 use crate::error::Error;

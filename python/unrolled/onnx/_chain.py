@@ -299,8 +299,11 @@ class Walk:
         if data.shape is None or any(a is None for a in values):
             return unknown
         if node.op == "Expand":
-            shape = resolved(self.integers(node, "shape") or [], data.shape, True)
-            return unknown if shape is None else [Zeros(np.broadcast_shapes(data.shape, shape))]
+            sizes = tuple(self.integers(node, "shape") or ())
+            try:
+                return [Zeros(np.broadcast_shapes(data.shape, sizes))]
+            except ValueError:
+                return unknown
         found = computed(node, [np.broadcast_to(np.float32(0), data.shape), *values], views=True)
         return unknown if found is None else [Zeros(a.shape) for a in found]
 

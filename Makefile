@@ -115,7 +115,7 @@ sanitize:  ## Rust's tests under the address sanitizer, steps under the real-tim
 	  --target-dir target/sanitize -p unrolled --lib $(SANITIZED:%=--test %)
 	$(call SANITIZE,-Zsanitizer=realtime,build) --target-dir target/sanitize --manifest-path sanitize/Cargo.toml
 	target/sanitize/$(HOST)/release/sanitize
-	for mistake in allocates waits; do \
+	for mistake in allocates opens; do \
 	  if target/sanitize/$(HOST)/release/sanitize $$mistake 2> target/sanitize/$$mistake; then \
 	    echo "the sanitizer does not see what $$mistake" >&2; exit 1; fi; \
 	  grep -q RealtimeSanitizer target/sanitize/$$mistake; \

@@ -1,7 +1,7 @@
 //! Steps of fixed cells and of streams, forward and back, in functions that must not allocate, lock or wait:
 //! `make sanitize` builds this with the real-time sanitizer, which ends the program where one does.
 //!
-//! With `allocates` or `waits` as argument a function does so on purpose: the program must end then.
+//! With `allocates` or `opens` as argument a function allocates or asks the system for a file: the program must end then.
 #![feature(sanitize)]
 
 use std::hint::black_box;
@@ -85,14 +85,14 @@ fn allocates() -> Box<[u8; 64]> {
 }
 
 #[sanitize(realtime = "nonblocking")]
-fn waits() {
-    std::thread::sleep(std::time::Duration::from_millis(1));
+fn opens() -> bool {
+    std::fs::File::open("/dev/null").is_ok()
 }
 
 fn main() -> Result<(), Error> {
     match std::env::args().nth(1).as_deref() {
         Some("allocates") => drop(black_box(allocates())),
-        Some("waits") => waits(),
+        Some("opens") => println!("a file: {}", opens()),
         _ => {}
     }
     // The first call in a process asks the environment for a limit.

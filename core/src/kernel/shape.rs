@@ -1,6 +1,6 @@
 //! What a layer looks like to the kernels: sizes, slots of the gate buffer, views of weights.
 
-use crate::gates::{Activation, CellKind, Config, Role};
+use crate::gates::{Activation, CellKind, Role};
 use crate::real::Real;
 use crate::simd::Rhs;
 
@@ -161,7 +161,8 @@ pub struct Slots {
 
 impl Shape {
     /// Of a layer of a run-time network, in numbers of type `T`.
-    pub(crate) fn of<T: Real>(config: &Config, layer: usize) -> Self {
+    #[cfg(feature = "alloc")]
+    pub(crate) fn of<T: Real>(config: &crate::gates::Config, layer: usize) -> Self {
         let input = config.layer_input_size(layer);
         Shape {
             kind: config.kind,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from threading import Lock
+from threading import RLock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,8 +41,8 @@ class Tapes:
         self._limit = limit
         self._held: OrderedDict[bytes, Recorded] = OrderedDict()
         self._bytes = 0
-        # XLA may run several calls at once.
-        self._lock = Lock()
+        # XLA may run several calls at once, and a signal handler call again from within one.
+        self._lock = RLock()
 
     @property
     def nbytes(self) -> int:
@@ -63,9 +63,10 @@ class Tapes:
     def keep(self, recorded: Recorded) -> bytes:
         """The token. No other process has given it out either: arrays can be saved and loaded."""
         token = secrets.token_bytes(16)
+        size = recorded.nbytes
         with self._lock:
             self._held[token] = recorded
-            self._bytes += recorded.nbytes
+            self._bytes += size
             self._make_room()
         return token
 
@@ -73,14 +74,15 @@ class Tapes:
         """What was kept under the token, if it still is; it no longer is then."""
         with self._lock:
             recorded = self._held.pop(token, None)
-            if recorded is not None:
-                self._bytes -= recorded.nbytes
+            size = 0 if recorded is None else recorded.nbytes
+            self._bytes -= size
         return recorded
 
     def _make_room(self) -> None:
-        while self._bytes > self._limit:
+        while self._held and self._bytes > self._limit:
             _, oldest = self._held.popitem(last=False)
-            self._bytes -= oldest.nbytes
+            size = oldest.nbytes
+            self._bytes -= size
 
 
 tapes = Tapes(limit=1 << 30)

@@ -8,9 +8,10 @@ given state, all others with zeros.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 from typing import Any
 
 import torch
@@ -26,9 +27,28 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-_lock = Lock()
+# Entered again by a signal handler within it, and made anew in a child process, where a thread that
+# held it during the fork does not exist.
+_lock = RLock()
 _within = 0
-_before = True
+_before: bool | None = None
+
+
+def _in_child() -> None:
+    global _lock, _within
+    _lock, _within = RLock(), 0
+    _leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
+
+
+def _leave() -> None:
+    global _before
+    if _within == 0 and _before is not None:
+        before, _before = _before, None
+        torch._C._set_mkldnn_enabled(before)
 
 
 @contextmanager
@@ -40,17 +60,17 @@ def composed() -> Iterator[None]:
     """
     global _within, _before
     with _lock:
-        if _within == 0:
-            _before = torch._C._get_mkldnn_enabled()
-            torch._C._set_mkldnn_enabled(False)
+        # Counted first: a signal handler that comes between these lines does not restore.
         _within += 1
+        if _before is None:
+            _before = torch._C._get_mkldnn_enabled()
+        torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
         with _lock:
-            _within -= 1
-            if _within == 0:
-                torch._C._set_mkldnn_enabled(_before)
+            _within = max(_within - 1, 0)
+            _leave()
 
 
 class Episodes:

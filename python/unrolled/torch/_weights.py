@@ -15,7 +15,7 @@ import os
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from threading import Lock
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -139,21 +139,21 @@ def packed(
     return net
 
 
-# Networks of weights that come without a module, by where the weights lie.
+# Networks of weights that come without a module, by where the weights lie. Each of the dictionary's
+# operations is whole by itself; a lock would hang a signal handler or a forked child that finds it
+# held.
 _loose: OrderedDict[Any, Net] = OrderedDict()
 _MOST_LOOSE = 64
-_lock = Lock()
 
 
 def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Net:
     """The network of weights that belong to no module we know."""
     key = (kind, *[(weight.data_ptr(), weight.shape, weight.dtype) for weight in weights])
     arrays = _arrays(weights, dtype)
-    with _lock:
-        found = _loose.pop(key, None)
-    net = _renewed(found, kind, arrays)
-    with _lock:
-        _loose[key] = net
+    net = _renewed(_loose.pop(key, None), kind, arrays)
+    _loose[key] = net
+    # Another thread may have emptied it meanwhile.
+    with suppress(KeyError):
         while len(_loose) > _MOST_LOOSE:
             _loose.popitem(last=False)
     return net

@@ -61,7 +61,7 @@ test-python: $(VENV)/installed-test
 
 # Everything beside which ours can be tried: PyTorch is several GB.
 $(VENV)/installed-extras: $(VENV)/installed-test
-	$(PIP) install --quiet '.[test,torch,jax,sklearn,onnx,keras]' 'onnxruntime>=1.20'
+	$(PIP) install --quiet '.[test,torch,jax,sklearn,onnx,keras]' 'onnxruntime>=1.20' onnxscript pandas
 	@touch $@
 
 test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, scikit-learn, ONNX, Keras

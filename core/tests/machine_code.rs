@@ -78,6 +78,7 @@ fn stream_step<T: Passes>(net: &Network<T>, stream: &mut Stream<T>, x: &[T], y: 
 }
 
 /// Calls everything once, so that the linker keeps it; and shows that it runs.
+#[inline(never)]
 fn use_everything() {
     fn step<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
         make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,

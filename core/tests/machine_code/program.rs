@@ -189,6 +189,11 @@ pub fn reach(
     reach
 }
 
+/// Whether a function is one that panics, or writes what a panic says: what it reaches does not matter.
+pub fn is_end(name: &str) -> bool {
+    is_panic(name) || name.contains("core::fmt::")
+}
+
 /// Whether a function is where a check ends that fails: it panics.
 pub fn is_panic(name: &str) -> bool {
     ["panicking::", "_fail", "out_of_bounds", "rust_panic"].iter().any(|part| name.contains(part))

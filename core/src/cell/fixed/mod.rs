@@ -31,9 +31,9 @@
 //! | `Rnn<f32, 1, 64>` | 17152 | 17152 | 512 | 99392 |
 //!
 //! Beside its arguments a step, or the way back, takes 4 KiB of stack at the most and (S + 1) · H numbers. What is *made*
-//! at run time is another matter: a cell or a tape is returned by value, and stands on the stack where it is made and
-//! once more where it goes, also on the way into a `Box`. A `static` cell takes no stack. Without optimisation, or under
-//! a sanitizer, allow several times as much.
+//! at run time is another matter: a cell made from its parameters takes up to three times its size while it is made,
+//! also on the way into a `Box`, and a tape may take its own. A `static` cell takes no stack. Without optimisation, or
+//! under a sanitizer, allow several times as much.
 //!
 //! # Real time
 //!

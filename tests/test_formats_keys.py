@@ -242,6 +242,10 @@ def test_lone_weights(tmp_path: Path) -> None:
         ur.load(path, keras_defaults=False)
     net, x = ur.load(path, keras_defaults=True), normal(4, 1, 2)
     assert same(net(x)[0], ur.from_keras_weights(arrays, "LSTM")(x)[0])
+    # Without biases a GRU's weights do not say where it resets either.
+    lone_weights(path, "gru/cell", normal(2, 9), normal(3, 9))
+    with pytest.raises(ValueError, match=r"gru: .*reset_after=True, forwards"):
+        ur.load(path)
     arrays = normal(2, 3), normal(3, 3), normal(3)
     lone_weights(path, "simple_rnn/cell", *arrays)
     with pytest.raises(ValueError, match="keras_defaults=True"):

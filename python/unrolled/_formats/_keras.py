@@ -208,14 +208,17 @@ def _by_group(name: str, weights: Weights, hints: Mapping[str, Any]) -> Layer:
         place = f"{name}/layer" if kind == "TimeDistributed" else name
         layer: Layer = _made(at, "Dense", weights.arrays(place, finite=finite))
         return layer
+    arrays = weights.arrays(f"{name}/cell", finite=finite)
     if hints.get("keras_defaults") is not True:
         functions = {"SimpleRNN": "tanh"}.get(kind, "tanh and sigmoid")
+        # A GRU's biases show where it resets.
+        if kind == "GRU" and len(arrays) < 3:
+            functions += ", reset_after=True"
         raise ValueError(
             f"path: {at}: the weights do not say its activations, nor whether it goes backwards; "
             f"if these are Keras' defaults ({functions}, forwards), pass keras_defaults=True, and "
             "else load the .keras archive"
         )
-    arrays = weights.arrays(f"{name}/cell", finite=finite)
     config: dict[str, Any] = {"use_bias": len(arrays) == 3}
     if kind == "SimpleRNN" and "nonlinearity" in hints:
         config["activation"] = hints["nonlinearity"]

@@ -366,7 +366,7 @@ def test_datasets_that_bring_little(n: int, tmp_path: Path) -> None:
 
 
 @needs_h5py
-@pytest.mark.parametrize("method", ["_any", "_array"])
+@pytest.mark.parametrize("method", ["_get", "_array"])
 def test_memory_that_ends_is_no_damage(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def ended(*_: Any) -> None:
         raise MemoryError("no room")

@@ -51,6 +51,7 @@ class Weights:
         self._size = len(source) if isinstance(source, bytes) else source.stat().st_size
         # Bytes of numbers that the file can bring: no dataset counts under two names.
         self._left = self._size
+        self._read: set[str] = set()
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
             self._file = self._h5py.File(opened, "r")
@@ -103,6 +104,25 @@ class Weights:
             _limits.finite({f"{place}/vars/{n}": a for n, a in enumerate(found)})
         return found
 
+    def unread(self) -> list[str]:
+        """The layers' datasets that were not read, but for the states of random generators."""
+        found: list[str] = []
+
+        def visit(name: str, what: Any) -> None:
+            known = name in self._read or "seed_generator" in name.split("/")
+            if isinstance(what, self._h5py.Dataset) and not known:
+                found.append(name)
+
+        try:
+            self._get(self._file, "layers").visititems(visit)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
+            ) from None
+        return found
+
     def _get(self, group: Any, path: str) -> Any:
         """What lies there, by hard links alone: others may lead out of the file, or round about."""
         for name in path.split("/"):
@@ -137,4 +157,5 @@ class Weights:
                 f"of {data.shape}"
             )
         self._left -= claimed
+        self._read.add(place)
         return np.asarray(data[()]).astype(dtype, copy=False)

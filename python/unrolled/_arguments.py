@@ -69,13 +69,16 @@ def size(name: str, value: Any, *, at_least: int) -> int:
 
 def path(name: str, value: Any) -> Path:
     """Where a file is: a string, or what stands for one."""
+    if isinstance(value, (str, Path)):
+        return Path(value)
+    wrong = f"{name}: expected a path, got {kind(value)}"
     try:
         found = os.fspath(value)
     # Whatever an object's own code raises.
-    except Exception:
-        found = None
+    except Exception as error:
+        raise TypeError(wrong) from error
     if not isinstance(found, str):
-        raise TypeError(f"{name}: expected a path, got {kind(value)}")
+        raise TypeError(wrong)
     return Path(found)
 
 

@@ -67,13 +67,14 @@ def on_axes(*kind_and_needed: Any) -> Callable[[F], F]:
 
 def numbers(name: str, value: Any) -> Array:
     """An array, or lists of numbers, as float64."""
+    wrong = f"{name}: expected real numbers, got {kind(value)}"
     try:
         found = np.asarray(value)
-        if found.dtype.kind not in "fiub":
-            raise TypeError
     # Whatever NumPy raises for what is none.
-    except Exception:
-        raise TypeError(f"{name}: expected real numbers, got {kind(value)}") from None
+    except Exception as error:
+        raise TypeError(wrong) from error
+    if found.dtype.kind not in "fiub":
+        raise TypeError(wrong)
     return found.astype(np.float64)
 
 

@@ -25,17 +25,21 @@ _INT64 = np.dtype(np.int64)
 
 def integer(name: str, value: Any, *, at_least: int) -> int:
     """An integer no smaller than `at_least`; a bool is not an integer here."""
-    try:
-        # A masked number counts as a number to Python.
-        if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
-            raise TypeError
-        number = operator.index(value)
-    # Whatever a value's own `__index__` may raise.
-    except Exception:
-        raise TypeError(f"{name}: expected an integer, got {kind(value)}") from None
+    number = value if type(value) is int else _index(name, value)
     if number < at_least:
         raise ValueError(f"{name}: expected an integer >= {at_least}, got {number}")
     return number
+
+
+def _index(name: str, value: Any) -> int:
+    # A masked number counts as a number to Python.
+    if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)):
+        raise TypeError(f"{name}: expected an integer, got {kind(value)}")
+    try:
+        return operator.index(value)
+    # Whatever a value's own `__index__` may raise.
+    except Exception as error:
+        raise TypeError(f"{name}: expected an integer, got {kind(value)}") from error
 
 
 def instance(name: str, value: Any, kinds: type | tuple[type, ...], expected: str) -> None:

@@ -20,7 +20,6 @@ from ._cells import ACTIVATIONS
 from ._checks import Array
 from ._flow_cells import jacobian, parameter_term, sums
 from ._flow_walk import Walk, tape_of, walk_of
-from ._network import Network
 
 if TYPE_CHECKING:
     from .._tape import Tape
@@ -380,7 +379,9 @@ def lyapunov_exponents(
     running : array (T - discard, B, n), with `history` only
         The estimates after each step that counts.
     """
-    checks.instance("net", net, Network, "an LSTM, GRU or RNN of the reference")
+    from .._modules import Recurrent
+
+    checks.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
     _, _, tape = net.record(x, state, train=False)
     walk = walk_of(tape, layer, reverse)
     n = walk.size if n is None else checks.integer("n", n, at_least=1)

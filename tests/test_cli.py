@@ -75,6 +75,16 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_reader_that_has_enough() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "unrolled", "info"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_alone_it_says_what_there_is() -> None:
     said = run().stderr
     for command in ("info", "check", "bench", "demo", "flow", "inspect", "convert"):

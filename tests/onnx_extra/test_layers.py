@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -474,3 +475,19 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert any("clip, which no layer has" in line[1] for line in lines)
     assert main(["convert", str(target), str(tmp_path / "other.safetensors")]) == 1
     assert "expected one of LSTM" in capsys.readouterr().err
+
+
+def test_a_model_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protobuf has one error for too large a file and for memory that ends."""
+    from google.protobuf.message import EncodeError
+
+    def serialize() -> bytes:
+        raise EncodeError("Failed to serialize proto")
+
+    net = ur.LSTM(2, 3, seed=0)
+    for size, error in ((1000, MemoryError), (1 << 31, ValueError)):
+        proto = SimpleNamespace(SerializeToString=serialize, ByteSize=lambda size=size: size)
+        monkeypatch.setattr("unrolled.onnx._export.to_onnx", lambda _, proto=proto: proto)
+        with pytest.raises(error, match=str(size)):
+            unrolled.onnx.save(net, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

@@ -153,6 +153,17 @@ def test_masks(name: str, x: Any) -> None:
         classifier().fit(X if np.ndim(x) == 3 else X[:, 0], Y).predict(x)
 
 
+def test_nan_that_pads_names_lengths() -> None:
+    padded = X.copy()
+    padded[3, 4:] = np.nan
+    with pytest.raises(
+        ValueError, match=r"contains NaN(.|\n)*pass lengths=, or unpad\(X, lengths\)"
+    ):
+        classifier().fit(padded, Y)
+    lengths = np.where(np.arange(24) == 3, 4, 6)
+    classifier().fit(padded, Y, lengths=lengths).predict(unpad(padded, lengths))
+
+
 def test_masks_elsewhere() -> None:
     hidden = np.ma.array(Y, mask=Y == 1)
     series = np.ma.array(SERIES, mask=SERIES > 0.9)

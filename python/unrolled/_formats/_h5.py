@@ -2,7 +2,8 @@
 
 A layer's variables are the datasets ``vars/0``, ``vars/1`` … below its group, a recurrent layer's
 below ``cell``. Nothing is followed out of the file, and no dataset may claim more than there is.
-Of a damaged file h5py raises nearly every kind of error there is; whatever comes is a ValueError.
+Of a damaged file h5py raises nearly every kind of error there is; whatever comes is a ValueError,
+but for the end of memory.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ class Weights:
         self._size = len(source) if isinstance(source, bytes) else source.stat().st_size
         # Bytes of numbers that the file can bring: no dataset counts under two names.
         self._left = self._size
+        self._read: set[str] = set()
         try:
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
             self._file = self._h5py.File(opened, "r")
+        except MemoryError:
+            raise
         except Exception as error:
             raise ValueError(f"path: {where}: a damaged HDF5 file: {printable(error)}") from None
 
@@ -68,6 +72,8 @@ class Weights:
             layers = self._get(self._file, "layers")
             names = list(layers) if isinstance(layers, self._h5py.Group) else []
             return [name for name in names if self._any(layers, name)]
+        except MemoryError:
+            raise
         except Exception as error:
             raise ValueError(
                 f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
@@ -90,10 +96,31 @@ class Weights:
             if len(group) > MOST_VARIABLES:
                 raise ValueError(f"expected at most {MOST_VARIABLES} variables, got {len(group)}")
             found = [self._array(f"{place}/vars/{n}", group, str(n)) for n in range(len(group))]
+        except MemoryError:
+            raise
         except Exception as error:
             raise ValueError(f"path: {self._where}: {place}: {printable(error)}") from None
         if finite:
             _limits.finite({f"{place}/vars/{n}": a for n, a in enumerate(found)})
+        return found
+
+    def unread(self) -> list[str]:
+        """The layers' datasets that were not read, but for the states of random generators."""
+        found: list[str] = []
+
+        def visit(name: str, what: Any) -> None:
+            known = name in self._read or "seed_generator" in name.split("/")
+            if isinstance(what, self._h5py.Dataset) and not known:
+                found.append(name)
+
+        try:
+            self._get(self._file, "layers").visititems(visit)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
+            ) from None
         return found
 
     def _get(self, group: Any, path: str) -> Any:
@@ -113,7 +140,8 @@ class Weights:
         data = self._get(group, name)
         # Whatever byte order the file has.
         dtype = data.dtype.newbyteorder("=") if isinstance(data, self._h5py.Dataset) else None
-        if dtype is None or dtype not in FLOATS:
+        # Of a dataset without a shape there is no size.
+        if dtype is None or dtype not in FLOATS or data.shape is None:
             raise ValueError(f"{place}: expected float32 or float64 numbers, got {data!r:.80}")
         made = data.id.get_create_plist()
         # A filter may make much of little: a compression, or a number of bits for all.
@@ -129,4 +157,5 @@ class Weights:
                 f"of {data.shape}"
             )
         self._left -= claimed
+        self._read.add(place)
         return np.asarray(data[()]).astype(dtype, copy=False)

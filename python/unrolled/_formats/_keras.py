@@ -40,7 +40,6 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
     config, store = _opened(content)
     layers: list[Layer] = []
     counts: dict[str, int] = {}
-    places: list[str] = []
     with Weights(store, STORE) as weights:
         for n, about in enumerate(keras.layers_of(config)):
             at = f"config.layers[{n}]"
@@ -48,15 +47,13 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
             if kind in GROUPS:
                 count = counts.get(kind, 0)
                 counts[kind] = count + 1
-                places.append(f"{GROUPS[kind]}_{count}" if count else GROUPS[kind])
-                layers += _layer(at, kind, own, weights, places[-1], hints)
+                place = f"{GROUPS[kind]}_{count}" if count else GROUPS[kind]
+                layers += _layer(at, kind, own, weights, place, hints)
             elif kind not in keras.IDLE:
                 layers += keras.activation_layer(at, kind, own)
-        unread = sorted(set(weights.groups()) - set(places))
-    if not layers:
-        raise ValueError("path: config.layers: expected at least one that computes, got none")
-    if unread:
-        raise ValueError(f"path: expected weights of the layers alone, got also {unread!r:.200}")
+        if not layers:
+            raise ValueError("path: config.layers: expected at least one that computes, got none")
+        _all_read(weights)
     return Sequential(*layers)
 
 
@@ -161,6 +158,12 @@ def _biased(at: str, said: Any, layer: Any) -> None:
         )
 
 
+def _all_read(weights: Weights) -> None:
+    """Refuse weights that no layer has taken: of some layer's, what it computes is not known."""
+    if unread := weights.unread():
+        raise ValueError(f"path: expected weights of the layers alone, got also {unread!r:.200}")
+
+
 def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
     """A model from weights alone: what is not in them, the user says."""
     with Weights(content.path, f"{str(content.path)!r}") as weights:
@@ -192,6 +195,7 @@ def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
         used = sorted(entry for entry in order if isinstance(entry, str))
         if used != sorted(groups):
             raise ValueError(f"layers: expected each of {sorted(groups)} once, got {used}")
+        _all_read(weights)
     return Sequential(*layers)
 
 
@@ -208,14 +212,17 @@ def _by_group(name: str, weights: Weights, hints: Mapping[str, Any]) -> Layer:
         place = f"{name}/layer" if kind == "TimeDistributed" else name
         layer: Layer = _made(at, "Dense", weights.arrays(place, finite=finite))
         return layer
+    arrays = weights.arrays(f"{name}/cell", finite=finite)
     if hints.get("keras_defaults") is not True:
         functions = {"SimpleRNN": "tanh"}.get(kind, "tanh and sigmoid")
+        # A GRU's biases show where it resets.
+        if kind == "GRU" and len(arrays) < 3:
+            functions += ", reset_after=True"
         raise ValueError(
             f"path: {at}: the weights do not say its activations, nor whether it goes backwards; "
             f"if these are Keras' defaults ({functions}, forwards), pass keras_defaults=True, and "
             "else load the .keras archive"
         )
-    arrays = weights.arrays(f"{name}/cell", finite=finite)
     config: dict[str, Any] = {"use_bias": len(arrays) == 3}
     if kind == "SimpleRNN" and "nonlinearity" in hints:
         config["activation"] = hints["nonlinearity"]

@@ -75,7 +75,17 @@ CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_TUPLE": tuple,
     "MARK": lambda: MARK,
 }
-LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
+LITERALS = (
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG1",
+    "BINFLOAT",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+)
+# Which version of pickle, and how many bytes follow: nothing to do.
+IDLE = ("PROTO", "FRAME")
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -111,10 +121,15 @@ class _Machine:
                 stack.append(argument)
             elif name in ("BINPUT", "LONG_BINPUT"):
                 self._memo[argument] = stack[-1]
+            elif name == "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
             elif name in ("BINGET", "LONG_BINGET"):
                 stack.append(self._memo[argument])
             elif name == "GLOBAL":
                 stack.append(Global(self._known(argument)))
+            elif name == "STACK_GLOBAL":
+                rest, module = self._pop(), self._pop()
+                stack.append(Global(self._known(f"{module} {rest}")))
             elif name == "TUPLE":
                 stack.append(tuple(self._items()))
             elif name in TUPLES:
@@ -128,7 +143,7 @@ class _Machine:
                 stack.append(self._rebuilt(function, arguments))
             elif name == "STOP":
                 return self._pop()
-            elif name != "PROTO":
+            elif name not in IDLE:
                 self._fill(name)
         raise ValueError("it does not end")
 
@@ -198,7 +213,9 @@ class _Machine:
         if name == PARAMETER and len(arguments) == 3 and isinstance(arguments[0], Tensor):
             return arguments[0]
         # After the first four: whether it takes a gradient, hooks, perhaps metadata.
-        if name == TENSOR and len(arguments) in (6, 7) and arguments[6:] in ((), (None,)):
+        if name == TENSOR and len(arguments) in (6, 7):
+            if arguments[6:] not in ((), (None,)):
+                raise self._other("a tensor that is not computed yet, conjugate or negative")
             storage, offset, shape, strides = arguments[:4]
             if not isinstance(storage, Storage) or len(shape) != len(strides):
                 raise ValueError("expected a tensor")

@@ -79,12 +79,17 @@ def _state(found: Any) -> dict[str, Tensor]:
         raise ValueError(f"path: expected a state dict, got {type(found).__name__}")
     for name, tensor in found.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"path: {name!r:.80}: expected a tensor, got {type(tensor).__name__}")
+            expected = "a tensor under a name" if isinstance(tensor, Tensor) else "a tensor"
+            raise ValueError(
+                f"path: {name!r:.80}: expected {expected}, got {type(tensor).__name__}; save the "
+                f"state dict alone, or in a dict under one of {', '.join(NESTED)}"
+            )
         kind = tensor.storage.kind
         if STORAGES[kind] is None:
+            halved = kind in ("HalfStorage", "BFloat16Storage")
+            cure = "; save model.float().state_dict()" if halved else ", as another layer's"
             raise ValueError(
-                f"path: {shown(name)}: expected float32 or float64, got numbers of {kind}; save "
-                "model.float().state_dict()"
+                f"path: {shown(name)}: expected float32 or float64, got numbers of {kind}{cure}"
             )
     return found
 
@@ -121,7 +126,7 @@ class _Reader:
             if not numbers or len(tensor.shape) > MOST_AXES:
                 raise ValueError(f"path: {shown(name)}: expected parameters, got {tensor.shape}")
             # Strides of 0 make much of little.
-            if numbers > tensor.storage.numbers or total > MOST_SHARED * size:
+            if total > MOST_SHARED * size:
                 raise ValueError(
                     f"path: {shown(name)}: expected no more numbers than the file brings"
                 )

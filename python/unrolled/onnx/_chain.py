@@ -132,7 +132,7 @@ class Walk:
     def symbol(self, name: str) -> Symbol | None:
         """What a name stands for, None for an omitted input."""
         if name and name not in self.symbols:
-            raise UnlikeLayersError(f"{name!r}, an output that layers do not have")
+            raise UnlikeLayersError(f"{name!r:.80}, an output that layers do not have")
         return self.symbols[name] if name else None
 
     def signal(self, name: str) -> Signal:
@@ -140,7 +140,9 @@ class Walk:
         symbol = self.symbol(name)
         if isinstance(symbol, Value):
             if symbol.shape is None or len(symbol.shape) not in (2, 3):
-                raise UnlikeLayersError(f"input {name!r} of a rank that is not told, or not 2 or 3")
+                raise UnlikeLayersError(
+                    f"input {name!r:.80} of a rank that is not told, or not 2 or 3"
+                )
             if self.lead is not None:
                 raise UnlikeLayersError("several sequences as inputs")
             sizes = self.probes.shape(symbol)
@@ -153,7 +155,7 @@ class Walk:
             self.used.add(name)
             return signal
         if not isinstance(symbol, Signal):
-            raise UnlikeLayersError(f"{name!r}, which is no sequence, where one is expected")
+            raise UnlikeLayersError(f"{name!r:.80}, which is no sequence, where one is expected")
         return symbol
 
     def recurrent(self, node: Node, recurrence: Recurrence) -> list[Symbol]:

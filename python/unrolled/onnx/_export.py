@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import EncodeError
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 from .. import _arguments as arguments
@@ -23,6 +24,8 @@ from ._recurrent import KINDS, onnx_order, reordered
 
 # Older runtimes know these; `LSTM` and the rest mean the same in all versions from 14 on.
 OPSET, IR_VERSION = 17, 8
+# Protobuf's limit, in bytes.
+LARGEST = 1 << 31
 NEWEST = 22
 FUNCTIONS = {
     "tanh": "Tanh",
@@ -51,9 +54,14 @@ def save(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
     proto = to_onnx(model, **options)
     try:
         data = proto.SerializeToString()
-    except ValueError as error:
-        # Protobuf's limit of 2 GiB.
-        raise ValueError(f"model: expected one that fits a file of ONNX: {error}") from None
+    # Protobuf says the same of its limit and of the machine's.
+    except (ValueError, EncodeError):
+        size = proto.ByteSize()
+        if size < LARGEST:
+            raise MemoryError(f"model: no room for the {size} bytes of its file") from None
+        raise ValueError(
+            f"model: expected one that fits a file of ONNX, below {LARGEST} bytes, got {size}"
+        ) from None
     replace(Path(path), data)
 
 

@@ -50,5 +50,5 @@ def known(message: Any, where: str) -> dict[str, Any]:
 
 
 def shown(name: str) -> str:
-    """A name out of a file as messages and tables show it: escaped where it is more than text."""
-    return name if name.isprintable() and name else repr(name)
+    """A name out of a file as messages and tables show it: cut, and escaped unless it is text."""
+    return name[:80] if name.isprintable() and name else f"{name!r:.80}"

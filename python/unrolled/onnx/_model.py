@@ -37,7 +37,7 @@ class Value:
         known(info.type, where)
         kind_of_value = info.type.WhichOneof("value")
         if kind_of_value not in (None, "tensor_type"):
-            raise ValueError(f"{info.name!r}: expected a tensor, got {kind_of_value}")
+            raise ValueError(f"{info.name!r:.80}: expected a tensor, got {kind_of_value}")
         tensor = info.type.tensor_type
         if len(tensor.shape.dim) > AXES:
             raise ValueError(f"{where}: expected at most {AXES} axes, got {len(tensor.shape.dim)}")
@@ -46,7 +46,7 @@ class Value:
         if tensor.elem_type and tensor.elem_type not in DTYPES:
             names = sorted(dtype.name for dtype in DTYPES.values())
             raise ValueError(
-                f"{info.name!r}: expected one of {names}, got {type_name(tensor.elem_type)}"
+                f"{info.name!r:.80}: expected one of {names}, got {type_name(tensor.elem_type)}"
             )
         shape = None
         if tensor.HasField("shape"):
@@ -96,7 +96,7 @@ class Node:
         where = label(node)
         known(node, where)
         if node.domain not in ("", "ai.onnx"):
-            raise ValueError(f"{where}: expected the standard's domain, got {node.domain!r}")
+            raise ValueError(f"{where}: expected the standard's domain, got {node.domain!r:.80}")
         if node.op_type not in OPERATORS and node.op_type not in KINDS:
             raise ValueError(
                 f"{where}: expected one of {', '.join(sorted({*OPERATORS, *KINDS}))}, got "
@@ -216,7 +216,7 @@ class Model:
                     continue
                 self.defaults[info.name] = held.pop(info.name)
             if info.name in self.inputs or not info.name:
-                raise ValueError(f"input {info.name!r}: expected names of their own")
+                raise ValueError(f"input {info.name!r:.80}: expected names of their own")
             self.inputs[info.name] = Value.read(info)
         self.outputs = {info.name: Value.read(info) for info in graph.output}
         if not self.outputs:
@@ -236,12 +236,14 @@ class Model:
             for name in node.inputs:
                 if name and name not in defined:
                     raise ValueError(
-                        f"{node.label}: input {name!r}: expected an input of the graph, a constant "
-                        "or the output of a node before it, got none of that name"
+                        f"{node.label}: input {name!r:.80}: expected an input of the graph, a "
+                        "constant or the output of a node before it, got none of that name"
                     )
             for name in filter(None, node.outputs):
                 if name in defined:
-                    raise ValueError(f"{node.label}: output {name!r}: expected a name of its own")
+                    raise ValueError(
+                        f"{node.label}: output {name!r:.80}: expected a name of its own"
+                    )
                 defined.add(name)
             self._check_weights(node)
             if node.recurrence is None and all(n in self._constants for n in node.inputs if n):
@@ -253,7 +255,9 @@ class Model:
             nodes.append(node)
         for name in self.outputs:
             if name not in defined:
-                raise ValueError(f"output {name!r}: expected the name of a value, got none such")
+                raise ValueError(
+                    f"output {name!r:.80}: expected the name of a value, got none such"
+                )
         return nodes
 
     def _check_weights(self, node: Node) -> None:
@@ -263,7 +267,7 @@ class Model:
             a = self._constants.get(name)
             if a is not None and a.dtype.kind == "f" and not self._budget.finite(node.label, a):
                 raise ValueError(
-                    f"{node.label}: {name!r}: expected finite numbers, got NaN or infinity "
+                    f"{node.label}: {name!r:.80}: expected finite numbers, got NaN or infinity "
                     "(allow_nonfinite=True takes them)"
                 )
 

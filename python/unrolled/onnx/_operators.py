@@ -100,7 +100,7 @@ def constant(call: Call) -> list[Array]:
         return [value]
     dtypes = {"value_int": "i8", "value_ints": "i8", "value_float": "f4", "value_floats": "f4"}
     if key not in dtypes:
-        raise ValueError(f"attribute {key!r}: expected a tensor or numbers")
+        raise ValueError(f"attribute {key!r:.80}: expected a tensor or numbers")
     return [np.array(value, dtype=dtypes[key])]
 
 

@@ -81,7 +81,7 @@ def opset(model: ModelProto) -> int:
     if model.functions:
         raise ValueError(
             f"functions: expected none (onnx.inliner.inline_local_functions expands them), got "
-            f"{[function.name for function in model.functions][:8]}"
+            f"{[function.name for function in model.functions][:8]!r:.200}"
         )
     if len(model.opset_import) > MOST_DOMAINS:
         raise ValueError(
@@ -105,7 +105,7 @@ def opset(model: ModelProto) -> int:
 def label(node: NodeProto) -> str:
     """How messages call a node."""
     op = shown(node.op_type)
-    return f"node {node.name!r} ({op})" if node.name else f"node {op}"
+    return f"node {node.name!r:.80} ({op})" if node.name else f"node {op}"
 
 
 def attributes(node: NodeProto, schema: Any, tensors: Tensors) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def attributes(node: NodeProto, schema: Any, tensors: Tensors) -> dict[str, Any]
     for attribute in node.attribute:
         text(attribute.name, attribute.ref_attr_name)
         expected = schema.attributes.get(attribute.name)
-        where = f"{label(node)}: attribute {attribute.name!r}"
+        where = f"{label(node)}: attribute {attribute.name!r:.80}"
         if expected is None:
             raise ValueError(
                 f"{where}: expected one of {sorted(schema.attributes)} (version "
@@ -137,9 +137,9 @@ def attributes(node: NodeProto, schema: Any, tensors: Tensors) -> dict[str, Any]
         if name in values:
             continue
         if expected.required:
-            raise ValueError(f"{label(node)}: attribute {name!r}: expected a value, got none")
+            raise ValueError(f"{label(node)}: attribute {name!r:.80}: expected a value, got none")
         if expected.default_value.name:
-            values[name] = plain(expected.default_value, f"{label(node)}: attribute {name!r}")
+            values[name] = plain(expected.default_value, f"{label(node)}: attribute {name!r:.80}")
     return values
 
 
@@ -164,6 +164,8 @@ def constants(graph: GraphProto, tensors: Tensors) -> dict[str, Array]:
     for tensor in graph.initializer:
         text(tensor.name)
         if not tensor.name or tensor.name in found:
-            raise ValueError(f"initializer: expected names of their own, got {tensor.name!r} again")
+            raise ValueError(
+                f"initializer: expected names of their own, got {tensor.name!r:.80} again"
+            )
         found[tensor.name] = tensors.read(tensor)
     return found

@@ -91,7 +91,7 @@ class Recurrence:
         direction = attributes.get("direction", "forward")
         if direction not in DIRECTIONS:
             raise ValueError(
-                f"{name}: direction: expected one of {[*DIRECTIONS]}, got {direction!r}"
+                f"{name}: direction: expected one of {[*DIRECTIONS]}, got {direction!r:.80}"
             )
         reverse = DIRECTIONS[direction]
         clip = attributes.get("clip")
@@ -371,7 +371,7 @@ def read_activations(
 def _activation(name: str, text: str, left: dict[str, list[float]]) -> Activation:
     known = NAMES.get(text.lower())
     if known is None:
-        raise ValueError(f"{name}: activations: expected names of {[*FORMULAS]}, got {text!r}")
+        raise ValueError(f"{name}: activations: expected names of {[*FORMULAS]}, got {text!r:.80}")
     constants = []
     for key, default in FORMULAS[known].constants.items():
         value = left[key].pop(0) if left[key] else default

@@ -62,7 +62,7 @@ class Tensors:
     def read(self, tensor: TensorProto, owner: str = "") -> Array:
         """The numbers of a tensor, read-only; `owner` is whose it is, if it has no name."""
         text(tensor.name)
-        where = owner or f"tensor {tensor.name!r}"
+        where = owner or f"tensor {tensor.name!r:.80}"
         self.budget.spend(where, EACH)
         fields = known(tensor, where)
         dtype = DTYPES.get(tensor.data_type)
@@ -118,7 +118,7 @@ class Tensors:
             known(entry, where)
             text(entry.key, entry.value)
             if entry.key in said:
-                raise ValueError(f"{where}: expected {entry.key!r} once, got it again")
+                raise ValueError(f"{where}: expected {entry.key!r:.80} once, got it again")
             said[entry.key] = entry.value
         # The checksum is of the whole file; it guards against accidents, which sizes do as well.
         if unknown := said.keys() - {"location", "offset", "length", "checksum"}:
@@ -134,15 +134,17 @@ class Tensors:
         except (OSError, ValueError, RuntimeError):
             inside = False
         if not inside:
-            raise ValueError(f"{where}: expected a file in the model's folder, got {location!r}")
+            raise ValueError(
+                f"{where}: expected a file in the model's folder, got {location!r:.80}"
+            )
         try:
             offset, length = int(said.get("offset", "0")), int(said.get("length", str(size)))
         except ValueError:
             raise ValueError(
-                f"{where}: expected numbers for offset and length, got {said}"
+                f"{where}: expected numbers for offset and length, got {said!s:.200}"
             ) from None
         return self._piece(path, offset, length, size, f"{where}: expected {size} bytes within "
-                           f"{location!r}")  # fmt: skip
+                           f"{location!r:.80}")  # fmt: skip
 
     def _piece(self, path: Path, offset: int, length: int, size: int, expected: str) -> bytes:
         try:

@@ -103,7 +103,16 @@ def sequences(
         if lengths is not None:
             # What lies past an end may be anything.
             return sequences(unpad(X, lengths), channels=channels, estimator=estimator)
-        array = as_float64(name, X, allow_nd=True, estimator=estimator)
+        try:
+            array = as_float64(name, X, allow_nd=True, estimator=estimator)
+        except ValueError as error:
+            if "NaN" not in str(error):
+                raise
+            # What most NaN in one array of many sequences is.
+            raise ValueError(
+                f"{error}\nIf NaN pads sequences that end early, pass lengths=, or "
+                f"unpad({name}, lengths)"
+            ) from None
         if array.ndim > 3:
             raise ValueError(f"{name}: expected (N, T, I) or (N, T), got shape {array.shape}")
         found = list(array[..., None] if array.ndim == 2 else array)

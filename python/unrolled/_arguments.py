@@ -31,6 +31,7 @@ from .reference._checks import (
     shaped,
     shown,
 )
+from .reference._foreign import by_a_handler
 
 __all__ = [
     "Array",
@@ -72,7 +73,9 @@ def path(name: str, value: Any) -> Path:
     try:
         found = os.fspath(value)
     # Whatever an object's own code raises.
-    except Exception:
+    except Exception as error:
+        if by_a_handler(error):
+            raise
         found = None
     if not isinstance(found, str):
         raise TypeError(f"{name}: expected a path, got {kind(value)}")

@@ -31,7 +31,9 @@ def integer(name: str, value: Any, *, at_least: int) -> int:
             raise TypeError
         number = operator.index(value)
     # Whatever a value's own `__index__` may raise.
-    except Exception:
+    except Exception as error:
+        if _foreign.by_a_handler(error):
+            raise
         raise TypeError(f"{name}: expected an integer, got {kind(value)}") from None
     if number < at_least:
         raise ValueError(f"{name}: expected an integer >= {at_least}, got {number}")

@@ -133,6 +133,39 @@ def test_meddling_with_what_is_read_in_place() -> None:
     assert "panic" not in done.stderr
 
 
+CLASSES = """
+import threading
+import numpy as np, unrolled as ur
+
+logits, target = np.zeros((20000, 32), np.float32), np.zeros(20000, np.int64)
+ends = threading.Event()
+
+def write():
+    while not ends.is_set():
+        target[10000:] = 10**9
+        target[10000:] = 0
+
+thread = threading.Thread(target=write)
+thread.start()
+try:
+    for _ in range(300):
+        try:
+            assert ur.losses.cross_entropy(logits, target)[0] > 3
+        except ValueError as error:
+            assert "target: expected classes 0 to 31" in str(error), error
+finally:
+    ends.set()
+    thread.join()
+"""
+
+
+def test_classes_that_are_none_any_more() -> None:
+    """Another thread writes to the target after it has been checked."""
+    command = [sys.executable, "-c", CLASSES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("hidden", [4, 300])
 def test_borrows_are_given_back(hidden: int) -> None:
     """In place or copied, contiguous or not: x can be written to by us afterwards."""

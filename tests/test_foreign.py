@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import ctypes
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -176,3 +178,42 @@ def test_other_memory_of_the_same_numbers(change: Callable[[np.ndarray], Any]) -
 def test_other_numbers(dtype: str) -> None:
     with pytest.raises(TypeError, match="x: expected a float32 array, got dtype"):
         ENTRIES["x"](lambda a: np.zeros(a.shape, dtype))
+
+
+class AlarmError(Exception):
+    """What a handler raises."""
+
+
+def ring(*_: Any) -> None:
+    raise AlarmError
+
+
+class Ring:
+    """A handler that is no function."""
+
+    def __call__(self, *_: Any) -> None:
+        raise AlarmError
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as Unix has them")
+@pytest.mark.parametrize("handler", [ring, Ring()])
+def test_what_a_handler_raises_is_not_taken_for_a_refusal(handler: Any) -> None:
+    """It may come while another library's code runs, which may raise whatever it likes."""
+
+    class Interrupted:
+        def answer(self, **_: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGALRM)
+            return self
+
+        __dlpack__ = __dlpack_device__ = __index__ = __fspath__ = answer
+
+    net = ur.RNN(1, 2)
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for call in (net, net.stream().step, net.stream, ur.load, lambda n: ur.RNN(1, n)):
+            with pytest.raises(AlarmError):
+                call(Interrupted())
+        with pytest.raises(AlarmError):
+            ur.optim.SGD(net).step({name: Interrupted() for name in net.state_dict()})
+    finally:
+        signal.signal(signal.SIGALRM, before)

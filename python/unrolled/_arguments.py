@@ -31,6 +31,7 @@ from .reference._checks import (
     shaped,
     shown,
 )
+from .reference._foreign import by_a_handler
 
 __all__ = [
     "Array",
@@ -76,6 +77,8 @@ def path(name: str, value: Any) -> Path:
         found = os.fspath(value)
     # Whatever an object's own code raises.
     except Exception as error:
+        if by_a_handler(error):
+            raise
         raise TypeError(wrong) from error
     if not isinstance(found, str):
         raise TypeError(wrong)

@@ -98,7 +98,8 @@ def cross_entropy(logits: Any, target: Any, *, mask: Any = None) -> tuple[float,
     z = _floats("logits", logits)
     if z.ndim == 0 or z.shape[-1] == 0:
         raise ValueError(f"logits: expected shape (..., C) with C >= 1, got {z.shape}")
-    t = arguments.integers("target", target)
+    # A copy: what has been seen to be a class must stay one, whatever other threads do.
+    t = arguments.integers("target", target).copy()
     arguments.shaped("target", t, "of the logits' leading axes", z.shape[:-1])
     kept = _mask(mask, t.shape)
     classes = z.shape[-1]

@@ -39,6 +39,8 @@ def _index(name: str, value: Any) -> int:
         return operator.index(value)
     # Whatever a value's own `__index__` may raise.
     except Exception as error:
+        if _foreign.by_a_handler(error):
+            raise
         raise TypeError(f"{name}: expected an integer, got {kind(value)}") from error
 
 

@@ -7,6 +7,7 @@ to change the sign, that a tensor only stands for numbers held elsewhere.
 
 from __future__ import annotations
 
+import signal
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +18,20 @@ Array: TypeAlias = npt.NDArray[Any]
 
 class UnreadableError(Exception):
     """Why a value is no array that can be read; the message goes on from "got"."""
+
+
+def by_a_handler(error: BaseException) -> bool:
+    """Whether a signal's handler raised it, and not the code that happened to run."""
+    found: list[Any] = [signal.getsignal(number) for number in signal.valid_signals()]
+    handlers = [handler for handler in found if callable(handler)]
+    # A function's code, or that with which an object of a class is called.
+    codes = {getattr(f, "__code__", None) for h in handlers for f in (h, type(h).__call__)}
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code in codes:
+            return True
+        trace = trace.tb_next
+    return False
 
 
 def plain(value: Array) -> Array:
@@ -47,6 +62,8 @@ def taken_over(value: Any) -> Array:
         raise
     # Whatever else another library may raise in there.
     except Exception as error:
+        if by_a_handler(error):
+            raise
         raise UnreadableError(f"{name}, unreadable: {error}" if dlpack else name) from None
 
 

@@ -133,6 +133,50 @@ def test_meddling_with_what_is_read_in_place() -> None:
     assert "panic" not in done.stderr
 
 
+RESIZED = """
+import random, threading, time
+import numpy as np, unrolled as ur
+
+net, sigmoid = ur.GRU(32, 12, seed=0), ur.Activation("sigmoid")
+fixed = np.ones((300, 64, 32), np.float32)
+jobs = [net, sigmoid, lambda x: ur.losses.mse(x, fixed), lambda x: ur.losses.mse(fixed, x)]
+draw = random.Random(0).uniform
+refused = 0
+
+def resize(a):
+    global refused
+    try:
+        a.resize((a.size * 8,), refcheck=False)
+    except ValueError:
+        refused += 1
+
+for job in jobs:
+    for view in (False, True):
+        x = fixed.copy()
+        start = time.perf_counter()
+        job(x)
+        taken = time.perf_counter() - start
+        for _ in range(12):
+            x = fixed.copy()
+            timer = threading.Timer(draw(0, taken), resize, (x,))
+            timer.start()
+            try:
+                job(x[::1] if view else x)
+            except ValueError:
+                pass  # it was resized before
+            timer.join()
+assert refused
+x.resize((8,), refcheck=False)
+"""
+
+
+def test_the_memory_of_what_is_read_in_place_stays() -> None:
+    """NumPy would give it back, and reading it would end the process."""
+    command = [sys.executable, "-c", RESIZED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr)
+
+
 CLASSES = """
 import threading
 import numpy as np, unrolled as ur

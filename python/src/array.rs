@@ -12,6 +12,7 @@ use numpy::{
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use unrolled::error::Error;
 use unrolled::network::View;
 
@@ -35,8 +36,8 @@ pub enum Values<'py, T: Element> {
 impl<'py, T: Element + Copy> Values<'py, T> {
     /// `work` is done with each number, in multiply-adds.
     ///
-    /// While it is done without the interpreter's lock the user may do anything to the array, such as give its
-    /// memory back by `resize(..., refcheck=False)`: a copy is safe from that.
+    /// While it is done without the interpreter's lock the user may do anything to the array: a copy is safe from
+    /// that.
     pub fn new(argument: &str, array: &Bound<'py, PyArrayDyn<T>>, work: usize) -> PyResult<Self> {
         if !array.is_c_contiguous() || !array.is_aligned() {
             let copy = array.call_method0(intern!(array.py(), "copy"))?.cast_into()?;
@@ -82,12 +83,20 @@ fn readonly<'py, T: Element>(
 pub struct Borrowed<'py, T: Element> {
     array: Option<PyReadonlyArrayDyn<'py, T>>,
     owner: *mut pyo3::ffi::PyObject,
+    /// NumPy never changes the size of an array that is referred to weakly, `refcheck=False` or not: its memory
+    /// stays where it is.
+    _fixed: Option<Bound<'py, PyWeakrefReference>>,
 }
 
 impl<'py, T: Element> Borrowed<'py, T> {
     fn new(argument: &str, array: Bound<'py, PyArrayDyn<T>>) -> PyResult<Self> {
         let owner = owner(array.as_any());
-        Ok(Borrowed { array: Some(readonly(argument, &array)?), owner })
+        let fixed = match owner.cast::<PyUntypedArray>() {
+            Ok(owner) => Some(PyWeakrefReference::new(owner)?),
+            Err(_) => None,
+        };
+        let array = Some(readonly(argument, &array)?);
+        Ok(Borrowed { array, owner: owner.as_ptr(), _fixed: fixed })
     }
 
     fn slice(&self) -> PyResult<&[T]> {
@@ -98,7 +107,7 @@ impl<'py, T: Element> Borrowed<'py, T> {
 impl<T: Element> Drop for Borrowed<'_, T> {
     fn drop(&mut self) {
         if let Some(array) = self.array.take()
-            && owner(array.as_any()) != self.owner
+            && owner(array.as_any()).as_ptr() != self.owner
         {
             std::mem::forget(array);
         }
@@ -106,14 +115,14 @@ impl<T: Element> Drop for Borrowed<'_, T> {
 }
 
 /// What a chain of views ends in, as the book-keeping of borrows sees it.
-fn owner(array: &Bound<'_, PyAny>) -> *mut pyo3::ffi::PyObject {
+fn owner<'py>(array: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     let base = intern!(array.py(), "base");
     let mut array = array.clone();
     loop {
         match array.getattr(base) {
             Ok(next) if next.cast::<PyUntypedArray>().is_ok() => array = next,
-            Ok(next) if !next.is_none() => return next.as_ptr(),
-            _ => return array.as_ptr(),
+            Ok(next) if !next.is_none() => return next,
+            _ => return array,
         }
     }
 }

@@ -12,10 +12,10 @@ import warnings
 from typing import Any, Generic, TypeVar
 
 import pytest
-import torch.nn.utils.prune
 from torch_support import BATCH, HIDDEN, INPUT, STEPS, torch, ut
 
 nn = torch.nn
+prune = pytest.importorskip("torch.nn.utils.prune")
 parametrise = torch.nn.utils.parametrizations
 T = TypeVar("T")
 NEAR = {"rtol": 0, "atol": 2e-6}
@@ -295,7 +295,7 @@ def wrap(layer: Any, how: str) -> Any:
             "weight_norm": lambda: parametrise.weight_norm(layer, name),
             "spectral_norm": lambda: parametrise.spectral_norm(layer, name),
             "old weight_norm": lambda: nn.utils.weight_norm(layer, name),
-            "prune": lambda: nn.utils.prune.l1_unstructured(layer, name, 0.5),
+            "prune": lambda: prune.l1_unstructured(layer, name, 0.5),
         }[how]()
     return name
 

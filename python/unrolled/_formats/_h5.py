@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import numpy as np
 
 from .._arguments import Array
 from .._extras import missing
+from ..reference._foreign import by_a_handler
 from . import _limits
 from ._keys import printable
 
@@ -33,6 +36,19 @@ def h5py(what: str) -> Any:
     except ImportError as error:
         raise missing(error, what, "h5py", "keras") from None
     return found
+
+
+@contextmanager
+def _damaged(where: str) -> Iterator[None]:
+    """Whatever h5py raises within, as a ValueError; but not what a signal's handler raises."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if by_a_handler(error):
+            raise
+        raise ValueError(f"path: {where}: {printable(error)}") from None
 
 
 class Weights:
@@ -52,13 +68,9 @@ class Weights:
         # Bytes of numbers that the file can bring: no dataset counts under two names.
         self._left = self._size
         self._read: set[str] = set()
-        try:
+        with _damaged(f"{where}: a damaged HDF5 file"):
             opened = io.BytesIO(source) if isinstance(source, bytes) else source
             self._file = self._h5py.File(opened, "r")
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ValueError(f"path: {where}: a damaged HDF5 file: {printable(error)}") from None
 
     def __enter__(self) -> Weights:
         return self
@@ -68,16 +80,10 @@ class Weights:
 
     def groups(self) -> list[str]:
         """The names of the layers that have a group, without the empty ones."""
-        try:
+        with _damaged(f"{self._where}: a damaged HDF5 file"):
             layers = self._get(self._file, "layers")
             names = list(layers) if isinstance(layers, self._h5py.Group) else []
             return [name for name in names if self._any(layers, name)]
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
-            ) from None
 
     def _any(self, layers: Any, name: str) -> bool:
         """Whether some dataset lies below: in the places where Keras has them."""
@@ -89,17 +95,13 @@ class Weights:
 
     def arrays(self, place: str, *, finite: bool) -> list[Array]:
         """The variables of ``layers/<place>/vars``, in order; none if there is no such group."""
-        try:
+        with _damaged(f"{self._where}: {place}"):
             group = self._get(self._file, f"layers/{place}/vars")
             if not isinstance(group, self._h5py.Group):
                 return []
             if len(group) > MOST_VARIABLES:
                 raise ValueError(f"expected at most {MOST_VARIABLES} variables, got {len(group)}")
             found = [self._array(f"{place}/vars/{n}", group, str(n)) for n in range(len(group))]
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ValueError(f"path: {self._where}: {place}: {printable(error)}") from None
         if finite:
             _limits.finite({f"{place}/vars/{n}": a for n, a in enumerate(found)})
         return found
@@ -113,14 +115,8 @@ class Weights:
             if isinstance(what, self._h5py.Dataset) and not known:
                 found.append(name)
 
-        try:
+        with _damaged(f"{self._where}: a damaged HDF5 file"):
             self._get(self._file, "layers").visititems(visit)
-        except MemoryError:
-            raise
-        except Exception as error:
-            raise ValueError(
-                f"path: {self._where}: a damaged HDF5 file: {printable(error)}"
-            ) from None
         return found
 
     def _get(self, group: Any, path: str) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 from .._arguments import Array, kind
 from .._extras import missing
 from .._style import STYLE
+from ..reference._foreign import by_a_handler
 from ._words import tenth_power
 
 # What is smaller than this part of the largest value is not told apart from it in float64.
@@ -72,6 +73,8 @@ def numbers(name: str, value: Any) -> Array:
         found = np.asarray(value)
     # Whatever NumPy raises for what is none.
     except Exception as error:
+        if by_a_handler(error):
+            raise
         raise TypeError(wrong) from error
     if found.dtype.kind not in "fiub":
         raise TypeError(wrong)

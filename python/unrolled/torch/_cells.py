@@ -19,14 +19,14 @@ class Cell(nn.RNNCellBase):
     """What our cells add to PyTorch's.
 
     Around one step it is mostly the call's own book-keeping that takes the time, and with few rows
-    comparing the weights; and PyTorch's matrix products are good. So ours compute where much is to
-    be computed and nothing to be differentiated, as measured by `benches/torch_cells.py`.
+    comparing the weights; and PyTorch's matrix products are good. At no size are ours quicker by
+    enough to count on (`benches/torch_cells.py`), so PyTorch computes unless `_least` is set.
     """
 
     _names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    _quicker = "it is quicker in one step of so few rows or weights"
+    _quicker = "it is as quick or quicker in one step"
     # Rows, and numbers in the weights, from which we are the quicker; None for never.
-    _least: tuple[int, int] | None = (32, 1_000_000)
+    _least: tuple[int, int] | None = None
     __prepare_scriptable__ = _path.not_scriptable
 
     def forward(self, input: Any, hx: Any = None) -> Any:
@@ -125,7 +125,7 @@ class Cell(nn.RNNCellBase):
 
 
 class LSTMCell(Cell, nn.LSTMCell):
-    """`torch.nn.LSTMCell`, in large steps that are not differentiated by our kernels on the CPU."""
+    """`torch.nn.LSTMCell`, which PyTorch computes as quickly as our kernels would."""
 
     __module__ = "unrolled.torch"
 
@@ -134,7 +134,7 @@ class LSTMCell(Cell, nn.LSTMCell):
 
 
 class GRUCell(Cell, nn.GRUCell):
-    """`torch.nn.GRUCell`, in large steps that are not differentiated by our kernels on the CPU."""
+    """`torch.nn.GRUCell`, which PyTorch computes as quickly as our kernels would."""
 
     __module__ = "unrolled.torch"
 
@@ -146,7 +146,6 @@ class RNNCell(Cell, nn.RNNCell):
     """`torch.nn.RNNCell`, which PyTorch computes as quickly as our kernels would."""
 
     __module__ = "unrolled.torch"
-    _least = None
 
     def _cell(self) -> str:
         return f"rnn_{self.nonlinearity}"

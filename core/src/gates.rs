@@ -53,10 +53,27 @@ pub enum CellKind {
         /// Where the reset gate acts.
         reset_after: bool,
     },
+    /// Any other.
+    Open(Counts),
+}
+
+/// How many there are of what a cell is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Row blocks of `weight_ih`, H rows each.
+    pub maps_of_x: u8,
+    /// Row blocks of `weight_hh`.
+    pub maps_of_h: u8,
+    /// Blocks of `weight_p`, H numbers each.
+    pub parameters: u8,
+    /// States, h among them.
+    pub states: u8,
+    /// Whether h is read itself: then it cannot be a projection.
+    pub reads_h: bool,
 }
 
 impl CellKind {
-    /// The gates in the order of the weights' rows.
+    /// The gates in the order of the weights' rows; those of an open cell have no names here.
     #[must_use]
     pub const fn gates(self) -> &'static [Gate] {
         match self {
@@ -66,13 +83,30 @@ impl CellKind {
             }
             CellKind::Lstm { forget_gate: false } => &[Gate::Input, Gate::Candidate, Gate::Output],
             CellKind::Gru { .. } => &[Gate::Reset, Gate::Update, Gate::New],
+            CellKind::Open(_) => &[],
         }
     }
 
-    /// Whether a cell state c goes along with h.
+    /// How many there are of what it is made of.
     #[must_use]
-    pub const fn has_cell_state(self) -> bool {
-        matches!(self, CellKind::Lstm { .. })
+    pub const fn counts(self) -> Counts {
+        if let CellKind::Open(counts) = self {
+            return counts;
+        }
+        let gates = self.gates().len() as u8;
+        Counts {
+            maps_of_x: gates,
+            maps_of_h: gates,
+            parameters: 0,
+            states: if let CellKind::Lstm { .. } = self { 2 } else { 1 },
+            reads_h: matches!(self, CellKind::Gru { .. }),
+        }
+    }
+
+    /// States: h, and an LSTM's c.
+    #[must_use]
+    pub const fn states(self) -> usize {
+        self.counts().states as usize
     }
 }
 
@@ -116,10 +150,16 @@ impl Config {
         if self.bidirectional { 2 } else { 1 }
     }
 
-    /// Gates per unit: the rows of the weights over H.
+    /// Gates per unit: the rows of `weight_ih` over H.
     #[must_use]
     pub const fn num_gates(&self) -> usize {
-        self.kind.gates().len()
+        self.kind.counts().maps_of_x as usize
+    }
+
+    /// Values of each state: of h, `proj_size` or H, of the others H.
+    pub fn state_sizes(&self) -> impl Iterator<Item = usize> + use<> {
+        let (first, others) = (self.state_size(), self.hidden_size);
+        (0..self.kind.states()).map(move |state| if state == 0 { first } else { others })
     }
 
     /// Values of h: `proj_size`, or `hidden_size` without projection.
@@ -146,13 +186,16 @@ impl Config {
         layer: usize,
         reverse: bool,
     ) -> impl Iterator<Item = Parameter> + use<> {
-        let rows = self.num_gates().saturating_mul(self.hidden_size);
+        let counts = self.kind.counts();
+        let rows = |blocks: u8| (blocks as usize).saturating_mul(self.hidden_size);
+        let (ih, hh, p) = (rows(counts.maps_of_x), rows(counts.maps_of_h), rows(counts.parameters));
         let (bias, proj) = (self.bias, self.proj_size);
         [
-            (Role::WeightIh, rows, self.layer_input_size(layer), true),
-            (Role::WeightHh, rows, self.state_size(), true),
-            (Role::BiasIh, rows, 1, bias),
-            (Role::BiasHh, rows, 1, bias),
+            (Role::WeightIh, ih, self.layer_input_size(layer), ih > 0),
+            (Role::WeightHh, hh, self.state_size(), hh > 0),
+            (Role::BiasIh, ih, 1, bias && ih > 0),
+            (Role::BiasHh, hh, 1, bias && hh > 0),
+            (Role::WeightP, p, 1, p > 0),
             (Role::WeightHr, proj, self.hidden_size, proj > 0),
         ]
         .into_iter()
@@ -200,6 +243,8 @@ pub enum Role {
     BiasHh,
     /// Projection of the hidden state, (P, H).
     WeightHr,
+    /// What each unit has for itself, (parameters · H).
+    WeightP,
 }
 
 /// One parameter: which, and its shape. Displays as PyTorch's name.
@@ -227,8 +272,8 @@ impl Parameter {
 
     /// Whether it is a vector.
     #[must_use]
-    pub const fn is_bias(&self) -> bool {
-        matches!(self.role, Role::BiasIh | Role::BiasHh)
+    pub const fn is_vector(&self) -> bool {
+        matches!(self.role, Role::BiasIh | Role::BiasHh | Role::WeightP)
     }
 }
 
@@ -240,6 +285,7 @@ impl fmt::Display for Parameter {
             Role::BiasIh => "bias_ih",
             Role::BiasHh => "bias_hh",
             Role::WeightHr => "weight_hr",
+            Role::WeightP => "weight_p",
         };
         let direction = if self.reverse { "_reverse" } else { "" };
         write!(f, "{role}_l{}{direction}", self.layer)

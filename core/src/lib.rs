@@ -115,7 +115,7 @@ pub mod train;
 #[cfg(feature = "alloc")]
 mod work;
 
-pub use cell::fixed::{Gru, Lstm, Rnn};
+// pub use cell::fixed::{Gru, Lstm, Rnn};
 pub use error::Error;
 pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]

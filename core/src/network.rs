@@ -1,17 +1,20 @@
 //! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
 
 use crate::batch::{self, Interrupt};
+use crate::cell::Cell;
+use crate::cell::elementwise::Typed;
 use crate::error::Error;
-use crate::gates::Config;
-use crate::kernel::buffer::{size, zeros};
+use crate::gates::{CellKind, Config, Counts};
+use crate::kernel::buffer::{Buffer, size, zeros};
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::output::{Share, share};
 use crate::real::Real;
-use crate::sequence::Passes;
+use crate::sequence::{Layer, Passes, Run};
 use crate::shard::ShardGradients;
 use crate::simd::Level;
-use crate::tape::{Shard, ShardTrace, State, Tape, room};
+use crate::tape::{Shard, ShardTrace, Tape, room};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -68,10 +71,9 @@ pub struct Input<'a, T> {
     pub steps: usize,
     /// B.
     pub batch: usize,
-    /// Initial h, (layers · directions, B, state size); zeros if absent.
-    pub h: Option<&'a [T]>,
-    /// Initial c, (layers · directions, B, H); zeros if absent.
-    pub c: Option<&'a [T]>,
+    /// Initial states, one array for each state of the cell: h, (layers · directions, B, state size), then the others,
+    /// such as an LSTM's c, (layers · directions, B, H). Zeros if absent.
+    pub states: Option<&'a [&'a [T]]>,
     /// Steps of each row; T if absent. x is not read past them.
     pub lengths: Option<&'a [usize]>,
     /// Whether an episode begins at (t, b), where the state is zero.
@@ -83,10 +85,8 @@ pub struct Input<'a, T> {
 pub struct Output<T> {
     /// (T, B, directions · state size); zero past a row's length.
     pub y: Vec<T>,
-    /// Final h, (layers · directions, B, state size).
-    pub h: Vec<T>,
-    /// Final c, (layers · directions, B, H); empty unless an LSTM.
-    pub c: Vec<T>,
+    /// Final states: h, (layers · directions, B, state size), then the others, (layers · directions, B, H).
+    pub states: Vec<Vec<T>>,
 }
 
 /// How to record.
@@ -105,10 +105,8 @@ pub struct Recording {
 pub struct Losses<'a, T> {
     /// By y.
     pub y: View<'a, T>,
-    /// By the final h; zeros if absent.
-    pub h: Option<&'a [T]>,
-    /// By the final c; zeros if absent.
-    pub c: Option<&'a [T]>,
+    /// By the final states; zeros if absent.
+    pub states: Option<&'a [&'a [T]]>,
 }
 
 /// Gradients of everything.
@@ -118,20 +116,28 @@ pub struct Gradients<T> {
     pub parameters: Vec<T>,
     /// By x, (T, B, input size).
     pub x: Vec<T>,
-    /// By the initial h.
-    pub h: Vec<T>,
-    /// By the initial c; empty unless an LSTM.
-    pub c: Vec<T>,
+    /// By the initial states.
+    pub states: Vec<Vec<T>>,
 }
 
 /// A recurrent net: its parameters, and the same packed for one level's kernels.
 #[derive(Debug)]
 pub struct Network<T: Passes> {
     config: Config,
+    cell: Cellular<T>,
     level: Level,
     parameters: Vec<T>,
     pub(crate) packed: Vec<Packed<T>>,
     version: Version,
+}
+
+/// A net's cell.
+#[derive(Clone, Debug)]
+enum Cellular<T: Real> {
+    /// One of the crate's.
+    Own(&'static dyn Layer<T>),
+    /// Anybody's.
+    Open(Arc<dyn Layer<T>>),
 }
 
 /// Which parameters: no two in a process have the same, whichever nets they are of.
@@ -151,12 +157,47 @@ impl<T: Passes> Network<T> {
     /// # Errors
     /// `Invalid` or `TooLarge` where no such net can be.
     pub fn new(config: Config, level: Level) -> Result<Self, Error> {
+        let expected = "a cell of this crate; with_cell makes nets of others";
+        let cell = T::cell(config.kind).ok_or(Error::Invalid { argument: "kind", expected })?;
+        Self::of(config, Cellular::Own(cell), level)
+    }
+
+    /// A net of any cell, with all parameters zero. `config`'s own `kind` does not matter: the cell takes its place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_cell<C: Cell>(config: Config, level: Level) -> Result<Self, Error> {
+        Self::with_layer(config, Arc::new(Run(Typed::<C>::NEW)), level)
+    }
+
+    /// A net of anything that does a cell's part.
+    pub(crate) fn with_layer(
+        config: Config,
+        cell: Arc<dyn Layer<T>>,
+        level: Level,
+    ) -> Result<Self, Error> {
+        let layout = cell.layout();
+        let counts = Counts {
+            maps_of_x: layout.maps_of_x() as u8,
+            maps_of_h: layout.maps_of_h() as u8,
+            parameters: layout.parameters() as u8,
+            states: layout.states() as u8,
+            reads_h: layout.reads_h() || !layout.maps().is_empty(),
+        };
+        let config = Config { kind: CellKind::Open(counts), ..config };
+        Self::of(config, Cellular::Open(cell), level)
+    }
+
+    fn of(config: Config, cell: Cellular<T>, level: Level) -> Result<Self, Error> {
         let invalid = |argument, expected| Err(Error::Invalid { argument, expected });
         if config.input_size == 0 || config.hidden_size == 0 || config.num_layers == 0 {
             return invalid("input_size, hidden_size, num_layers", "at least 1");
         }
-        if config.proj_size > 0 && !config.kind.has_cell_state() {
-            return invalid("proj_size", "0, except for an LSTM");
+        if config.proj_size > 0 && config.kind.counts().reads_h {
+            return invalid(
+                "proj_size",
+                "0, except for an LSTM and others that use h only through their weights",
+            );
         }
         if config.proj_size >= config.hidden_size {
             return invalid("proj_size", "less than hidden_size");
@@ -165,12 +206,18 @@ impl<T: Passes> Network<T> {
         let largest = config.layer_input_size(1).max(config.layer_input_size(0));
         let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
         size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
-        Self::packed(config, level, zeros(config.num_parameters(), what)?)
+        Self::packed(config, cell, level, zeros(config.num_parameters(), what)?)
     }
 
-    fn packed(config: Config, level: Level, parameters: Vec<T>) -> Result<Self, Error> {
+    fn packed(
+        config: Config,
+        cell: Cellular<T>,
+        level: Level,
+        parameters: Vec<T>,
+    ) -> Result<Self, Error> {
         let packed = Vec::new();
-        let mut this = Network { config, level, parameters, packed, version: Version::next() };
+        let mut this =
+            Network { config, cell, level, parameters, packed, version: Version::next() };
         this.packed = this.pack(level)?;
         Ok(this)
     }
@@ -185,13 +232,21 @@ impl<T: Passes> Network<T> {
         if got != expected {
             return Err(Error::Length { argument: "parameters", expected, got });
         }
-        Self::packed(self.config, self.level, parameters)
+        Self::packed(self.config, self.cell.clone(), self.level, parameters)
     }
 
     /// What it is made of.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// What its cell does.
+    pub(crate) fn cell(&self) -> &dyn Layer<T> {
+        match &self.cell {
+            Cellular::Own(cell) => *cell,
+            Cellular::Open(cell) => &**cell,
+        }
     }
 
     /// The level whose kernels it runs.
@@ -250,7 +305,7 @@ impl<T: Passes> Network<T> {
 
     /// The sizes and the layout of one layer.
     pub(crate) fn shape(&self, layer: usize) -> Shape {
-        Shape::of::<T>(&self.config, layer)
+        Shape::of::<T>(self.cell().layout(), &self.config, layer)
     }
 
     pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {
@@ -263,7 +318,7 @@ impl<T: Passes> Network<T> {
         if let Some(resets) = &input.resets {
             resets.check("resets", input.steps, input.batch, 1)?;
         }
-        self.check_state(["h0", "c0"], input.h, input.c, input.batch)?;
+        self.check_states("states", input.states, input.batch)?;
         if let Some(lengths) = input.lengths {
             if lengths.len() != input.batch {
                 let (expected, got) = (input.batch, lengths.len());
@@ -277,25 +332,26 @@ impl<T: Passes> Network<T> {
         Ok(())
     }
 
-    fn check_state(
+    fn check_states(
         &self,
-        names: [&'static str; 2],
-        h: Option<&[T]>,
-        c: Option<&[T]>,
+        argument: &'static str,
+        states: Option<&[&[T]]>,
         batch: usize,
     ) -> Result<(), Error> {
         let cells = self.config.num_layers * self.config.num_directions();
-        let c_size = if self.config.kind.has_cell_state() { self.config.hidden_size } else { 0 };
-        let sizes = [self.config.state_size(), c_size];
-        for ((argument, state), row) in names.into_iter().zip([h, c]).zip(sizes) {
+        let (expected, got) = (self.config.kind.states(), states.map(<[_]>::len));
+        for (state, row) in self.config.state_sizes().enumerate() {
             let expected = size(&[cells, batch, row], argument)?;
-            if let Some(state) = state
+            if let Some(state) = states.and_then(|states| states.get(state))
                 && state.len() != expected
             {
                 return Err(Error::Length { argument, expected, got: state.len() });
             }
         }
-        Ok(())
+        match got {
+            Some(got) if got != expected => Err(Error::Length { argument, expected, got }),
+            _ => Ok(()),
+        }
     }
 
     /// Runs the net and keeps nothing.
@@ -327,7 +383,7 @@ impl<T: Passes> Network<T> {
         let (output, shards) = self.run(input, Some(recording), interrupt)?;
         let tape = Tape {
             config: self.config,
-            level: self.level,
+            layout: *self.cell().layout(),
             steps: input.steps,
             batch: input.batch,
             shards,
@@ -357,10 +413,10 @@ impl<T: Passes> Network<T> {
         let done = batch::run(items, self.work(steps, batch), run)?;
 
         let states = shards.iter().zip(&done).map(|(shard, (_, states))| (shard, &states[..]));
-        let (h, c) = self.gather_states(states, batch)?;
+        let states = self.gather_states(states, batch)?;
         let traces = shards.into_iter().zip(done);
         let traces = traces.map(|(shard, (spans, _))| ShardTrace { shard, spans }).collect();
-        Ok((Output { y, h, c }, traces))
+        Ok((Output { y, states }, traces))
     }
 
     /// Back-propagation through time: gradients by the parameters, the input and the initial state.
@@ -380,7 +436,7 @@ impl<T: Passes> Network<T> {
         self.check_tape(tape)?;
         let (steps, batch) = (tape.steps, tape.batch);
         losses.y.check("dy", steps, batch, self.config.output_size())?;
-        self.check_state(["dstate h", "dstate c"], losses.h, losses.c, batch)?;
+        self.check_states("dstate", losses.states, batch)?;
         let input = self.config.input_size;
         let mut x = zeros(size(&[steps, batch, input], "gradients")?, "gradients")?;
         let mut parameters = zeros(self.parameters.len(), "gradients")?;
@@ -396,8 +452,8 @@ impl<T: Passes> Network<T> {
 
         self.sum_gradients(&mut done);
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
-        let (h, c) = self.gather_states(states, batch)?;
-        Ok(Gradients { parameters, x, h, c })
+        let states = self.gather_states(states, batch)?;
+        Ok(Gradients { parameters, x, states })
     }
 
     /// Refuses a tape of other parameters.
@@ -421,27 +477,28 @@ impl<T: Passes> Network<T> {
         }
     }
 
-    /// (layers · directions, B, …) arrays of h and c (or of derivatives by them) out of the shards' rows.
-    #[allow(clippy::type_complexity)]
+    /// (layers · directions, B, …) arrays of the states (or of derivatives by them) out of the shards' rows.
     fn gather_states<'s>(
         &self,
-        shards: impl Iterator<Item = (&'s Shard, &'s [State<T>])>,
+        shards: impl Iterator<Item = (&'s Shard, &'s [Buffer<T>])>,
         batch: usize,
-    ) -> Result<(Vec<T>, Vec<T>), Error> {
+    ) -> Result<Vec<Vec<T>>, Error> {
         let cells = self.config.num_layers * self.config.num_directions();
-        let (state, hidden) = (self.config.state_size(), self.config.hidden_size);
-        let with_c = if self.config.kind.has_cell_state() { cells } else { 0 };
-        let mut h = zeros(size(&[cells, batch, state], "states")?, "states")?;
-        let mut c = zeros(size(&[with_c, batch, hidden], "states")?, "states")?;
+        let mut out = room(self.config.kind.states(), "states")?;
+        for row in self.config.state_sizes() {
+            out.push(zeros(size(&[cells, batch, row], "states")?, "states")?);
+        }
         for (shard, states) in shards {
+            let shape = self.shape(0);
             for (cell, own) in states.iter().enumerate() {
-                spread(&own.h, &shard.rows, &mut h[cell * batch * state..], state);
-                if with_c > 0 {
-                    spread(&own.c, &shard.rows, &mut c[cell * batch * hidden..], hidden);
+                for (state, (out, row)) in out.iter_mut().zip(self.config.state_sizes()).enumerate()
+                {
+                    let own = &own[shape.state_at(shard.rows.len(), state)..];
+                    spread(own, &shard.rows, &mut out[cell * batch * row..], row);
                 }
             }
         }
-        Ok((h, c))
+        Ok(out)
     }
 }
 

@@ -1,17 +1,18 @@
 //! All layers of a net over one shard of a batch, forward and back.
 
 use crate::batch::{Interrupt, poll};
+use crate::cell::Scratch;
 use crate::dropout::Dropout;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
-use crate::math::Accurate;
+use crate::kernel::states::{States, StatesMut};
 use crate::network::{Input, Losses, Network, Recording};
 use crate::output::{Packed, Share, packed};
 use crate::real::Real;
-use crate::sequence::{Backward, Carry, CarryBack, Forward, Pass, Passes, TapeMut, Truncation};
+use crate::sequence::{Backward, Forward, Pass, Passes, TapeMut, Truncation};
 use crate::tape::{
-    LayerTrace, Shard, ShardTrace, Span, State, Tape, Trace, dirty_rows, rows, windows,
+    LayerTrace, Shard, ShardTrace, Span, Tape, Trace, copy, dirty_rows, rows, windows,
 };
 use crate::work::{Back, Summed};
 use alloc::vec::Vec;
@@ -22,11 +23,11 @@ pub(crate) struct ShardGradients<'a, T: Real> {
     /// By the parameters of every layer and direction.
     pub sums: Vec<Summed<'a, T>>,
     /// By the initial states of every layer and direction.
-    pub states: Vec<State<T>>,
+    pub states: Vec<Buffer<T>>,
 }
 
 /// What is kept, and the final states of every layer and direction.
-type ShardRun<T> = (Vec<Span<T>>, Vec<State<T>>);
+type ShardRun<T> = (Vec<Span<T>>, Vec<Buffer<T>>);
 
 /// What to keep of the steps of a span.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -72,16 +73,15 @@ impl<T: Passes> Network<T> {
         let (last, cells) = (config.num_layers - 1, config.num_layers * config.num_directions());
         let (every, keep) = plan(shard, recording.map(|r| r.checkpoint), config.bidirectional);
         let dropout = recording.and_then(|r| Dropout::new(r.dropout, input.steps, input.batch));
-        let initial = (input.h, input.c);
         let mut states = (0..cells)
-            .map(|cell| self.states(cell, shard, initial, input.batch))
+            .map(|cell| self.states(cell, shard, input.states, input.batch))
             .collect::<Result<Vec<_>, _>>()?;
         let mut spans = Vec::new();
         for steps in windows(0..shard.steps(), every, false) {
             let x = packed(shard, &steps, &input.x, config.input_size, "inputs")?;
             let mut entering = Vec::new();
             if recording.is_some() && keep == Keep::Outputs {
-                entering = states.iter().map(State::copy).collect::<Result<_, _>>()?;
+                entering = states.iter().map(copy).collect::<Result<_, _>>()?;
             }
             let out = if keep == Keep::Steps { None } else { y.rows(shard, &steps) };
             let there = out.is_some();
@@ -114,7 +114,7 @@ impl<T: Passes> Network<T> {
         keep: Keep,
         dropout: Option<Dropout>,
         mut out: Option<&mut [T]>,
-        states: &mut [State<T>],
+        states: &mut [Buffer<T>],
         interrupt: Interrupt<'_>,
     ) -> Result<Vec<LayerTrace<T>>, Error> {
         let (config, rows) = (self.config(), shard.packing().range(steps).len());
@@ -134,7 +134,8 @@ impl<T: Passes> Network<T> {
             for direction in 0..config.num_directions() {
                 let cell = layer * config.num_directions() + direction;
                 let LayerTrace { x: own, y, directions } = &mut trace;
-                let pass = pass(&shape, shard, direction, input_of(x, own, &layers, layer));
+                let x = input_of(x, own, &layers, layer);
+                let pass = shard.pass(&shape, direction == 1, x);
                 let state = &mut states[cell];
                 let y = out.as_deref_mut().unwrap_or(y);
                 let kept =
@@ -158,7 +159,7 @@ impl<T: Passes> Network<T> {
         shard: &Shard,
         steps: &Range<usize>,
         keep: Keep,
-        state: &mut State<T>,
+        states: &mut Buffer<T>,
         y: &mut [T],
         interrupt: Interrupt<'_>,
     ) -> Result<Trace<T>, Error> {
@@ -167,23 +168,25 @@ impl<T: Passes> Network<T> {
         let all = pass.rows.range(steps);
         let mut kept = Trace::default();
         let mut scratch = Buffer::default();
+        let several = shape.layout.states() > 1;
         if keep == Keep::Steps {
             kept.make_room(shape, all.len())?;
+            let cuts = if several { pass.cuts(steps) } else { 0 };
+            kept.ends = dirty_rows(cuts, shape.states_len(1), "tape")?;
         } else {
             scratch = dirty_rows(chunk.min(steps.len()) * n, shape.row(), "scratch")?;
         }
-        let saved = state.h.len() + state.c.len();
         let mut every = steps.len();
         if let Keep::Checkpoints(steps_between) = keep {
             every = steps_between;
-            kept.checkpoints = dirty_rows(steps.len().div_ceil(every), saved, "checkpoints")?;
+            let count = steps.len().div_ceil(every);
+            kept.checkpoints = dirty_rows(count, states.len(), "checkpoints")?;
         }
-        let mut m = dirty_rows(n, shape.stride, "scratch")?;
+        let mut of_step = self.scratch(shape, n)?;
+        let mut ends = 0;
         for (i, window) in windows(steps.clone(), every, pass.reverse).enumerate() {
             if !kept.checkpoints.is_empty() {
-                let (h, c) = kept.checkpoints[i * saved..][..saved].split_at_mut(state.h.len());
-                h.copy_from_slice(&state.h);
-                c.copy_from_slice(&state.c);
+                kept.checkpoints[i * states.len()..][..states.len()].copy_from_slice(states);
             }
             for window in windows(window, chunk, pass.reverse) {
                 poll(interrupt)?;
@@ -192,12 +195,18 @@ impl<T: Passes> Network<T> {
                 let y = (&mut y[rows.start * out..rows.end * out], out, first);
                 let pass = of_rows(pass, &rows);
                 let tape = if keep == Keep::Steps {
-                    kept.window_mut(shape, rows)
+                    let begin = ends;
+                    ends += if several { pass.cuts(&window) } else { 0 };
+                    kept.window_mut(shape, rows, begin)
                 } else {
-                    TapeMut { gates: &mut scratch, h: &mut [], c: &mut [] }
+                    let before = StatesMut { data: &mut [], rows: 0, first: 0 };
+                    TapeMut { slots: &mut scratch, before, unprojected: &mut [], ends: &mut [] }
                 };
-                self.forward_window(&pass, cell, window, tape, y, state, &mut m);
+                self.forward_window(&pass, cell, window, tape, y, states, &mut of_step);
             }
+        }
+        if keep == Keep::Steps && several {
+            kept.last = copy(states)?;
         }
         Ok(kept)
     }
@@ -210,12 +219,22 @@ impl<T: Passes> Network<T> {
         window: Range<usize>,
         tape: TapeMut<'_, T>,
         y: (&mut [T], usize, usize),
-        state: &mut State<T>,
-        m: &mut [T],
+        states: &mut Buffer<T>,
+        [row, cell_scratch]: &mut [Buffer<T>; 2],
     ) {
         let (pass, weights) = (*pass, self.packed[cell].weights());
-        let carry = Carry { h: &mut state.h, c: &mut state.c, m };
-        T::forward(self.level(), Forward { pass, weights, math: Accurate, window, tape, y, carry });
+        let rows = pass.rows.count(0);
+        let carry = StatesMut { data: states, rows, first: 0 };
+        let scratch = Scratch { row, cell: cell_scratch };
+        let mut forward = Forward { pass, weights, window, tape, y, carry, scratch };
+        self.cell().forward(self.level(), &mut forward);
+    }
+
+    /// Working memory of a step of so many rows.
+    pub(crate) fn scratch(&self, shape: &Shape, rows: usize) -> Result<[Buffer<T>; 2], Error> {
+        let what = "scratch";
+        let cell = self.cell().scratch(shape.stride);
+        Ok([dirty_rows(rows, shape.stride, what)?, dirty_rows(1, cell, what)?])
     }
 
     /// A shard's rows of the states of one layer and direction, or of derivatives by them, padded.
@@ -223,24 +242,21 @@ impl<T: Passes> Network<T> {
         &self,
         cell: usize,
         shard: &Shard,
-        (h, c): (Option<&[T]>, Option<&[T]>),
+        states: Option<&[&[T]]>,
         batch: usize,
-    ) -> Result<State<T>, Error> {
+    ) -> Result<Buffer<T>, Error> {
         let shape = self.shape(cell / self.config().num_directions());
-        let gather = |state: Option<&[T]>, len: usize, stride: usize| -> Result<Buffer<T>, Error> {
-            let mut buffer: Buffer<T> = rows(shard.rows.len(), stride, "states")?;
-            if let Some(state) = state {
-                for (row, &b) in buffer.chunks_mut(stride).zip(&shard.rows) {
-                    row[..len].copy_from_slice(&state[(cell * batch + b) * len..][..len]);
-                }
+        let n = shard.rows.len();
+        let mut buffer: Buffer<T> = rows(n, shape.states_len(1), "states")?;
+        for (state, (values, len)) in
+            states.into_iter().flatten().zip(self.config().state_sizes()).enumerate()
+        {
+            let own = &mut buffer[shape.state_at(n, state)..];
+            for (row, &b) in own.chunks_mut(shape.state_row(state)).zip(&shard.rows) {
+                row[..len].copy_from_slice(&values[(cell * batch + b) * len..][..len]);
             }
-            Ok(buffer)
-        };
-        let has_c = shape.kind.has_cell_state();
-        Ok(State {
-            h: gather(h, shape.state, shape.state_stride)?,
-            c: if has_c { gather(c, shape.hidden, shape.stride)? } else { Buffer::default() },
-        })
+        }
+        Ok(buffer)
     }
 
     /// The mirror of `forward_shard`. One of the shards gets the parameters' gradients, zeros, to sum up there.
@@ -260,7 +276,7 @@ impl<T: Passes> Network<T> {
             .map(|cell| {
                 let layer = cell / config.num_directions();
                 let shape = self.shape(layer);
-                let d_final = self.states(cell, shard, (losses.h, losses.c), tape.batch)?;
+                let d_final = self.states(cell, shard, losses.states, tape.batch)?;
                 let there = parameters.take().map(|all| {
                     let own = config.layer_parameters(layer, false).map(|p| p.len()).sum();
                     let (own, rest) = all.split_at_mut(own);
@@ -269,13 +285,14 @@ impl<T: Passes> Network<T> {
                 });
                 let rows = tape.steps.saturating_mul(tape.batch);
                 let gradients = Summed::new(config, layer, &shape, rows, there)?;
-                Back::new(&shape, shard, d_final, lags, gradients)
+                let cell_scratch = self.cell().scratch(shape.stride);
+                Back::new(&shape, shard, d_final, lags, cell_scratch, gradients)
             })
             .collect::<Result<Vec<_>, _>>()?;
         for span in trace.spans.iter().rev() {
             let again;
             let layers = if span.layers.is_empty() {
-                let entering = span.entering.iter().map(State::copy);
+                let entering = span.entering.iter().map(copy);
                 let mut states = entering.collect::<Result<Vec<_>, _>>()?;
                 let from = (shard, &span.steps, &span.x[..]);
                 let keep = Keep::Steps;
@@ -325,7 +342,7 @@ impl<T: Passes> Network<T> {
             for direction in (0..config.num_directions()).rev() {
                 let cell = layer * config.num_directions() + direction;
                 let back = BackwardPass {
-                    pass: pass(&shape, shard, direction, input_of(x, &kept.x, layers, layer)),
+                    pass: shard.pass(&shape, direction == 1, input_of(x, &kept.x, layers, layer)),
                     cell,
                     steps,
                     kept: &kept.directions[direction],
@@ -353,14 +370,13 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<(), Error> {
         let BackwardPass { pass, cell, steps, kept, checkpoint, d_y, d_x, add_d_x, back } = back;
-        let Back { d_state, d_final, lags, work } = back;
+        let Back { d_states, d_final, lags, work } = back;
         let (shape, n, chunk) = (pass.shape, shard.rows.len(), shard.chunk_steps());
         let all = pass.rows.range(steps);
         let truncation = lags.zip(d_final.as_ref()).map(|(lags, d)| Truncation {
             lags,
             batch: n,
-            d_final_h: &d.h,
-            d_final_c: &d.c,
+            d_final: States { data: d, rows: n, first: 0 },
         });
         let mut again = Trace::default();
         let every = checkpoint.unwrap_or(steps.len());
@@ -379,13 +395,12 @@ impl<T: Passes> Network<T> {
                 let rows = within(&all, &range);
                 let (scratch, gradients) = work.split(shape);
                 let weights = self.packed[cell].transposed();
-                let carry = CarryBack { d_h: &mut d_state.h, d_c: &mut d_state.c };
+                let carry = StatesMut { data: d_states, rows: n, first: 0 };
                 let (d_y, d_y_row, d_y_first) = d_y;
                 let d_x_rows = rows.start * shape.input_stride..rows.end * shape.input_stride;
                 let chunk = Backward {
                     pass: of_rows(&pass, &rows),
                     weights,
-                    math: Accurate,
                     window,
                     tape: tape.window(shape, within(first, &range)),
                     d_y: (&d_y[rows.start * d_y_row..rows.end * d_y_row], d_y_row, d_y_first),
@@ -396,7 +411,7 @@ impl<T: Passes> Network<T> {
                     add_d_x,
                     gradients,
                 };
-                T::backward(self.level(), chunk);
+                self.cell().backward(self.level(), chunk);
             }
         }
         Ok(())
@@ -415,19 +430,18 @@ impl<T: Passes> Network<T> {
         to: &mut Trace<T>,
     ) -> Result<(), Error> {
         let (shape, n) = (pass.shape, shard.rows.len());
-        let mut state = self.states(cell, shard, (None, None), n)?;
-        let saved = state.h.len() + state.c.len();
-        let (h, c) = checkpoints[i * saved..][..saved].split_at(state.h.len());
-        state.h.copy_from_slice(h);
-        state.c.copy_from_slice(c);
-        let mut m = dirty_rows(n, shape.stride, "scratch")?;
+        let mut states = self.states(cell, shard, None, n)?;
+        let saved = states.len();
+        states.copy_from_slice(&checkpoints[i * saved..][..saved]);
+        let mut of_step = self.scratch(shape, n)?;
         let range = pass.rows.range(window);
         to.make_room(shape, range.len())?;
         for window in windows(window.clone(), shard.chunk_steps(), pass.reverse) {
             let rows = within(&range, &pass.rows.range(&window));
             let pass = of_rows(pass, &rows);
-            let tape = to.window_mut(shape, rows);
-            self.forward_window(&pass, cell, window, tape, (&mut [], 0, 0), &mut state, &mut m);
+            let tape = to.window_mut(shape, rows, 0);
+            let y = (&mut [][..], 0, 0);
+            self.forward_window(&pass, cell, window, tape, y, &mut states, &mut of_step);
         }
         Ok(())
     }
@@ -468,15 +482,4 @@ fn within(all: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
 /// A pass over these rows of its x.
 fn of_rows<'a, T>(pass: &Pass<'a, T>, rows: &Range<usize>) -> Pass<'a, T> {
     Pass { x: &pass.x[rows.start * pass.x_row..rows.end * pass.x_row], ..*pass }
-}
-
-fn pass<'a, T>(shape: &'a Shape, shard: &'a Shard, direction: usize, x: &'a [T]) -> Pass<'a, T> {
-    Pass {
-        shape,
-        rows: shard.packing(),
-        reverse: direction == 1,
-        resets: shard.resets.as_deref(),
-        x,
-        x_row: shape.input,
-    }
 }

@@ -1,13 +1,14 @@
 //! One time step a call, for sequences that come while they are computed.
 
+use crate::cell::Scratch;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Weights;
-use crate::math::Accurate;
+use crate::kernel::states::{States, StatesMut};
 use crate::network::Network;
 use crate::real::Real;
-use crate::sequence::{Carry, OneStep, Passes};
-use crate::tape::{State, rows};
+use crate::sequence::{OneStep, Passes};
+use crate::tape::{copy, rows};
 use alloc::vec::Vec;
 
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
@@ -15,9 +16,9 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 pub struct Stream<T: Real> {
     batch: usize,
-    states: Vec<State<T>>,
-    gates: Buffer<T>,
-    m: Buffer<T>,
+    states: Vec<Buffer<T>>,
+    slots: Buffer<T>,
+    of_step: [Buffer<T>; 2],
     /// h of the layer below and of the one at work, unpadded rows, in turn.
     between: [Buffer<T>; 2],
     /// Which way the next step walks the weights.
@@ -36,15 +37,15 @@ impl<T: Real> Stream<T> {
     /// # Errors
     /// `TooLarge` if there is no memory.
     pub fn copy(&self) -> Result<Self, Error> {
-        let states = self.states.iter().map(State::copy).collect::<Result<_, _>>()?;
+        let states = self.states.iter().map(copy).collect::<Result<_, _>>()?;
         // What the others hold is written before it is read.
         let scratch = |like: &Buffer<T>| Buffer::zeros(like.len(), "scratch");
         let [below, above] = &self.between;
         Ok(Stream {
             batch: self.batch,
             states,
-            gates: scratch(&self.gates)?,
-            m: scratch(&self.m)?,
+            slots: scratch(&self.slots)?,
+            of_step: [scratch(&self.of_step[0])?, scratch(&self.of_step[1])?],
             between: [scratch(below)?, scratch(above)?],
             turn: self.turn,
         })
@@ -55,13 +56,12 @@ impl<T: Real> Stream<T> {
     /// # Errors
     /// `Invalid` if it is not; the stream is then as it was.
     pub fn go_to(&mut self, other: &Self) -> Result<(), Error> {
-        let sizes = |state: &State<T>| (state.h.len(), state.c.len());
+        let sizes = |states: &Buffer<T>| states.len();
         if !self.states.iter().map(sizes).eq(other.states.iter().map(sizes)) {
             return Err(Error::Invalid { argument: "other", expected: "a stream of the same net" });
         }
         for (to, from) in self.states.iter_mut().zip(&other.states) {
-            to.h.copy_from_slice(&from.h);
-            to.c.copy_from_slice(&from.c);
+            to.copy_from_slice(from);
         }
         self.turn = other.turn;
         Ok(())
@@ -69,10 +69,7 @@ impl<T: Real> Stream<T> {
 
     /// Goes back to a state of zeros.
     pub fn reset(&mut self) {
-        for state in &mut self.states {
-            state.h.fill(T::ZERO);
-            state.c.fill(T::ZERO);
-        }
+        self.states.iter_mut().for_each(|states| states.fill(T::ZERO));
     }
 }
 
@@ -88,21 +85,17 @@ impl<T: Passes> Network<T> {
                 "one direction: the reverse one would begin at the end, which is not there yet";
             return Err(Error::Invalid { argument: "bidirectional", expected });
         }
-        let has_c = config.kind.has_cell_state();
         let mut states = Vec::new();
         for layer in 0..config.num_layers {
-            let shape = self.shape(layer);
-            let h = rows(batch, shape.state_stride, "state")?;
-            let c = rows(if has_c { batch } else { 0 }, shape.stride, "state")?;
-            states.push(State { h, c });
+            states.push(rows(batch, self.shape(layer).states_len(1), "state")?);
         }
         let shape = self.shape(0);
         let between = || rows(batch, config.output_size(), "scratch");
         Ok(Stream {
             batch,
             states,
-            gates: rows(batch, shape.row(), "scratch")?,
-            m: rows(batch, shape.stride, "scratch")?,
+            slots: rows(batch, shape.row(), "scratch")?,
+            of_step: self.scratch(&shape, batch)?,
             between: [between()?, between()?],
             turn: false,
         })
@@ -121,62 +114,66 @@ impl<T: Passes> Network<T> {
                 return Err(Error::Length { argument, expected, got });
             }
         }
-        let Stream { batch, states, gates, m, between, turn } = stream;
+        let Stream { batch, states, slots, of_step: [row, cell], between, turn } = stream;
         let [mut below, mut above] = between.each_mut();
         *turn = !*turn;
-        for (layer, (state, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
+        for (layer, (states, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
             let shape = &self.shape(layer);
-            let carry = Carry { h: &mut state.h, c: &mut state.c, m };
+            let carry = StatesMut { data: states, rows: *batch, first: 0 };
+            let scratch = Scratch { row, cell };
             let weights = Weights { turn: *turn, ..packed.weights() };
-            let (math, rows) = (Accurate, *batch);
+            let rows = *batch;
             let x = if layer == 0 { x } else { &below[..] };
             let y = if layer + 1 == config.num_layers { &mut *y } else { &mut above[..] };
-            T::step(self.level(), OneStep { shape, weights, math, rows, x, y, carry, gates });
+            let step = OneStep { shape, weights, rows, x, y, carry, slots, scratch };
+            step.run(self.level(), self.cell());
             core::mem::swap(&mut below, &mut above);
         }
         Ok(())
     }
 
-    /// The state, (layers, B, state size) and (layers, B, H), as [`Input`](crate::network::Input) takes it.
+    /// The states: h, (layers, B, state size), then the others, (layers, B, H), as
+    /// [`Input`](crate::network::Input) takes them.
     #[must_use]
-    pub fn stream_state(&self, stream: &Stream<T>) -> (Vec<T>, Vec<T>) {
-        let (mut h, mut c) = (Vec::new(), Vec::new());
-        for (layer, state) in stream.states.iter().enumerate() {
-            let shape = self.shape(layer);
-            for row in state.h.chunks(shape.state_stride) {
-                h.extend_from_slice(&row[..shape.state]);
+    pub fn stream_state(&self, stream: &Stream<T>) -> Vec<Vec<T>> {
+        let (shape, rows) = (self.shape(0), stream.batch);
+        let of_state = |(state, len): (usize, usize)| {
+            let mut values = Vec::new();
+            for states in &stream.states {
+                let all = States { data: states, rows, first: 0 }.of(&shape, state);
+                for row in all.chunks(shape.state_row(state)).take(rows) {
+                    values.extend_from_slice(&row[..len]);
+                }
             }
-            for row in state.c.chunks(shape.stride) {
-                c.extend_from_slice(&row[..shape.hidden]);
-            }
-        }
-        (h, c)
+            values
+        };
+        self.config().state_sizes().enumerate().map(of_state).collect()
     }
 
-    /// Sets the state to what [`stream_state`](Self::stream_state) gave; c is empty unless an LSTM.
+    /// Sets the states to what [`stream_state`](Self::stream_state) gave.
     ///
     /// # Errors
-    /// `Length` where it does not fit; the stream is then as it was.
-    pub fn set_stream_state(&self, stream: &mut Stream<T>, h: &[T], c: &[T]) -> Result<(), Error> {
-        let config = self.config();
-        let c_len = if config.kind.has_cell_state() { config.hidden_size } else { 0 };
-        for (argument, values, row) in [("h", h, config.state_size()), ("c", c, c_len)] {
-            let expected = config.num_layers * stream.batch * row;
-            if values.len() != expected {
-                return Err(Error::Length { argument, expected, got: values.len() });
+    /// `Length` where they do not fit; the stream is then as it was.
+    pub fn set_stream_state(&self, stream: &mut Stream<T>, states: &[&[T]]) -> Result<(), Error> {
+        let (config, argument, batch) = (self.config(), "states", stream.batch);
+        let (expected, got) = (config.kind.states(), states.len());
+        if got != expected {
+            return Err(Error::Length { argument, expected, got });
+        }
+        for (values, row) in states.iter().zip(config.state_sizes()) {
+            let (expected, got) = (config.num_layers * batch * row, values.len());
+            if got != expected {
+                return Err(Error::Length { argument, expected, got });
             }
         }
-        let batch = stream.batch;
-        for (layer, state) in stream.states.iter_mut().enumerate() {
+        for (layer, own) in stream.states.iter_mut().enumerate() {
             let shape = self.shape(layer);
-            let h = &h[layer * batch * shape.state..][..batch * shape.state];
-            for (row, h) in state.h.chunks_mut(shape.state_stride).zip(h.chunks(shape.state)) {
-                row[..shape.state].copy_from_slice(h);
-            }
-            if c_len > 0 {
-                let c = &c[layer * batch * shape.hidden..][..batch * shape.hidden];
-                for (row, c) in state.c.chunks_mut(shape.stride).zip(c.chunks(shape.hidden)) {
-                    row[..shape.hidden].copy_from_slice(c);
+            let mut own = StatesMut { data: own, rows: batch, first: 0 };
+            for (state, (values, len)) in states.iter().zip(config.state_sizes()).enumerate() {
+                let values = &values[layer * batch * len..][..batch * len];
+                let to = own.of(&shape, state, 0..batch);
+                for (row, values) in to.chunks_mut(shape.state_row(state)).zip(values.chunks(len)) {
+                    row[..len].copy_from_slice(values);
                 }
             }
         }

@@ -1,14 +1,14 @@
 //! What a forward pass keeps for the backward one.
 
-use crate::cell::{CellState, Step};
 use crate::error::Error;
 use crate::gates::Config;
 use crate::kernel::buffer::{Buffer, size, zeros};
-use crate::kernel::shape::{Shape, Slots};
+use crate::kernel::layout::Layout;
+use crate::kernel::shape::Shape;
+use crate::kernel::states::{States, StatesMut};
 use crate::network::{Network, Version};
 use crate::real::Real;
-use crate::sequence::{Passes, Rows, TapeMut, TapeRef};
-use crate::simd::Level;
+use crate::sequence::{Pass, Passes, Rows, TapeMut, TapeRef};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -88,6 +88,12 @@ impl Shard {
         Rows { offsets: &self.offsets }
     }
 
+    /// Time in one layer and direction, whose packed input is `x`.
+    pub fn pass<'a, T>(&'a self, shape: &'a Shape, reverse: bool, x: &'a [T]) -> Pass<'a, T> {
+        let (rows, resets) = (self.packing(), self.resets.as_deref());
+        Pass { shape, rows, reverse, resets, x, x_row: shape.input }
+    }
+
     /// Steps T.
     pub fn steps(&self) -> usize {
         self.offsets.len() - 1
@@ -135,13 +141,19 @@ pub(crate) fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
 /// What is kept of one direction of a layer, over some steps.
 #[derive(Debug, Default)]
 pub(crate) struct Trace<T: Real> {
-    /// Activated gates of every packed row; empty where checkpoints stand in.
-    pub gates: Buffer<T>,
-    /// h entering each.
-    pub h: Buffer<T>,
-    /// c entering each.
-    pub c: Buffer<T>,
-    /// With checkpoints: h, then c, of all rows entering each window (in the direction's own time).
+    /// The gate buffer of every packed row; empty where checkpoints stand in.
+    pub slots: Buffer<T>,
+    /// The states entering each.
+    pub before: Buffer<T>,
+    /// What h is projected from in each, if it is.
+    pub unprojected: Buffer<T>,
+    /// Packed rows of these.
+    pub rows: usize,
+    /// States that enter no step, but for h: each where a reset cuts it off, in the order of time; rows of all states.
+    pub ends: Buffer<T>,
+    /// The states after the last step of each row.
+    pub last: Buffer<T>,
+    /// With checkpoints: the states of all rows entering each window (in the direction's own time).
     pub checkpoints: Buffer<T>,
 }
 
@@ -163,7 +175,7 @@ pub(crate) struct Span<T: Real> {
     /// The packed input.
     pub x: Buffer<T>,
     /// The state of every layer before the steps; empty where `layers` are kept.
-    pub entering: Vec<State<T>>,
+    pub entering: Vec<Buffer<T>>,
     /// Empty where they are to be run again, from `x` and `entering`.
     pub layers: Vec<LayerTrace<T>>,
 }
@@ -178,9 +190,9 @@ pub(crate) struct ShardTrace<T: Real> {
 /// What a recorded forward pass keeps for [`Network::backward`](crate::network::Network::backward).
 #[derive(Debug)]
 pub struct Tape<T: Real> {
-    /// The net's that recorded it, and the level it runs on.
+    /// The net's that recorded it, and its cell's.
     pub(crate) config: Config,
-    pub(crate) level: Level,
+    pub(crate) layout: Layout,
     pub(crate) steps: usize,
     pub(crate) batch: usize,
     pub(crate) shards: Vec<ShardTrace<T>>,
@@ -195,10 +207,8 @@ pub struct Tape<T: Real> {
 /// Which quantity of a [`Tape`] to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantity {
-    /// h after each step: `state_size` values.
-    Hidden,
-    /// c after each step: H values.
-    Cell,
+    /// A state after each step. The first is h, of `state_size` values; the others have H.
+    State(usize),
     /// Activated gates in PyTorch's order: gates × H values.
     Gates,
 }
@@ -219,14 +229,16 @@ impl<T: Real> Tape<T> {
     /// Memory held, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let direction = |d: &Trace<T>| d.gates.len() + d.h.len() + d.c.len() + d.checkpoints.len();
+        let direction = |d: &Trace<T>| {
+            let kept = d.slots.len() + d.before.len() + d.unprojected.len();
+            kept + d.ends.len() + d.last.len() + d.checkpoints.len()
+        };
         let layer = |l: &LayerTrace<T>| {
             l.x.len() + l.y.len() + l.directions.iter().map(direction).sum::<usize>()
         };
-        let state = |s: &State<T>| s.h.len() + s.c.len();
         let span = |s: &Span<T>| {
             s.x.len()
-                + s.entering.iter().map(state).sum::<usize>()
+                + s.entering.iter().map(|state| state.len()).sum::<usize>()
                 + s.layers.iter().map(layer).sum::<usize>()
         };
         self.shards.iter().flat_map(|s| &s.spans).map(span).sum::<usize>() * size_of::<T>()
@@ -250,8 +262,8 @@ impl<T: Passes> Tape<T> {
     pub fn values(&self, quantity: Quantity) -> usize {
         let config = &self.config;
         match quantity {
-            Quantity::Hidden => config.state_size(),
-            Quantity::Cell => config.hidden_size,
+            Quantity::State(0) => config.state_size(),
+            Quantity::State(_) => config.hidden_size,
             Quantity::Gates => config.hidden_size * config.num_gates(),
         }
     }
@@ -260,7 +272,7 @@ impl<T: Passes> Tape<T> {
     /// (T, B, values), zero past a row's end. The net's parameters may have changed since.
     ///
     /// # Errors
-    /// `Invalid` for a tape with checkpoints, which does not hold every step, for the cell state of a net that has none,
+    /// `Invalid` for a tape with checkpoints, which does not hold every step, for a state that the net has not,
     /// and for a `cell` there is not; `TooLarge`.
     pub fn trace(&self, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
         let config = &self.config;
@@ -270,43 +282,44 @@ impl<T: Passes> Tape<T> {
         if layer >= config.num_layers {
             return invalid("cell", "less than layers · directions");
         }
-        if quantity == Quantity::Cell && !config.kind.has_cell_state() {
-            return invalid("quantity", "not the cell state, which only an LSTM has");
+        if matches!(quantity, Quantity::State(state) if state >= config.kind.states()) {
+            return invalid("quantity", "a state that the cell has: c is an LSTM's alone");
         }
         if self.checkpoint.is_some() {
             return invalid("tape", "recorded without checkpoints, to hold every step");
         }
-        let shape = Shape::of::<T>(config, layer);
+        let shape = Shape::of::<T>(&self.layout, config, layer);
         let len = self.values(quantity);
         let total = size(&[self.steps, self.batch, len], "trace")?;
         let mut out = zeros(total, "trace")?;
         let spans = self.shards.iter().flat_map(|s| s.spans.iter().map(|span| (&s.shard, span)));
         for (shard, Span { steps, layers, .. }) in spans {
             let trace = &layers[layer].directions[direction];
-            let mut cells: Buffer<T> = Buffer::default();
-            if quantity == Quantity::Cell {
-                let rows = shard.packing().range(steps).len();
-                cells = dirty_rows(rows, shape.stride, "trace")?;
-                let step = Step { gates: &trace.gates, h: &trace.h, c: &trace.c };
-                let work = CellState { shape: &shape, rows, step, c: &mut cells };
-                T::dispatch(self.level, work);
-            }
-            for (row, t, b) in shard.packed(steps) {
-                let to = &mut out[(t * self.batch + b) * len..][..len];
-                match quantity {
-                    Quantity::Hidden => {
+            let mut put = |t: usize, b: usize, values: &[T]| {
+                out[(t * self.batch + b) * len..][..len].copy_from_slice(&values[..len]);
+            };
+            match quantity {
+                Quantity::State(0) => {
+                    for (row, t, b) in shard.packed(steps) {
                         let at = row * config.output_size() + direction * shape.state;
-                        to.copy_from_slice(&layers[layer].y[at..][..len]);
+                        put(t, b, &layers[layer].y[at..]);
                     }
-                    Quantity::Cell => to.copy_from_slice(&cells[row * shape.stride..][..len]),
-                    Quantity::Gates => {
-                        let Slots { first, .. } = shape.input_slots();
-                        let gates = &trace.gates[row * shape.row()..][..shape.row()];
-                        for (to, slot) in
-                            to.chunks_mut(shape.hidden).zip(gates.chunks(shape.stride).skip(first))
-                        {
-                            to.copy_from_slice(&slot[..shape.hidden]);
+                }
+                Quantity::State(state) => {
+                    let pass = shard.pass(&shape, direction == 1, &[]);
+                    trace.states(&pass, state, |t, row, values| put(t, shard.rows[row], values));
+                }
+                Quantity::Gates => {
+                    let blocks = shape.layout.maps_of_x();
+                    let mut gates = room(len, "trace")?;
+                    for (row, t, b) in shard.packed(steps) {
+                        let slots = &trace.slots[row * shape.row()..][..shape.row()];
+                        gates.clear();
+                        for block in 0..blocks {
+                            let slot = shape.layout.x_slot(block) * shape.stride;
+                            gates.extend_from_slice(&slots[slot..][..shape.hidden]);
                         }
+                        put(t, b, &gates);
                     }
                 }
             }
@@ -315,50 +328,72 @@ impl<T: Passes> Tape<T> {
     }
 }
 
-/// States of a shard's rows, or derivatives by them, in padded rows.
-#[derive(Debug)]
-pub(crate) struct State<T: Real> {
-    pub h: Buffer<T>,
-    /// Empty where the cell has no c.
-    pub c: Buffer<T>,
-}
-
-impl<T: Real> State<T> {
-    pub fn copy(&self) -> Result<Self, Error> {
-        let copy = |from: &Buffer<T>| -> Result<Buffer<T>, Error> {
-            let mut to = Buffer::dirty(from.len(), "checkpoints")?;
-            to.copy_from_slice(from);
-            Ok(to)
-        };
-        Ok(State { h: copy(&self.h)?, c: copy(&self.c)? })
-    }
+/// A copy of states.
+pub(crate) fn copy<T: Real>(from: &Buffer<T>) -> Result<Buffer<T>, Error> {
+    let mut to = Buffer::dirty(from.len(), "checkpoints")?;
+    to.copy_from_slice(from);
+    Ok(to)
 }
 
 impl<T: Real> Trace<T> {
     /// Room for `all` packed rows; no memory is asked for where there is enough.
     pub fn make_room(&mut self, shape: &Shape, all: usize) -> Result<(), Error> {
-        let c_rows = if shape.kind.has_cell_state() { all } else { 0 };
-        self.gates.resize(size(&[all, shape.row()], "tape")?, "tape")?;
-        self.h.resize(size(&[all, shape.state_stride], "tape")?, "tape")?;
-        self.c.resize(size(&[c_rows, shape.stride], "tape")?, "tape")
+        let projected = if shape.projected { all } else { 0 };
+        self.rows = all;
+        self.slots.resize(size(&[all, shape.row()], "tape")?, "tape")?;
+        self.before.resize(size(&[all, shape.states_len(1)], "tape")?, "tape")?;
+        self.unprojected.resize(size(&[projected, shape.stride], "tape")?, "tape")
     }
 
-    fn ranges(&self, shape: &Shape, rows: &Range<usize>) -> [Range<usize>; 3] {
-        let of = |row: usize| rows.start * row..rows.end * row;
-        let c = if self.c.is_empty() { 0..0 } else { of(shape.stride) };
-        [of(shape.row()), of(shape.state_stride), c]
+    fn range(&self, rows: &Range<usize>, row: usize, all: usize) -> Range<usize> {
+        if all == 0 { 0..0 } else { rows.start * row..rows.end * row }
     }
 
     /// The packed rows of a window.
     pub fn window(&self, shape: &Shape, rows: Range<usize>) -> TapeRef<'_, T> {
-        let [gates, h, c] = self.ranges(shape, &rows);
-        TapeRef { gates: &self.gates[gates], h: &self.h[h], c: &self.c[c] }
+        let unprojected = self.range(&rows, shape.stride, self.unprojected.len());
+        TapeRef {
+            slots: &self.slots[rows.start * shape.row()..rows.end * shape.row()],
+            before: States { data: &self.before, rows: self.rows, first: rows.start },
+            unprojected: &self.unprojected[unprojected],
+        }
     }
 
-    /// The packed rows of a window, to be written.
-    pub fn window_mut(&mut self, shape: &Shape, rows: Range<usize>) -> TapeMut<'_, T> {
-        let [gates, h, c] = self.ranges(shape, &rows);
-        TapeMut { gates: &mut self.gates[gates], h: &mut self.h[h], c: &mut self.c[c] }
+    /// The packed rows of a window, to be written; its ends begin at the `ends`-th.
+    pub fn window_mut(&mut self, shape: &Shape, rows: Range<usize>, ends: usize) -> TapeMut<'_, T> {
+        let unprojected = self.range(&rows, shape.stride, self.unprojected.len());
+        let ends = (ends * shape.states_len(1)).min(self.ends.len());
+        TapeMut {
+            slots: &mut self.slots[rows.start * shape.row()..rows.end * shape.row()],
+            before: StatesMut { data: &mut self.before, rows: self.rows, first: rows.start },
+            unprojected: &mut self.unprojected[unprojected],
+            ends: &mut self.ends[ends..],
+        }
+    }
+
+    /// Gives `put` a state after every step of every row: that which enters the row's next step, unless none follows or
+    /// a reset cut it off.
+    fn states(&self, pass: &Pass<'_, T>, state: usize, mut put: impl FnMut(usize, usize, &[T])) {
+        let (shape, rows) = (pass.shape, pass.rows);
+        let before = States { data: &self.before, rows: self.rows, first: 0 };
+        let mut ends = self.ends.chunks(shape.states_len(1).max(1));
+        for t in pass.steps(&(0..rows.steps()), false) {
+            let earlier = if pass.reverse { Some(t + 1) } else { t.checked_sub(1) };
+            for b in 0..rows.count(t) {
+                let end = if pass.is_cut(t, b) { ends.next() } else { None };
+                let values = match end {
+                    Some(end) => &end[shape.state_at(1, state)..],
+                    None => &before.of(shape, state)[(rows.offsets[t] + b) * shape.stride..],
+                };
+                if let Some(earlier) = earlier.filter(|&earlier| b < rows.count(earlier)) {
+                    put(earlier, b, values);
+                }
+                if pass.is_last(t, b) {
+                    let last = States { data: &self.last, rows: rows.count(0), first: b };
+                    put(t, b, last.of(shape, state));
+                }
+            }
+        }
     }
 }
 

@@ -1,22 +1,22 @@
 //! What a pass back through time works in.
 
 use crate::batch;
-use crate::cell::{Sum, WeightGradients};
+use crate::cell::{Scratch as StepScratch, Sum, WeightGradients};
 use crate::error::Error;
 use crate::gates::{Config, Parameter, Role};
 use crate::kernel::buffer::Buffer;
-use crate::kernel::shape::{Shape, bias_slot};
+use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::sequence::{Scratch, Truncation};
-use crate::tape::{Shard, State, dirty_rows, rows};
-use core::ops::{Deref, DerefMut};
+use crate::tape::{Shard, dirty_rows, rows};
+use core::ops::{Deref, DerefMut, Range};
 
 /// What goes back through time with one layer in one direction.
 pub(crate) struct Back<'a, T: Real> {
-    /// The derivative by the state; with truncation `lags` + 1 of them.
-    pub d_state: State<T>,
-    /// By the final state, where it is kept apart for truncation.
-    pub d_final: Option<State<T>>,
+    /// The derivative by the states; with truncation `lags` + 1 of them.
+    pub d_states: Buffer<T>,
+    /// By the final states, where it is kept apart for truncation.
+    pub d_final: Option<Buffer<T>>,
     pub lags: Option<usize>,
     pub work: Work<'a, T>,
 }
@@ -25,47 +25,54 @@ impl<'a, T: Real> Back<'a, T> {
     pub fn new(
         shape: &Shape,
         shard: &Shard,
-        d_final: State<T>,
+        d_final: Buffer<T>,
         lags: Option<usize>,
+        cell_scratch: usize,
         gradients: Summed<'a, T>,
     ) -> Result<Self, Error> {
-        let work = Work::new(shape, shard, lags, gradients)?;
-        let (d_state, d_final) = match lags {
-            None => (d_final, None),
-            Some(lags) => {
-                let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
-                let slots = |one: &Buffer<T>, stride: usize| {
-                    let mut slots = rows(lags + 1, one.len(), "truncated derivatives")?;
-                    if !one.is_empty() {
-                        let others = cut_off * stride..one.len();
-                        slots[others.clone()].copy_from_slice(&one[others]);
-                    }
-                    Ok(slots)
-                };
-                let h = slots(&d_final.h, shape.state_stride)?;
-                (State { h, c: slots(&d_final.c, shape.stride)? }, Some(d_final))
-            }
+        let work = Work::new(shape, shard, lags, cell_scratch, gradients)?;
+        let Some(lags) = lags else {
+            return Ok(Back { d_states: d_final, d_final: None, lags, work });
         };
-        Ok(Back { d_state, d_final, lags, work })
+        let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
+        let mut d_states: Buffer<T> = rows(lags + 1, d_final.len(), "truncated derivatives")?;
+        for state in 0..shape.layout.states() {
+            let others = state_rows(shape, shard.rows.len(), state, cut_off..shard.rows.len());
+            d_states[others.clone()].copy_from_slice(&d_final[others]);
+        }
+        Ok(Back { d_states, d_final: Some(d_final), lags: Some(lags), work })
     }
 
-    /// The sums, and the derivative by the initial state.
-    pub fn finish(mut self, shape: &Shape, shard: &Shard) -> (Summed<'a, T>, State<T>) {
+    /// The sums, and the derivative by the initial states.
+    pub fn finish(mut self, shape: &Shape, shard: &Shard) -> (Summed<'a, T>, Buffer<T>) {
         if let (Some(d_final), Some(lags)) = (self.d_final, self.lags) {
             let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
-            add_slots(&mut self.d_state.h, d_final.h.len(), cut_off * shape.state_stride);
-            add_slots(&mut self.d_state.c, d_final.c.len(), cut_off * shape.stride);
+            let (sum, others) = self.d_states.split_at_mut(d_final.len());
+            for slot in others.chunks(d_final.len().max(1)) {
+                for state in 0..shape.layout.states() {
+                    let own = state_rows(shape, shard.rows.len(), state, 0..cut_off);
+                    for (sum, &d) in sum[own.clone()].iter_mut().zip(&slot[own]) {
+                        *sum += d;
+                    }
+                }
+            }
         }
-        (self.work.gradients, self.d_state)
+        (self.work.gradients, self.d_states)
     }
+}
+
+/// Where some rows of a state are, of `all` rows of each.
+fn state_rows(shape: &Shape, all: usize, state: usize, rows: Range<usize>) -> Range<usize> {
+    let (at, row) = (shape.state_at(all, state), shape.state_row(state));
+    at + rows.start * row..at + rows.end * row
 }
 
 /// Scratch of one layer in one direction, and its sums of gradients.
 pub(crate) struct Work<'a, T: Real> {
-    d_gates: Buffer<T>,
+    d_slots: Buffer<T>,
     d_projected: Buffer<T>,
-    m: Buffer<T>,
     step: Buffer<T>,
+    cell: Buffer<T>,
     lag: Buffer<T>,
     gradients: Summed<'a, T>,
 }
@@ -75,6 +82,7 @@ impl<'a, T: Real> Work<'a, T> {
         shape: &Shape,
         shard: &Shard,
         lags: Option<usize>,
+        cell_scratch: usize,
         gradients: Summed<'a, T>,
     ) -> Result<Self, Error> {
         let n = shard.rows.len();
@@ -83,10 +91,10 @@ impl<'a, T: Real> Work<'a, T> {
         let lag = if lags.is_some() { shape.row() + shape.state_stride } else { 0 };
         let what = "gradients";
         Ok(Work {
-            d_gates: dirty_rows(chunk, shape.row(), what)?,
+            d_slots: dirty_rows(chunk, shape.row(), what)?,
             d_projected: dirty_rows(if_projected(chunk), shape.state_stride, what)?,
-            m: dirty_rows(if_projected(chunk), shape.stride, what)?,
             step: dirty_rows(n, shape.stride, what)?,
+            cell: dirty_rows(1, cell_scratch, what)?,
             lag: dirty_rows(n, lag, what)?,
             gradients,
         })
@@ -94,10 +102,9 @@ impl<'a, T: Real> Work<'a, T> {
 
     pub fn split(&mut self, shape: &Shape) -> (Scratch<'_, T>, WeightGradients<'_, T>) {
         let scratch = Scratch {
-            d_gates: &mut self.d_gates,
+            d_slots: &mut self.d_slots,
             d_projected: &mut self.d_projected,
-            m: &mut self.m,
-            step: &mut self.step,
+            step: StepScratch { row: &mut self.step, cell: &mut self.cell },
             lag: &mut self.lag,
         };
         (scratch, self.gradients.split(shape))
@@ -176,19 +183,18 @@ impl<'a, T: Real> Summed<'a, T> {
     }
 
     fn split(&mut self, shape: &Shape) -> WeightGradients<'_, T> {
-        let Sums { input, state, new, projection, bias } = &mut self.sums;
-        let rows = if self.flat.is_empty() { 0 } else { shape.kind.gates().len() * shape.hidden };
-        let (w_ih, rest) = self.flat.split_at_mut(rows * shape.input);
-        let (w_hh, rest) = rest.split_at_mut(rows * shape.state);
-        let own = shape.state_slots().count * shape.hidden * shape.state;
-        let (w_hh, w_hn) = w_hh.split_at_mut(own.min(w_hh.len()));
-        // W_hr stands behind the biases.
+        let Sums { input, state, maps, projection, bias } = &mut self.sums;
+        let blocks = |count: usize| if self.flat.is_empty() { 0 } else { count * shape.hidden };
+        let (ih, hh) = (blocks(shape.layout.maps_of_x()), blocks(shape.layout.maps_of_h()));
+        let (w_ih, rest) = self.flat.split_at_mut(ih * shape.input);
+        let (w_hh, rest) = rest.split_at_mut(hh * shape.state);
+        // W_hr stands behind all others.
         let w_hr = if shape.projected { shape.state * shape.hidden } else { 0 };
         let (_, w_hr) = rest.split_at_mut(rest.len().saturating_sub(w_hr));
         WeightGradients {
             input: sum(input, w_ih),
-            state: sum(state, w_hh),
-            new: sum(new, w_hn),
+            state: if maps.is_empty() { sum(state, w_hh) } else { Sum::ByValue(state) },
+            maps,
             projection: sum(projection, w_hr),
             bias,
         }
@@ -211,7 +217,7 @@ impl<'a, T: Real> Summed<'a, T> {
         add! {
             &mut sums.input, sums.input;
             &mut sums.state, sums.state;
-            &mut sums.new, sums.new;
+            &mut sums.maps, sums.maps;
             &mut sums.projection, sums.projection;
             &mut sums.bias, sums.bias;
         }
@@ -230,9 +236,9 @@ impl<'a, T: Real> Summed<'a, T> {
                 Role::WeightIh => &self.sums.input,
                 Role::WeightHh => &self.sums.state,
                 Role::WeightHr => &self.sums.projection,
-                Role::BiasIh | Role::BiasHh => &self.sums.bias,
+                Role::BiasIh | Role::BiasHh | Role::WeightP => &self.sums.bias,
             };
-            if !sums.is_empty() {
+            if !sums.is_empty() || parameter.role == Role::WeightHh && !self.sums.maps.is_empty() {
                 self.sums.unpack_one(&parameter, shape, own);
             }
         }
@@ -247,7 +253,8 @@ fn sum<'a, T: Real>(by_value: &'a mut Buffer<T>, by_unit: &'a mut [T]) -> Sum<'a
 pub(crate) struct Sums<T: Real> {
     pub input: Buffer<T>,
     pub state: Buffer<T>,
-    pub new: Buffer<T>,
+    /// Maps of values, one after another.
+    pub maps: Buffer<T>,
     pub projection: Buffer<T>,
     pub bias: Buffer<T>,
 }
@@ -255,14 +262,15 @@ pub(crate) struct Sums<T: Real> {
 impl<T: Real> Sums<T> {
     /// `by_value`: which of so many columns of a matrix are to be there, all or none.
     fn new(shape: &Shape, by_value: impl Fn(usize) -> usize) -> Result<Self, Error> {
+        let layout = &shape.layout;
         let gates = |count: usize| shape.apart(count * shape.stride);
-        let new = if shape.resets_before() { by_value(shape.hidden) } else { 0 };
+        let maps = layout.maps().len() * by_value(shape.hidden);
         let projected = if shape.projected { by_value(shape.hidden) } else { 0 };
         let what = "gradients";
         Ok(Sums {
-            input: rows(by_value(shape.input), gates(shape.input_slots().count), what)?,
-            state: rows(by_value(shape.state), gates(shape.state_slots().count), what)?,
-            new: rows(new, gates(1), what)?,
+            input: rows(by_value(shape.input), gates(layout.x_slots().count), what)?,
+            state: rows(by_value(shape.state), gates(layout.h_slots().count), what)?,
+            maps: rows(maps, gates(1), what)?,
             projection: rows(projected, shape.apart(shape.state_stride), what)?,
             bias: rows(1, shape.row(), what)?,
         })
@@ -270,34 +278,52 @@ impl<T: Real> Sums<T> {
 
     /// The sum of one parameter in PyTorch's layout.
     pub fn unpack_one(&self, parameter: &Parameter, shape: &Shape, own: &mut [T]) {
-        let (hidden, columns) = (shape.hidden, parameter.columns);
-        let (sums, order) = match parameter.role {
-            Role::WeightIh => (&self.input, shape.input_gates()),
-            Role::WeightHh => (&self.state, shape.state_gates()),
+        let (hidden, columns, layout) = (shape.hidden, parameter.columns, &shape.layout);
+        let of_slot = |slot: usize| &self.bias[slot * shape.stride..][..hidden];
+        let fed = layout.slots();
+        let (sums, blocks) = match parameter.role {
+            Role::WeightIh => (&self.input, layout.x_blocks()),
+            Role::WeightHh => (&self.state, layout.h_blocks()),
             Role::WeightHr => {
                 let row = shape.apart(shape.state_stride);
                 transpose(own, columns, parameter.rows, &self.projection, row, 0);
                 return;
             }
-            Role::BiasIh | Role::BiasHh => {
-                for (gate, own) in own.chunks_mut(hidden).enumerate() {
-                    let slot = bias_slot(shape.kind, parameter.role, gate);
-                    own.copy_from_slice(&self.bias[slot * shape.stride..][..hidden]);
+            Role::BiasIh | Role::BiasHh | Role::WeightP => {
+                for (block, own) in own.chunks_mut(hidden).enumerate() {
+                    own.copy_from_slice(of_slot(match parameter.role {
+                        Role::BiasIh => layout.x_slot(block),
+                        Role::BiasHh => layout.h_slot(block),
+                        _ => fed + block,
+                    }));
                 }
                 return;
             }
         };
-        for (gate, own) in own.chunks_mut(hidden * columns).enumerate() {
-            match order.iter().position(|&g| g == gate) {
-                Some(slot) => {
-                    let row = shape.apart(order.len() * shape.stride);
-                    transpose(own, columns, hidden, sums, row, slot * shape.stride);
-                }
-                // The original GRU's W_hn, summed apart.
-                None => {
-                    let row = shape.apart(shape.stride);
-                    transpose(own, columns, hidden, &self.new, row, 0);
-                }
+        let size = hidden * columns;
+        for (slot, &block) in blocks.iter().enumerate() {
+            let row = shape.apart(blocks.len() * shape.stride);
+            transpose(
+                &mut own[block as usize * size..][..size],
+                columns,
+                hidden,
+                sums,
+                row,
+                slot * shape.stride,
+            );
+        }
+        if parameter.role == Role::WeightHh {
+            let row = shape.apart(shape.stride);
+            for (i, map) in layout.maps().iter().enumerate() {
+                let sums = &self.maps[i * hidden * row..];
+                transpose(
+                    &mut own[map.block as usize * size..][..size],
+                    columns,
+                    hidden,
+                    sums,
+                    row,
+                    0,
+                );
             }
         }
     }
@@ -343,16 +369,6 @@ fn transpose<T: Real>(
             for c in 0..width {
                 to[r * columns + c] = from[c * row + r];
             }
-        }
-    }
-}
-
-/// Sums the first `cut_off` numbers of the slots of a truncated derivative, each of `len`, into the first slot.
-fn add_slots<T: Real>(slots: &mut [T], len: usize, cut_off: usize) {
-    let (sum, others) = slots.split_at_mut(len);
-    for slot in others.chunks(len.max(1)) {
-        for (sum, &d) in sum.iter_mut().zip(&slot[..cut_off]) {
-            *sum += d;
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Work over many rows at once, after the steps: gradients of weights and inputs.
 
 use super::step::product;
+use crate::kernel::layout::Slots;
+use crate::kernel::plan::{OUTER, RunTime};
 use crate::kernel::product::{Product, Start, Strides};
-use crate::kernel::shape::{OUTER, RunTime, Shape, Slots, gru_slots};
+use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
@@ -16,15 +18,15 @@ pub enum Sum<'a, T> {
 
 /// Gradients of one layer in one direction as they are summed up.
 pub struct WeightGradients<'a, T> {
-    /// d_w_ih: by value (input, slots of `input_slots`).
+    /// d_w_ih: by value (input, the slots that x feeds).
     pub input: Sum<'a, T>,
-    /// d_w_hh: by value (state, slots of `state_slots`); where the GRU resets before the product, without d_w_hn.
+    /// d_w_hh: by value (state, the slots that h feeds); by unit all of it, maps of values too.
     pub state: Sum<'a, T>,
-    /// d_w_hn there: by value (hidden, one slot).
-    pub new: Sum<'a, T>,
+    /// Maps of values, where d_w_hh is summed by value: each (hidden, one slot).
+    pub maps: &'a mut [T],
     /// d_w_hr: by value (hidden, state stride).
     pub projection: Sum<'a, T>,
-    /// Sums of `d_gates`: one row.
+    /// Sums of `d_slots`: one row.
     pub bias: &'a mut [T],
 }
 
@@ -39,11 +41,11 @@ pub struct Chunk<'a, T> {
     pub x: (&'a [T], usize),
     /// h before the step.
     pub h: &'a [T],
-    /// Activated gates.
-    pub gates: &'a [T],
-    /// Derivatives by the pre-activations.
-    pub d_gates: &'a [T],
-    /// Where h is projected: total derivative by h, and o ⊙ tanh(c).
+    /// The gate buffer.
+    pub slots: &'a [T],
+    /// Derivatives by the pre-activations, and by the units' own parameters.
+    pub d_slots: &'a [T],
+    /// Where h is projected: the total derivative by h, and what it is projected from.
     pub projected: Option<(&'a [T], &'a [T])>,
     /// W_ihᵀ; a tile stride of 0 stands for tiles that adjoin.
     pub input: Rhs<'a, T>,
@@ -59,8 +61,8 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Chunk { shape, rows, x: (x, x_row), h, gates, d_gates, projected, input, .. } = self;
-        let (d_x, g) = (self.d_x, self.gradients);
+        let Chunk { shape, rows, x: (x, x_row), h, slots, d_slots, projected, input, .. } = self;
+        let (d_x, mut g) = (self.d_x, self.gradients);
         if rows == 0 {
             return;
         }
@@ -70,64 +72,85 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
                 shape,
                 Rhs { tile: input.tile.max(S::LANES), ..input },
                 rows,
-                d_gates,
+                d_slots,
                 d_x,
                 self.add_d_x,
             );
         }
-        let (stride, row) = (shape.stride, shape.row());
-        let from_slot = |slot: usize| &d_gates[(slot * stride).min(d_gates.len())..];
-        let from = |slots: Slots, order| (from_slot(slots.first), row, order, shape.hidden, stride);
+        let (stride, row, layout) = (shape.stride, shape.row(), &shape.layout);
+        let from = |first: usize, blocks| {
+            let from = &d_slots[(first * stride).min(d_slots.len())..];
+            Right { from, row, blocks, units: shape.hidden, stride }
+        };
         let x = (x, x_row, shape.input);
-        weight(s, shape, x, from(shape.input_slots(), shape.input_gates()), rows, g.input);
+        weight(s, shape, x, from(layout.x_slots().first, layout.x_blocks()), rows, &mut g.input);
         let h = (h, shape.state_stride, shape.state);
-        weight(s, shape, h, from(shape.state_slots(), shape.state_gates()), rows, g.state);
-        if shape.resets_before() {
-            let reset_h = (gates, row, shape.hidden);
-            let slot = Slots { first: gru_slots::NEW, count: 1 };
-            weight(s, shape, reset_h, from(slot, &[0]), rows, g.new);
+        weight(s, shape, h, from(layout.h_slots().first, layout.h_blocks()), rows, &mut g.state);
+        for (i, map) in layout.maps().iter().enumerate() {
+            let value = (&slots[map.value as usize * stride..], row, shape.hidden);
+            let right = from(map.to as usize, core::slice::from_ref(&map.block));
+            match &mut g.state {
+                Sum::ByUnit(_) => weight(s, shape, value, right, rows, &mut g.state),
+                Sum::ByValue(_) => {
+                    let len = shape.hidden * shape.apart(stride);
+                    let own = &mut g.maps[i * len..(i + 1) * len];
+                    weight(s, shape, value, right, rows, &mut Sum::ByValue(own));
+                }
+            }
         }
         if let Some((d_projected, m)) = projected {
             let m = (m, stride, shape.hidden);
-            let d = (d_projected, shape.state_stride, &[0][..], shape.state, shape.state_stride);
-            weight(s, shape, m, d, rows, g.projection);
+            let (row, stride) = (shape.state_stride, shape.state_stride);
+            let d = Right { from: d_projected, row, blocks: &[0], units: shape.state, stride };
+            weight(s, shape, m, d, rows, &mut g.projection);
         }
-        outer(s, shape, (&[T::ONE], 0, 1), (d_gates, row, shape.slots(), stride), rows, g.bias);
+        let planes = layout.slots() + layout.parameters();
+        outer(s, shape, (&[T::ONE], 0, 1), (d_slots, row, planes, stride), rows, g.bias);
     }
 }
 
-/// Adds Σ_rows left ⊗ right to `out`. `order` tells which rows of PyTorch's matrix (in gates) each slot's are.
+/// Derivatives by slots: rows, how far they are apart; which row block of PyTorch's matrix each slot's are; the units of a
+/// slot, and from one slot to the next.
+struct Right<'a, T> {
+    from: &'a [T],
+    row: usize,
+    blocks: &'a [u8],
+    units: usize,
+    stride: usize,
+}
+
+/// Adds Σ_rows left ⊗ right to `out`.
 #[inline(always)]
-#[allow(clippy::type_complexity)]
 fn weight<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
     left: (&[T], usize, usize),
-    (right, right_row, order, units, stride): (&[T], usize, &[usize], usize, usize),
+    right: Right<'_, T>,
     rows: usize,
-    out: Sum<'_, T>,
+    out: &mut Sum<'_, T>,
 ) {
+    let Right { from, row: right_row, blocks, units, stride } = right;
     let out = match out {
         Sum::ByValue(out) => {
-            return outer(s, shape, left, (right, right_row, order.len(), stride), rows, out);
+            return outer(s, shape, left, (from, right_row, blocks.len(), stride), rows, out);
         }
         Sum::ByUnit(out) => out,
     };
     let (left, left_row, values) = left;
-    for (slot, &gate) in order.iter().enumerate() {
+    for (slot, &block) in blocks.iter().enumerate() {
         product::<T, S, RunTime, OUTER>(
             s,
             1,
             Product {
                 rows: units,
                 units: values,
-                lhs: Lhs { data: &right[slot * stride..], row: 1, step: right_row, segment: 0 },
+                lhs: Lhs { data: &from[slot * stride..], row: 1, step: right_row, segment: 0 },
                 rhs: Rhs { data: left, step: left_row, tile: S::LANES, gate: 0 },
                 extent: Extent { segments: 1, steps: rows },
                 chains: 1,
                 start: Start::Added,
                 turn: false,
-                out: &mut out[gate * units * values..],
+                out: &mut out[block as usize * units * values..],
                 strides: Strides { row: values, tile: S::LANES, gate: 0 },
             },
         );
@@ -145,7 +168,7 @@ fn outer<T: Real, S: Simd<T>>(
     rows: usize,
     out: &mut [T],
 ) {
-    if rows == 0 {
+    if rows == 0 || slots == 0 {
         return;
     }
     // A constant as left operand (the biases) does not move from value to value.
@@ -171,18 +194,18 @@ fn outer<T: Real, S: Simd<T>>(
     );
 }
 
-/// The derivative by x of any number of rows at once: W_ihᵀ d_gates, added to `d_x` where `add`.
+/// The derivative by x of any number of rows at once: W_ihᵀ d_slots, added to `d_x` where `add`.
 #[inline(always)]
 fn d_input<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
     rhs: Rhs<'_, T>,
     rows: usize,
-    d_gates: &[T],
+    d_slots: &[T],
     d_x: &mut [T],
     add: bool,
 ) {
-    let Slots { first, count } = shape.input_slots();
+    let Slots { first, count } = shape.layout.x_slots();
     product::<T, S, RunTime, OUTER>(
         s,
         1,
@@ -190,7 +213,7 @@ fn d_input<T: Real, S: Simd<T>>(
             rows,
             units: shape.input_stride,
             lhs: Lhs {
-                data: &d_gates[first * shape.stride..],
+                data: &d_slots[first * shape.stride..],
                 row: shape.row(),
                 step: 1,
                 segment: shape.stride,
@@ -213,7 +236,7 @@ pub struct InputDerivative<'a, T> {
     /// Rows.
     pub rows: usize,
     /// Derivatives by the pre-activations.
-    pub d_gates: &'a [T],
+    pub d_slots: &'a [T],
     /// W_ihᵀ.
     pub input: Rhs<'a, T>,
     /// Gets the derivatives by x, rows of the shape's `input_stride`.
@@ -224,10 +247,10 @@ impl<T: Real> Kernel<T> for InputDerivative<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Self { shape, rows, d_gates, input, d_x } = self;
+        let Self { shape, rows, d_slots, input, d_x } = self;
         if rows > 0 {
             let input = Rhs { tile: input.tile.max(S::LANES), ..input };
-            d_input(s, shape, input, rows, d_gates, d_x, false);
+            d_input(s, shape, input, rows, d_slots, d_x, false);
         }
     }
 }

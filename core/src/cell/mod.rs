@@ -1,26 +1,33 @@
 //! One time step of each cell, forward beside backward, over rows of a batch.
 //!
-//! A step works on a *gate buffer*: for each row, a few slots of `stride` values, one slot a gate.
-//! Before the step the buffer holds W_ih x + b (`input`); `forward` adds W_hh h₋, applies the
-//! activations in place and moves h and c on. `backward` reads the same buffer, of run-time networks and of
-//! [fixed-size cells](fixed) alike: sizes come as plain numbers, and where they are constants the compiler folds them.
-//! Going forward, fixed-size cells have a step of their own, which keeps the buffer in registers.
+//! A [`Cell`] is a file: what feeds its slots, and its function of them beside the mirror of that. A step works on a
+//! *gate buffer*: for each row of the batch, a run of units for each slot. Before the step the buffer holds
+//! W_ih x + b; `forward` adds W_hh h₋, applies the cell in place and moves the states on. `backward` reads the same
+//! buffer, of run-time networks and of [fixed-size cells](fixed) alike: sizes come as plain numbers, and where they are
+//! constants the compiler folds them. Going forward, fixed-size cells have a step of their own, which keeps the buffer
+//! in registers.
 
-#[cfg(feature = "alloc")]
-mod cell_state;
 mod chunk;
-pub mod fixed;
+pub(crate) mod elementwise;
+// pub mod fixed;
 mod gru;
+mod gru_original;
 mod lstm;
+mod lstm_1997;
 mod rnn;
+mod spec;
 mod step;
 
-#[cfg(feature = "alloc")]
-pub(crate) use cell_state::CellState;
-pub(crate) use chunk::{Chunk, InputDerivative, Outer, Sum, WeightGradients};
-pub(crate) use step::{Projection, Step, backward, forward, input};
+pub use crate::kernel::layout::{Layout, MOST_MAPS, MOST_SLOTS, MOST_STATES, Slot};
+pub use gru::ResetAfter;
+pub use gru_original::ResetBefore;
+pub use lstm::ForgetGate;
+pub use lstm_1997::NoForgetGate;
+pub use rnn::{Relu, Sigmoid, Tanh};
+pub use spec::{Array, Cell, Derivatives};
 
-use crate::gates::{CellKind, Gate};
+pub(crate) use chunk::{Chunk, InputDerivative, Outer, Sum, WeightGradients};
+pub(crate) use step::{Scratch, Step, backward, forward, input};
 
 /// Runs a body over `$n` units, a vector at a time; `PART` is true in the last one if it is not full.
 macro_rules! units {
@@ -39,14 +46,3 @@ macro_rules! units {
     }};
 }
 pub(crate) use units;
-
-/// The place of `gate` among the gates of an RNN or LSTM, whose slots are in that order.
-#[inline(always)]
-const fn slot(kind: CellKind, gate: Gate) -> usize {
-    let gates = kind.gates();
-    let mut i = 0;
-    while i < gates.len() && gates[i] as u8 != gate as u8 {
-        i += 1;
-    }
-    i
-}

@@ -1,27 +1,57 @@
 //! One step forward and one back: products and elementwise work in turn.
 
-use super::{gru, lstm, rnn};
-use crate::gates::CellKind;
-use crate::kernel::product::{Product, Start, Strides, chains};
-use crate::kernel::shape::{
-    GRU, GRU_2014, INPUT, LSTM, LSTM_1997, OUTER, Plan, RNN, RunTime, SINGLE, STATE, Shape, Slots,
-    Transposed, Weights, gru_slots, may_be, may_have,
+use super::elementwise::{Back, Elementwise, Forth};
+use crate::kernel::layout::{Map, Slots};
+use crate::kernel::plan::{
+    INPUT, MOST_GATES, OUTER, Plan, RunTime, SINGLE, STATE, group, may_have,
 };
-use crate::math::Math;
+use crate::kernel::product::{Product, Start, Strides, chains};
+use crate::kernel::shape::{Shape, Transposed, Weights};
+use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
-use crate::simd::{Extent, Kernel, Lhs, Simd};
+use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
 /// `Product`, with the number of gates and, for fixed sizes, everything else made constant. Weights of fixed
-/// sizes are not packed, nor are the rows of an [`OUTER`] product.
+/// sizes are not packed, nor are the rows of an [`OUTER`] product. More gates than a tile has room for are
+/// summed in groups, which packed weights hold one after another.
 #[inline(always)]
 pub(super) fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     s: S,
     gates: usize,
     p: Product<'_, T, 0, false>,
 ) {
+    let mut first = 0;
+    while first < gates {
+        let own = if WHICH == SINGLE || WHICH == OUTER { 1 } else { group(gates, first) };
+        let (at, rhs_at) = (first * p.strides.gate, first * p.extent.steps * p.units);
+        let part = Product {
+            rhs: Rhs { data: if first == 0 { p.rhs.data } else { &p.rhs.data[rhs_at..] }, ..p.rhs },
+            start: match p.start {
+                Start::Row(row) => Start::Row(&row[at..]),
+                other => other,
+            },
+            out: &mut p.out[at..],
+            ..p
+        };
+        let last = first + own >= gates;
+        some_gates::<T, S, P, WHICH>(s, own, part);
+        if last {
+            return;
+        }
+        first += own;
+    }
+}
+
+/// As many as go together.
+#[inline(always)]
+fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
+    s: S,
+    gates: usize,
+    p: Product<'_, T, 0, false>,
+) {
     macro_rules! with {
         ($n:literal) => {
-            if const { may_have(P::FIXED, WHICH, $n) } && gates == $n {
+            if const { $n <= MOST_GATES && may_have(P::FIXED, WHICH, $n) } && gates == $n {
                 if const { P::FIXED.is_some() && P::PACKED } {
                     p.with::<$n, true>().run_one_row::<S, P, WHICH>(s);
                 } else if const { P::FIXED.is_some() } {
@@ -53,15 +83,16 @@ pub fn input<T: Real, S: Simd<T>>(
     x_row: usize,
     gates: &mut [T],
 ) {
-    let Slots { first, count } = shape.input_slots();
-    if first > 0 {
-        // The GRU's slot that x does not feed.
-        for r in 0..rows {
-            let at = r * shape.row();
-            gates[at..at + shape.stride].copy_from_slice(&w.bias[..shape.stride]);
+    let Slots { first, count } = shape.layout.x_slots();
+    // What x does not feed.
+    let others = [Slots { first: 0, count: first }, shape.layout.value_slots()];
+    for Slots { first, count } in others.into_iter().filter(|slots| slots.count > 0) {
+        let own = first * shape.stride..(first + count) * shape.stride;
+        for row in gates.chunks_mut(shape.row()).take(rows) {
+            row[own.clone()].copy_from_slice(&w.bias[own.clone()]);
         }
     }
-    if rows == 0 {
+    if rows == 0 || count == 0 {
         return;
     }
     product::<T, S, RunTime, INPUT>(
@@ -82,73 +113,107 @@ pub fn input<T: Real, S: Simd<T>>(
     );
 }
 
-/// One step: the gate buffer's rows from b + W_ih x to activated gates, `h` and `c` to the new ones, in
-/// place. `m` is scratch with rows as long as c's: for o ⊙ tanh(c) with projection, for r ⊙ h in the
-/// original GRU.
+/// A kernel that is a function of its own for run-time sizes, and part of the caller where they are fixed.
+#[inline(always)]
+fn run<T: Real, S: Simd<T>, P: Plan, K: Kernel<T>>(s: S, kernel: K) -> K::Output {
+    if const { P::FIXED.is_some() } { kernel.run(s) } else { s.run(kernel) }
+}
+
+impl<T: Real, E: Elementwise<T>> Kernel<T> for (&E, Forth<'_, T>) {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.0.forward(s, self.1);
+    }
+}
+
+impl<T: Real, E: Elementwise<T>> Kernel<T> for (&E, Back<'_, T>) {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        self.0.backward(s, self.1);
+    }
+}
+
+/// A step's working memory.
+pub struct Scratch<'a, T> {
+    /// Rows of `stride`: for what h is projected from, for values that maps act on.
+    pub row: &'a mut [T],
+    /// As many numbers as [`Elementwise::scratch`] says.
+    pub cell: &'a mut [T],
+}
+
+/// One step: the gate buffer's rows from b + W_ih x to what the tape keeps, `states` to the new ones, in place.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub fn forward<T: Real, S: Simd<T>, M: Math, P: Plan>(
+pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
     s: S,
-    math: M,
+    cell: &E,
     shape: &Shape,
     w: &Weights<'_, T>,
     rows: usize,
-    gates: &mut [T],
-    h: &mut [T],
-    c: &mut [T],
-    m: &mut [T],
+    slots: &mut [T],
+    states: &mut StatesMut<'_, T>,
+    scratch: &mut Scratch<'_, T>,
 ) {
-    let Slots { first, count } = shape.state_slots();
-    product::<T, S, P, STATE>(
-        s,
-        count,
-        Product {
-            rows,
-            units: shape.stride,
-            lhs: Lhs { data: h, row: shape.state_stride, step: 1, segment: 0 },
-            rhs: w.state,
-            extent: Extent { segments: 1, steps: shape.state },
-            chains: chains::<T>(shape.hidden, count),
-            start: Start::Out,
-            turn: w.turn,
-            out: &mut gates[first * shape.stride..],
-            strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
-        },
-    );
-    if const { may_be(P::FIXED, CellKind::Gru { reset_after: false }) } && shape.resets_before() {
-        let (gates_, c_) = (&mut *gates, &mut *c);
-        let half = Half::Gates;
-        activate::<T, S, M, P>(
+    let layout = &shape.layout;
+    let Slots { count, .. } = layout.h_slots();
+    if count > 0 {
+        product::<T, S, P, STATE>(
             s,
-            Activate { shape, _math: math, rows, gates: gates_, h: &mut *h, c: c_, half },
-        );
-        let copies = gates.chunks(shape.row()).zip(m.chunks_mut(shape.stride));
-        for (row, m) in copies.take(rows) {
-            m.copy_from_slice(&row[gru_slots::HIDDEN * shape.stride..][..shape.stride]);
-        }
-        product::<T, S, P, SINGLE>(
-            s,
-            1,
+            count,
             Product {
                 rows,
                 units: shape.stride,
-                lhs: Lhs { data: m, row: shape.stride, step: 1, segment: 0 },
-                rhs: w.new,
-                extent: Extent { segments: 1, steps: shape.hidden },
-                chains: chains::<T>(shape.hidden, 1),
+                lhs: Lhs {
+                    data: states.of(shape, 0, 0..rows),
+                    row: shape.state_stride,
+                    step: 1,
+                    segment: 0,
+                },
+                rhs: w.state,
+                extent: Extent { segments: 1, steps: shape.state },
+                chains: chains::<T>(shape.hidden, count),
                 start: Start::Out,
                 turn: w.turn,
-                out: &mut gates[gru_slots::NEW * shape.stride..],
-                strides: Strides { row: shape.row(), tile: S::LANES, gate: 0 },
+                out: slots,
+                strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
             },
         );
-        let half = Half::State;
-        activate::<T, S, M, P>(s, Activate { shape, _math: math, rows, gates, h, c, half });
-        return;
     }
-    let half = Half::State;
-    let out = if shape.projected { &mut *m } else { &mut *h };
-    activate::<T, S, M, P>(s, Activate { shape, _math: math, rows, gates, h: out, c, half });
+    let last = layout.stages() - 1;
+    for stage in 0..=last {
+        let projected = const { P::FIXED.is_none() } && shape.projected;
+        let work = Forth {
+            shape,
+            stage,
+            rows,
+            slots: &mut *slots,
+            states: states.again(),
+            unprojected: projected.then_some(&mut *scratch.row),
+            parameters: w.parameters,
+            scratch: scratch.cell,
+        };
+        run::<T, S, P, _>(s, (cell, work));
+        if stage == last {
+            break;
+        }
+        for (i, map) in
+            layout.maps().iter().enumerate().filter(|(_, map)| map.stage as usize == stage)
+        {
+            copy_slot(shape, rows, slots, map.value, scratch.row);
+            mapped::<T, S, P>(
+                s,
+                shape,
+                rows,
+                map_weights(shape, w.maps, i),
+                w.turn,
+                map,
+                scratch.row,
+                slots,
+            );
+        }
+    }
     if const { P::FIXED.is_none() } && shape.projected {
         product::<T, S, P, SINGLE>(
             s,
@@ -156,120 +221,96 @@ pub fn forward<T: Real, S: Simd<T>, M: Math, P: Plan>(
             Product {
                 rows,
                 units: shape.state_stride,
-                lhs: Lhs { data: m, row: shape.stride, step: 1, segment: 0 },
+                lhs: Lhs { data: scratch.row, row: shape.stride, step: 1, segment: 0 },
                 rhs: w.projection,
                 extent: Extent { segments: 1, steps: shape.hidden },
                 chains: chains::<T>(shape.state, 1),
                 start: Start::Zero,
                 turn: w.turn,
-                out: h,
+                out: states.of(shape, 0, 0..rows),
                 strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
             },
         );
     }
 }
 
-/// Which part of the elementwise work: the original GRU has a product between its two.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Gates,
-    State,
-}
-
-/// The elementwise part of [`forward`].
-struct Activate<'a, T, M> {
-    shape: &'a Shape,
-    _math: M,
-    rows: usize,
-    gates: &'a mut [T],
-    h: &'a mut [T],
-    c: &'a mut [T],
-    half: Half,
-}
-
+/// The weights of the `i`-th map of a value: all are square, and follow one another.
 #[inline(always)]
-fn activate<T: Real, S: Simd<T>, M: Math, P: Plan>(s: S, work: Activate<'_, T, M>) {
-    if const { P::FIXED.is_some() } {
-        work.run_as::<S, P>(s);
-    } else {
-        s.run(work);
+fn map_weights<'a, T>(shape: &Shape, all: Rhs<'a, T>, i: usize) -> Rhs<'a, T> {
+    Rhs { data: &all.data[i * shape.hidden * shape.stride..], ..all }
+}
+
+/// A slot of some rows, in rows by itself.
+#[inline(always)]
+fn copy_slot<T: Real>(shape: &Shape, rows: usize, slots: &[T], slot: u8, to: &mut [T]) {
+    let copies = slots.chunks(shape.row()).zip(to.chunks_mut(shape.stride));
+    for (row, to) in copies.take(rows) {
+        to.copy_from_slice(&row[slot as usize * shape.stride..][..shape.stride]);
     }
 }
 
-impl<T: Real, M: Math> Kernel<T> for Activate<'_, T, M> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.run_as::<S, RunTime>(s);
-    }
-}
-
-impl<T: Real, M: Math> Activate<'_, T, M> {
-    #[inline(always)]
-    fn run_as<S: Simd<T>, P: Plan>(self, s: S) {
-        let Self { shape, _math: _, rows, gates, h, c, half } = self;
-        let (n, stride, row) = (shape.stride, shape.stride, shape.row());
-        let h_row = if shape.projected { shape.stride } else { shape.state_stride };
-        for r in 0..rows {
-            let gates = &mut gates[r * row..][..row];
-            let h = &mut h[r * h_row..][..n];
-            let kind = shape.kind;
-            if const { may_be(P::FIXED, LSTM) } && kind == LSTM {
-                let c = &mut c[r * stride..][..n];
-                lstm::forward_row::<T, S, M, true>(s, n, gates, stride, c, h);
-            } else if const { may_be(P::FIXED, LSTM_1997) } && kind == LSTM_1997 {
-                let c = &mut c[r * stride..][..n];
-                lstm::forward_row::<T, S, M, false>(s, n, gates, stride, c, h);
-            } else if const { may_be(P::FIXED, GRU) } && kind == GRU {
-                gru::forward_row::<T, S, M>(s, n, gates, stride, h);
-            } else if const { may_be(P::FIXED, GRU_2014) } && kind == GRU_2014 {
-                match half {
-                    Half::Gates => gru::forward_row_gates::<T, S, M>(s, n, gates, stride, h),
-                    Half::State => gru::forward_row_state::<T, S, M>(s, n, gates, stride, h),
-                }
-            } else if const { may_be(P::FIXED, RNN) }
-                && let CellKind::Rnn(activation) = kind
-            {
-                rnn::forward_row::<T, S, M>(s, n, activation, gates, h);
-            }
-        }
-    }
+/// Adds the product with a value to the slot it feeds.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn mapped<T: Real, S: Simd<T>, P: Plan>(
+    s: S,
+    shape: &Shape,
+    rows: usize,
+    rhs: Rhs<'_, T>,
+    turn: bool,
+    map: &Map,
+    value: &[T],
+    slots: &mut [T],
+) {
+    product::<T, S, P, SINGLE>(
+        s,
+        1,
+        Product {
+            rows,
+            units: shape.stride,
+            lhs: Lhs { data: value, row: shape.stride, step: 1, segment: 0 },
+            rhs,
+            extent: Extent { segments: 1, steps: shape.hidden },
+            chains: chains::<T>(shape.hidden, 1),
+            start: Start::Out,
+            turn,
+            out: &mut slots[map.to as usize * shape.stride..],
+            strides: Strides { row: shape.row(), tile: S::LANES, gate: 0 },
+        },
+    );
 }
 
 /// What a backward step reads of the forward one.
 #[derive(Clone, Copy)]
 pub struct Step<'a, T> {
-    /// Activated gates.
-    pub gates: &'a [T],
-    /// h before the step.
-    pub h: &'a [T],
-    /// c before the step.
-    pub c: &'a [T],
+    /// The gate buffer as it was left.
+    pub slots: &'a [T],
+    /// States before the step.
+    pub before: States<'a, T>,
 }
 
-/// The mirror of [`forward`]: `d_h` and `d_c` go from the total derivatives by the new state to those by
-/// the old one, in place; `d_gates` gets the derivatives by the pre-activations. With projection,
-/// what is asked for goes to `projection`. `scratch` has rows as long as c's.
+/// The mirror of [`forward`]: `d_states` goes from the total derivatives by the new states to those by
+/// the old ones, in place; `d_slots` gets the derivatives by the pre-activations. Where h is projected, the total
+/// derivative by h goes to `d_projected`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
+pub fn backward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
     s: S,
-    math: M,
+    cell: &E,
     shape: &Shape,
     w: &Transposed<'_, T>,
     rows: usize,
     step: Step<'_, T>,
-    d_h: &mut [T],
-    d_c: &mut [T],
-    d_gates: &mut [T],
-    scratch: &mut [T],
-    projection: Option<Projection<'_, T>>,
+    d_states: &mut StatesMut<'_, T>,
+    d_slots: &mut [T],
+    scratch: &mut Scratch<'_, T>,
+    d_projected: &mut [T],
 ) {
-    if const { P::FIXED.is_none() }
-        && let Some(p) = projection
-    {
-        let values = rows * shape.state_stride;
-        p.d_projected[..values].copy_from_slice(&d_h[..values]);
+    let layout = &shape.layout;
+    let projected = const { P::FIXED.is_none() } && shape.projected;
+    if projected {
+        let d_h = states_of_h(shape, d_states, rows);
+        d_projected[..d_h.len()].copy_from_slice(d_h);
         product::<T, S, P, SINGLE>(
             s,
             1,
@@ -282,81 +323,48 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
                 chains: chains::<T>(shape.hidden, 1),
                 start: Start::Zero,
                 turn: w.turn,
-                out: scratch,
+                out: scratch.row,
                 strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
             },
         );
-        let (half, m) = (Half::State, Some(p.m));
-        let work = Differentiate {
-            shape,
-            _math: math,
-            rows,
-            step,
-            d_h: scratch,
-            d_c,
-            d_gates: &mut *d_gates,
-            m,
-            half,
-        };
-        differentiate::<T, S, M, P>(s, work);
-    } else {
-        let (half, m) = (Half::State, None);
-        let (d_h_, d_c_, d_gates_) = (&mut *d_h, &mut *d_c, &mut *d_gates);
-        let work = Differentiate {
-            shape,
-            _math: math,
-            rows,
-            step,
-            d_h: d_h_,
-            d_c: d_c_,
-            d_gates: d_gates_,
-            m,
-            half,
-        };
-        differentiate::<T, S, M, P>(s, work);
-        if const { may_be(P::FIXED, GRU_2014) } && shape.resets_before() {
-            product::<T, S, P, SINGLE>(
-                s,
-                1,
-                Product {
-                    rows,
-                    units: shape.stride,
-                    lhs: Lhs {
-                        data: &d_gates[gru_slots::NEW * shape.stride..],
-                        row: shape.row(),
-                        step: 1,
-                        segment: 0,
-                    },
-                    rhs: w.new,
-                    extent: Extent { segments: 1, steps: shape.hidden },
-                    chains: chains::<T>(shape.hidden, 1),
-                    start: Start::Zero,
-                    turn: w.turn,
-                    out: scratch,
-                    strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
-                },
-            );
-            let copies = d_gates.chunks_mut(shape.row()).zip(scratch.chunks(shape.stride));
-            for (row, d_reset_h) in copies.take(rows) {
-                row[gru_slots::HIDDEN * shape.stride..][..shape.stride].copy_from_slice(d_reset_h);
-            }
-            let (half, m) = (Half::Gates, None);
-            let (d_h_, d_gates_) = (&mut *d_h, &mut *d_gates);
-            let work = Differentiate {
-                shape,
-                _math: math,
-                rows,
-                step,
-                d_h: d_h_,
-                d_c,
-                d_gates: d_gates_,
-                m,
-                half,
-            };
-            differentiate::<T, S, M, P>(s, work);
-        }
     }
-    let Slots { first, count } = shape.state_slots();
+    for stage in (0..layout.stages()).rev() {
+        for (i, map) in
+            layout.maps().iter().enumerate().filter(|(_, map)| map.stage as usize == stage)
+        {
+            d_value::<T, S, P>(
+                s,
+                shape,
+                rows,
+                map_weights(shape, w.maps, i),
+                w.turn,
+                map,
+                scratch.row,
+                d_slots,
+            );
+        }
+        let work = Back {
+            shape,
+            stage,
+            rows,
+            slots: step.slots,
+            before: step.before,
+            d_states: d_states.again(),
+            d_unprojected: projected.then_some(&*scratch.row),
+            d_slots: &mut *d_slots,
+            parameters: w.parameters,
+            scratch: scratch.cell,
+        };
+        run::<T, S, P, _>(s, (cell, work));
+    }
+    let Slots { first, count } = layout.h_slots();
+    let d_h = d_states.of(shape, 0, 0..rows);
+    if count == 0 {
+        if !layout.reads_h() {
+            d_h.fill(T::ZERO);
+        }
+        return;
+    }
     product::<T, S, P, SINGLE>(
         s,
         1,
@@ -364,7 +372,7 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
             rows,
             units: shape.state_stride,
             lhs: Lhs {
-                data: &d_gates[first * shape.stride..],
+                data: &d_slots[first * shape.stride..],
                 row: shape.row(),
                 step: 1,
                 segment: shape.stride,
@@ -372,11 +380,7 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
             rhs: w.state,
             extent: Extent { segments: count, steps: shape.hidden },
             chains: chains::<T>(shape.state, 1),
-            start: if matches!(shape.kind, CellKind::Gru { .. }) {
-                Start::Out
-            } else {
-                Start::Zero
-            },
+            start: if layout.reads_h() { Start::Out } else { Start::Zero },
             turn: w.turn,
             out: d_h,
             strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
@@ -384,88 +388,48 @@ pub fn backward<T: Real, S: Simd<T>, M: Math, P: Plan>(
     );
 }
 
-/// What the gradient of the projection needs of a step.
-pub struct Projection<'a, T> {
-    /// Gets the total derivative by h.
-    pub d_projected: &'a mut [T],
-    /// Gets o ⊙ tanh(c).
-    pub m: &'a mut [T],
-}
-
-/// The elementwise part of [`backward`].
-struct Differentiate<'a, T, M> {
-    shape: &'a Shape,
-    _math: M,
-    rows: usize,
-    step: Step<'a, T>,
-    d_h: &'a mut [T],
-    d_c: &'a mut [T],
-    d_gates: &'a mut [T],
-    m: Option<&'a mut [T]>,
-    half: Half,
-}
-
+/// The rows of h among derivatives by states.
 #[inline(always)]
-fn differentiate<T: Real, S: Simd<T>, M: Math, P: Plan>(s: S, work: Differentiate<'_, T, M>) {
-    if const { P::FIXED.is_some() } {
-        work.run_as::<S, P>(s);
-    } else {
-        s.run(work);
-    }
+fn states_of_h<'a, T>(shape: &Shape, d_states: &'a mut StatesMut<'_, T>, rows: usize) -> &'a [T] {
+    d_states.of(shape, 0, 0..rows)
 }
 
-impl<T: Real, M: Math> Kernel<T> for Differentiate<'_, T, M> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.run_as::<S, RunTime>(s);
-    }
-}
-
-impl<T: Real, M: Math> Differentiate<'_, T, M> {
-    #[inline(always)]
-    fn run_as<S: Simd<T>, P: Plan>(self, s: S) {
-        let Self { shape, _math: _, rows, step, d_h, d_c, d_gates, mut m, half } = self;
-        let (n, stride, row) = (shape.stride, shape.stride, shape.row());
-        let d_h_row = if shape.projected { shape.stride } else { shape.state_stride };
-        for r in 0..rows {
-            let gates = &step.gates[r * row..][..row];
-            let d_gates = &mut d_gates[r * row..][..row];
-            let d_h = &mut d_h[r * d_h_row..][..n];
-            let kind = shape.kind;
-            if const { may_be(P::FIXED, LSTM) || may_be(P::FIXED, LSTM_1997) }
-                && kind.has_cell_state()
-            {
-                let c = &step.c[r * stride..][..n];
-                let d_c = &mut d_c[r * stride..][..n];
-                let m = m.as_deref_mut().map_or(&mut [][..], |m| &mut m[r * stride..][..n]);
-                if kind == LSTM {
-                    lstm::backward_row::<T, S, M, true>(
-                        s, n, gates, stride, c, d_h, d_c, d_gates, m,
-                    );
-                } else if const { may_be(P::FIXED, LSTM_1997) } {
-                    lstm::backward_row::<T, S, M, false>(
-                        s, n, gates, stride, c, d_h, d_c, d_gates, m,
-                    );
-                }
-            } else if const { may_be(P::FIXED, GRU) } && kind == GRU {
-                let h = &step.h[r * shape.state_stride..][..n];
-                gru::backward_row::<T, S>(s, n, gates, stride, h, d_h, d_gates);
-            } else if const { may_be(P::FIXED, GRU_2014) } && kind == GRU_2014 {
-                let h = &step.h[r * shape.state_stride..][..n];
-                match half {
-                    Half::State => {
-                        gru::backward_row_state::<T, S>(s, n, gates, stride, h, d_h, d_gates)
-                    }
-                    Half::Gates => {
-                        gru::backward_row_gates::<T, S>(s, n, gates, stride, h, d_h, d_gates)
-                    }
-                }
-            } else if const { may_be(P::FIXED, RNN) }
-                && let CellKind::Rnn(activation) = kind
-            {
-                rnn::backward_row::<T, S>(s, n, activation, gates, d_h, d_gates);
-            }
-        }
+/// The mirror of [`mapped`]: the derivative by a value, in its slot.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn d_value<T: Real, S: Simd<T>, P: Plan>(
+    s: S,
+    shape: &Shape,
+    rows: usize,
+    rhs: Rhs<'_, T>,
+    turn: bool,
+    map: &Map,
+    scratch: &mut [T],
+    d_slots: &mut [T],
+) {
+    product::<T, S, P, SINGLE>(
+        s,
+        1,
+        Product {
+            rows,
+            units: shape.stride,
+            lhs: Lhs {
+                data: &d_slots[map.to as usize * shape.stride..],
+                row: shape.row(),
+                step: 1,
+                segment: 0,
+            },
+            rhs,
+            extent: Extent { segments: 1, steps: shape.hidden },
+            chains: chains::<T>(shape.hidden, 1),
+            start: Start::Zero,
+            turn,
+            out: scratch,
+            strides: Strides { row: shape.stride, tile: S::LANES, gate: 0 },
+        },
+    );
+    let copies = d_slots.chunks_mut(shape.row()).zip(scratch.chunks(shape.stride));
+    for (row, d) in copies.take(rows) {
+        row[map.value as usize * shape.stride..][..shape.stride].copy_from_slice(d);
     }
 }

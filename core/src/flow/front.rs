@@ -2,11 +2,11 @@
 
 use super::Recorded;
 use super::scale::{self, NOTHING, excess, largest, shift};
-use crate::cell::{Projection, Step};
+use crate::cell::{Scratch, Step};
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
-use crate::math::Accurate;
+use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
 use crate::sequence::{Passes, PullBack};
 use crate::tape::{Trace, dirty_rows, room, rows};
@@ -16,11 +16,9 @@ use core::ops::Range;
 /// Rows that go through a step together: their derivatives stay in cache between their making and use.
 pub const BLOCK: usize = 256;
 
-/// Cotangents of one layer's state, padded rows of h and of c, each times a power of two.
+/// Cotangents of one layer's states, padded rows, each times a power of two.
 pub struct Front<T: Real> {
-    pub d_h: Buffer<T>,
-    /// Empty where the cell has no c.
-    pub d_c: Buffer<T>,
+    d_states: Buffer<T>,
     pub exponents: Vec<i32>,
 }
 
@@ -39,53 +37,72 @@ impl<T: Real> Front<T> {
     /// `count` cotangents, all zero.
     pub fn new(shape: &Shape, count: usize) -> Result<Self, Error> {
         let what = "cotangents";
-        let with_c = if shape.kind.has_cell_state() { count } else { 0 };
         let mut exponents = room(count, what)?;
         exponents.resize(count, NOTHING);
-        let d_h = rows(count, shape.state_stride, what)?;
-        Ok(Front { d_h, d_c: rows(with_c, shape.stride, what)?, exponents })
+        Ok(Front { d_states: rows(count, shape.states_len(1), what)?, exponents })
     }
 
-    /// The rows of h and c of a cotangent, and its exponent.
-    pub fn row(&mut self, shape: &Shape, at: usize) -> (&mut [T], &mut [T], &mut i32) {
-        let (h, c) = (shape.state_stride, if self.d_c.is_empty() { 0 } else { shape.stride });
-        let d_h = &mut self.d_h[at * h..(at + 1) * h];
-        (d_h, &mut self.d_c[at * c..(at + 1) * c], &mut self.exponents[at])
+    /// The row of one state of a cotangent.
+    fn row(&mut self, shape: &Shape, at: usize, state: usize) -> &mut [T] {
+        let (begin, row) = (shape.state_at(self.exponents.len(), state), shape.state_row(state));
+        &mut self.d_states[begin + at * row..][..row]
     }
 
-    /// A cotangent becomes the `at`-th unit vector of the state.
+    /// Each state's row of a cotangent, and the values of it among those of `v`.
+    fn each<U>(
+        &mut self,
+        shape: &Shape,
+        at: usize,
+        v: &mut [U],
+        mut act: impl FnMut(&mut [T], &mut [U]),
+    ) {
+        let mut rest = v;
+        for state in 0..shape.layout.states() {
+            let len = if state == 0 { shape.state } else { shape.hidden };
+            let (own, others) = rest.split_at_mut(len);
+            act(&mut self.row(shape, at, state)[..len], own);
+            rest = others;
+        }
+    }
+
+    /// A cotangent becomes zero.
+    fn clear(&mut self, shape: &Shape, at: usize) {
+        for state in 0..shape.layout.states() {
+            self.row(shape, at, state).fill(T::ZERO);
+        }
+    }
+
+    /// A cotangent becomes the `at`-th unit vector of the states.
     pub fn set_unit(&mut self, shape: &Shape, row: usize, at: usize) {
-        let (d_h, d_c, exponent) = self.row(shape, row);
-        d_h.fill(T::ZERO);
-        d_c.fill(T::ZERO);
-        *exponent = 0;
-        match at.checked_sub(shape.state) {
-            None => d_h[at] = T::ONE,
-            Some(at) => d_c[at] = T::ONE,
-        }
+        self.clear(shape, row);
+        self.exponents[row] = 0;
+        let (state, at) = match at.checked_sub(shape.state) {
+            None => (0, at),
+            Some(at) => (1 + at / shape.hidden, at % shape.hidden),
+        };
+        self.row(shape, row, state)[at] = T::ONE;
     }
 
-    /// A cotangent becomes `v`, values of the state.
+    /// A cotangent becomes `v`, values of the states.
     pub fn set(&mut self, shape: &Shape, row: usize, v: &[T]) {
-        let (d_h, d_c, exponent) = self.row(shape, row);
-        let (h, c) = v.split_at(shape.state);
-        d_h[..h.len()].copy_from_slice(h);
-        if !d_c.is_empty() {
-            d_c[..c.len()].copy_from_slice(c);
+        let mut rest = v;
+        for state in 0..shape.layout.states() {
+            let (own, others) = rest.split_at(if state == 0 { shape.state } else { shape.hidden });
+            self.row(shape, row, state)[..own.len()].copy_from_slice(own);
+            rest = others;
         }
-        *exponent = 0;
+        self.exponents[row] = 0;
         self.settle_row(shape, row, false);
     }
 
     /// The values of a cotangent.
     pub fn get<U: Real>(&mut self, shape: &Shape, row: usize, v: &mut [U]) {
-        let (d_h, d_c, exponent) = self.row(shape, row);
-        let (h, c) = v.split_at_mut(shape.state);
+        let exponent = self.exponents[row];
         // Not `power`: here even what is far below 1 is to be seen.
-        let factor = if *exponent == NOTHING { 0.0 } else { libm::ldexp(1.0, *exponent) };
-        for (to, from) in [(h, d_h), (c, d_c)] {
+        let factor = if exponent == NOTHING { 0.0 } else { libm::ldexp(1.0, exponent) };
+        self.each(shape, row, v, |from, to| {
             to.iter_mut().zip(from).for_each(|(to, d)| *to = U::from_f64(d.to_f64() * factor));
-        }
+        });
     }
 
     /// Adds a derivative by the layer's outputs, both directions' side by side, times a power of two.
@@ -94,12 +111,15 @@ impl<T: Real> Front<T> {
         T: Passes,
     {
         let shape = &layer.shape;
-        let (d_h, d_c, exponent) = self.row(shape, row);
-        if other > *exponent {
-            shift(d_c, exponent.saturating_sub(other));
+        let mut exponent = self.exponents[row];
+        if other > exponent {
+            for state in 1..shape.layout.states() {
+                shift(self.row(shape, row, state), exponent.saturating_sub(other));
+            }
         }
         let d_y = &d_y[layer.direction * shape.state..][..shape.state];
-        scale::add(d_h, exponent, d_y, other);
+        scale::add(self.row(shape, row, 0), &mut exponent, d_y, other);
+        self.exponents[row] = exponent;
     }
 
     /// After a step: what is cut becomes zero, and rows that leave the range of numbers go on times another power.
@@ -110,22 +130,31 @@ impl<T: Real> Front<T> {
     }
 
     fn settle_row(&mut self, shape: &Shape, row: usize, cut: bool) {
-        let (d_h, d_c, exponent) = self.row(shape, row);
         if cut {
-            d_h.fill(T::ZERO);
-            d_c.fill(T::ZERO);
-            *exponent = NOTHING;
+            self.clear(shape, row);
+            self.exponents[row] = NOTHING;
             return;
         }
-        let (h, c) = (largest(d_h), largest(d_c));
-        match excess(if h > c { h } else { c }) {
+        let states = 0..shape.layout.states();
+        let mut most = T::ZERO;
+        for state in states.clone() {
+            let own = largest(self.row(shape, row, state));
+            if own > most {
+                most = own;
+            }
+        }
+        match excess(most) {
             // NaN is larger than nothing, and smaller.
-            None if d_h.iter().chain(&*d_c).all(|x| *x == T::ZERO) => *exponent = NOTHING,
+            None if states
+                .clone()
+                .all(|state| self.row(shape, row, state).iter().all(|x| *x == T::ZERO)) =>
+            {
+                self.exponents[row] = NOTHING;
+            }
             None | Some(0) => {}
             Some(n) => {
-                shift(d_h, -n);
-                shift(d_c, -n);
-                *exponent += n;
+                states.for_each(|state| shift(self.row(shape, row, state), -n));
+                self.exponents[row] += n;
             }
         }
     }
@@ -133,18 +162,16 @@ impl<T: Real> Front<T> {
 
 /// Memory for the steps of a block of rows, and what the last one gave.
 pub struct Work<T: Real> {
-    h: Buffer<T>,
-    c: Buffer<T>,
-    gates: Buffer<T>,
-    d_h: Buffer<T>,
-    d_c: Buffer<T>,
-    scratch: Buffer<T>,
-    /// Derivatives by the pre-activations, in the order of the places; so the others.
-    pub d_gates: Buffer<T>,
+    /// Rows there is room for.
+    count: usize,
+    before: Buffer<T>,
+    slots: Buffer<T>,
+    d_states: Buffer<T>,
+    of_step: [Buffer<T>; 2],
+    /// Derivatives by the pre-activations, in the order of the places.
+    pub d_slots: Buffer<T>,
     /// Total derivatives by h, where that is projected.
     pub d_projected: Buffer<T>,
-    /// o ⊙ tanh(c), where h is projected.
-    pub m: Buffer<T>,
 }
 
 /// The rows `of` takes from the places, if they are neighbours.
@@ -176,21 +203,18 @@ pub fn gather<'a, T: Real>(
 }
 
 impl<T: Passes> Work<T> {
-    /// For up to `count` rows.
-    pub fn new(shape: &Shape, count: usize) -> Result<Self, Error> {
-        let what = "scratch";
-        let with_c = if shape.kind.has_cell_state() { count } else { 0 };
+    /// For up to `count` rows of a layer.
+    pub fn new(layer: &Recorded<'_, T>, count: usize) -> Result<Self, Error> {
+        let (what, shape) = ("scratch", &layer.shape);
         let projected = if shape.projected { count } else { 0 };
         Ok(Work {
-            h: dirty_rows(count, shape.state_stride, what)?,
-            c: dirty_rows(with_c, shape.stride, what)?,
-            gates: dirty_rows(count, shape.row(), what)?,
-            d_h: dirty_rows(count, shape.state_stride, what)?,
-            d_c: dirty_rows(with_c, shape.stride, what)?,
-            scratch: dirty_rows(count, shape.stride, what)?,
-            d_gates: rows(count, shape.row(), what)?,
+            count,
+            before: dirty_rows(count, shape.states_len(1), what)?,
+            slots: dirty_rows(count, shape.row(), what)?,
+            d_states: dirty_rows(count, shape.states_len(1), what)?,
+            of_step: layer.net.scratch(shape, count)?,
+            d_slots: rows(count, shape.row(), what)?,
             d_projected: dirty_rows(projected, shape.state_stride, what)?,
-            m: dirty_rows(projected, shape.stride, what)?,
         })
     }
 
@@ -203,48 +227,68 @@ impl<T: Passes> Work<T> {
         places: &[Place],
     ) {
         let (shape, n) = (&layer.shape, places.len());
-        let (h_row, c_row, row) = (shape.state_stride, shape.stride, shape.row());
-        let tape: fn(&Place) -> usize = |place| place.tape;
-        let step = Step {
-            gates: gather(&trace.gates, &mut self.gates, row, places, tape),
-            h: gather(&trace.h, &mut self.h, h_row, places, tape),
-            c: gather(&trace.c, &mut self.c, c_row, places, tape),
-        };
-        let own = neighbours(places, |place| place.cotangent);
-        let (d_h, d_c) = match &own {
-            Some(own) => {
-                let c = if front.d_c.is_empty() { 0 } else { c_row };
-                (
-                    &mut front.d_h[own.start * h_row..own.end * h_row],
-                    &mut front.d_c[own.start * c..own.end * c],
-                )
-            }
+        let (tape, own): (fn(&Place) -> usize, fn(&Place) -> usize) =
+            (|place| place.tape, |place| place.cotangent);
+        let before = match neighbours(places, tape) {
+            Some(rows) => States { data: &trace.before, rows: trace.rows, first: rows.start },
             None => {
-                let cotangent: fn(&Place) -> usize = |place| place.cotangent;
-                gather(&front.d_h, &mut self.d_h, h_row, places, cotangent);
-                gather(&front.d_c, &mut self.d_c, c_row, places, cotangent);
-                (&mut self.d_h[..], &mut self.d_c[..])
+                copy_rows(
+                    shape,
+                    (&trace.before, trace.rows),
+                    (&mut self.before, self.count),
+                    places,
+                    tape,
+                );
+                States { data: &self.before, rows: self.count, first: 0 }
             }
         };
-        let projection = shape
-            .projected
-            .then_some(Projection { d_projected: &mut self.d_projected, m: &mut self.m });
+        let slots = gather(&trace.slots, &mut self.slots, shape.row(), places, tape);
+        let all = front.exponents.len();
+        let there = neighbours(places, own);
+        let d_states = match &there {
+            Some(rows) => StatesMut { data: &mut front.d_states, rows: all, first: rows.start },
+            None => {
+                let to = (&mut self.d_states[..], self.count);
+                copy_rows(shape, (&front.d_states, all), to, places, own);
+                StatesMut { data: &mut self.d_states, rows: self.count, first: 0 }
+            }
+        };
+        let [row, cell] = &mut self.of_step;
         let rows = PullBack {
             shape,
             weights: layer.net.packed[layer.cell()].transposed(),
-            math: Accurate,
             rows: n,
-            step,
-            d_h,
-            d_c,
-            d_gates: &mut self.d_gates,
-            scratch: &mut self.scratch,
-            projection,
+            step: Step { slots, before },
+            d_states,
+            d_slots: &mut self.d_slots,
+            scratch: Scratch { row, cell },
+            d_projected: &mut self.d_projected,
         };
-        T::pull_back(layer.net.level(), rows);
-        if own.is_none() {
-            scatter(&self.d_h, &mut front.d_h, h_row, places);
-            scatter(&self.d_c, &mut front.d_c, c_row, places);
+        layer.net.cell().pull_back(layer.net.level(), rows);
+        if there.is_none() {
+            for state in 0..shape.layout.states() {
+                let row = shape.state_row(state);
+                let from = &self.d_states[shape.state_at(self.count, state)..];
+                scatter(from, &mut front.d_states[shape.state_at(all, state)..], row, places);
+            }
+        }
+    }
+}
+
+/// The rows of all states that the places take, from states of so many rows to others.
+fn copy_rows<T: Real>(
+    shape: &Shape,
+    (from, all): (&[T], usize),
+    (to, count): (&mut [T], usize),
+    places: &[Place],
+    of: fn(&Place) -> usize,
+) {
+    for state in 0..shape.layout.states() {
+        let row = shape.state_row(state);
+        let from = &from[shape.state_at(all, state)..];
+        let to = &mut to[shape.state_at(count, state)..];
+        for (to, place) in to.chunks_mut(row).zip(places) {
+            to.copy_from_slice(&from[of(place) * row..][..row]);
         }
     }
 }

@@ -15,7 +15,7 @@ use core::ops::Range;
 impl<T: Passes> Network<T> {
     /// The Jacobian of every step of one layer in one direction (`cell` = layer · directions + direction):
     /// (T, B, S, S), row i of (t, b) being the derivative of s_t's i-th value by s_{t−1} (reverse: by s_{t+1}), with the
-    /// layer's inputs held fixed. The state s is h, or an LSTM's (h, c).
+    /// layer's inputs held fixed. The state s is all the cell carries: h, or an LSTM's (h, c).
     ///
     /// Zero where nothing crosses: at a reset and past a row's end. At a row's first step it is the derivative by the
     /// initial state.
@@ -123,7 +123,7 @@ fn carry<T: Passes, U: Real>(
         let n = pass.rows.count(t.max(k));
         let mut front = Front::new(shape, own.len() * n)?;
         let mut places = room(own.len() * n, "cotangents")?;
-        let mut work = Work::new(shape, own.len() * n)?;
+        let mut work = Work::new(layer, own.len() * n)?;
         for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
             let row = (i - own.start) * n + b;
             seed(&mut front, row, i, shard.shard.rows[b]);
@@ -176,7 +176,7 @@ impl<T: Passes> Jacobians<T> {
         let count = s.min(BLOCK);
         Ok(Jacobians {
             front: Front::new(&layer.shape, count)?,
-            work: Work::new(&layer.shape, count)?,
+            work: Work::new(layer, count)?,
             places: room(count, "Jacobians")?,
         })
     }

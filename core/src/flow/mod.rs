@@ -3,7 +3,7 @@
 //!
 //! # The state, and one primitive
 //!
-//! The state s of a layer in one direction is h, and for an LSTM (h, c) one after the other: S values. All that is
+//! The state s of a layer in one direction is all that its cell carries, h and for an LSTM c, one after the other: S values. All that is
 //! asked of its Jacobians comes from one thing, a step of back-propagation for any rows
 //! (`sequence::PullBack`): a row is a cotangent v, and comes back as vᵀ ∂s_t/∂s_{t−1}, each
 //! through the step it is given. It is the kernel that trains; so every cell, projection, float type and level is
@@ -34,7 +34,6 @@ mod front;
 mod jacobian;
 #[cfg(feature = "alloc")]
 mod lags;
-mod layer;
 #[cfg(feature = "alloc")]
 mod scale;
 #[cfg(feature = "alloc")]
@@ -48,7 +47,6 @@ mod wave;
 
 #[cfg(feature = "alloc")]
 pub use lags::{LagGradients, Terms};
-pub use layer::layer_jacobian;
 
 #[cfg(feature = "alloc")]
 use crate::{
@@ -97,24 +95,12 @@ impl<'a, T: Passes> Recorded<'a, T> {
 
     /// Values of the state s.
     fn state(&self) -> usize {
-        self.shape.state + self.cells()
-    }
-
-    /// Values of c.
-    fn cells(&self) -> usize {
-        if self.shape.kind.has_cell_state() { self.shape.hidden } else { 0 }
+        self.net.config().state_sizes().sum()
     }
 
     /// Time in one shard, without an input.
     fn pass<'s>(&'s self, shard: &'s Shard) -> Pass<'s, T> {
-        Pass {
-            shape: &self.shape,
-            rows: shard.packing(),
-            reverse: self.reverse(),
-            resets: shard.resets.as_deref(),
-            x: &[],
-            x_row: 0,
-        }
+        Pass { x_row: 0, ..shard.pass(&self.shape, self.reverse(), &[]) }
     }
 
     /// What was kept of one shard. Only for shards with a step.

@@ -3,9 +3,10 @@
 use super::scale::{self, NOTHING};
 use crate::cell::Outer;
 use crate::error::Error;
-use crate::gates::{CellKind, Parameter, Role};
+use crate::gates::{Parameter, Role};
 use crate::kernel::buffer::Buffer;
-use crate::kernel::shape::{Shape, Slots, gru_slots};
+use crate::kernel::layout::{MOST_MAPS, Slots};
+use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::sequence::Passes;
 use crate::simd::{Kernel, Level, Simd};
@@ -21,12 +22,12 @@ pub enum Source {
     Input,
     /// h before the step.
     State,
-    /// r ⊙ h, in the original GRU.
-    ResetState,
+    /// The value in a slot: r ⊙ h, in the original GRU.
+    Value(u8),
     /// 1: the weight is a bias.
     One,
-    /// o ⊙ tanh(c), which is projected.
-    Product,
+    /// What is projected to h.
+    Unprojected,
 }
 
 /// Weights with a common source: which derivatives go with it.
@@ -36,36 +37,41 @@ pub struct Part {
     pub slots: Slots,
 }
 
+/// Parts of a parameter at the most: a matrix of maps of h, and the maps of values.
+pub const MOST_PARTS: usize = 1 + MOST_MAPS;
+
 /// The parameter whose terms are asked for.
 #[derive(Clone, Copy)]
 pub struct Target {
     pub parameter: Parameter,
     pub shape: Shape,
-    parts: [Part; 2],
+    parts: [Part; MOST_PARTS],
     count: usize,
 }
 
 impl Target {
     pub fn new(parameter: Parameter, shape: Shape) -> Self {
-        let slots = match parameter.role {
-            Role::WeightHr => Slots { first: 0, count: 1 },
-            Role::WeightHh => shape.state_slots(),
-            // b_hn stands where W_hn h does; in the original form beside b_in.
-            Role::BiasHh if matches!(shape.kind, CellKind::Gru { reset_after: true }) => {
-                shape.state_slots()
+        let layout = &shape.layout;
+        let all = Slots { first: 0, count: layout.slots() };
+        let (source, slots) = match parameter.role {
+            Role::WeightIh => (Source::Input, layout.x_slots()),
+            Role::WeightHh => (Source::State, layout.h_slots()),
+            Role::WeightHr => (Source::Unprojected, Slots { first: 0, count: 1 }),
+            Role::BiasIh => (Source::One, layout.x_slots()),
+            Role::BiasHh if layout.maps().is_empty() => (Source::One, layout.h_slots()),
+            Role::BiasHh => (Source::One, all),
+            Role::WeightP => (Source::One, Slots { first: all.count, count: layout.parameters() }),
+        };
+        let mut parts = [Part { source, slots }; MOST_PARTS];
+        let mut count = 1;
+        if parameter.role == Role::WeightHh {
+            for map in layout.maps() {
+                let slots = Slots { first: map.to as usize, count: 1 };
+                parts[count] = Part { source: Source::Value(map.value), slots };
+                count += 1;
             }
-            _ => shape.input_slots(),
-        };
-        let source = match parameter.role {
-            Role::WeightIh => Source::Input,
-            Role::WeightHh => Source::State,
-            Role::WeightHr => Source::Product,
-            Role::BiasIh | Role::BiasHh => Source::One,
-        };
-        let new = Slots { first: gru_slots::NEW, count: 1 };
-        let parts = [Part { source, slots }, Part { source: Source::ResetState, slots: new }];
-        let two = shape.resets_before() && parameter.role == Role::WeightHh;
-        Target { parameter, shape, parts, count: 1 + usize::from(two) }
+        }
+        Target { parameter, shape, parts, count }
     }
 
     pub fn parts(&self) -> &[Part] {
@@ -96,7 +102,7 @@ impl Target {
         match source {
             Source::Input => self.shape.input,
             Source::State => self.shape.state,
-            Source::ResetState | Source::Product => self.shape.hidden,
+            Source::Value(_) | Source::Unprojected => self.shape.hidden,
             Source::One => 1,
         }
     }
@@ -106,16 +112,24 @@ impl Target {
         let mut sums = Sums {
             input: Buffer::default(),
             state: Buffer::default(),
-            new: Buffer::default(),
+            maps: Buffer::default(),
             projection: Buffer::default(),
             bias: Buffer::default(),
         };
+        let maps = self.shape.layout.maps().len();
         for part in self.parts() {
             let row = match part.source {
                 Source::One => self.shape.row(),
                 _ => self.shape.apart(part.slots.count * self.stride()),
             };
-            *sum(&mut sums, part.source) = rows(self.values(part.source), row, "gradients")?;
+            let values = self.values(part.source);
+            match part.source {
+                Source::Input => sums.input = rows(values, row, "gradients")?,
+                Source::State => sums.state = rows(values, row, "gradients")?,
+                Source::Value(_) => sums.maps = rows(maps * values, row, "gradients")?,
+                Source::One => sums.bias = rows(values, row, "gradients")?,
+                Source::Unprojected => sums.projection = rows(values, row, "gradients")?,
+            }
         }
         Ok(sums)
     }
@@ -132,14 +146,24 @@ impl Target {
         to: &mut Sums<T>,
     ) {
         let first = part.slots.first * self.stride();
-        let out = sum(to, part.source);
-        let at = if part.source == Source::One { first } else { 0 };
+        let out = match part.source {
+            Source::Input => &mut to.input[..],
+            Source::State => &mut to.state,
+            Source::Value(slot) => {
+                let len = self.shape.hidden * self.shape.apart(self.stride());
+                let maps = self.shape.layout.maps();
+                let at = maps.iter().position(|map| map.value == slot).unwrap_or(0) * len;
+                &mut to.maps[at..at + len]
+            }
+            Source::One => &mut to.bias[first..],
+            Source::Unprojected => &mut to.projection,
+        };
         let outer = Outer {
             shape: &self.shape,
             rows: count,
             left: (values.0, values.1, self.values(part.source)),
             right: (&derivatives[first..], self.row(), part.slots.count, self.stride()),
-            out: &mut out[at..],
+            out,
         };
         T::outer(level, outer);
     }
@@ -151,20 +175,10 @@ impl Target {
     }
 }
 
-fn sum<T: Real>(sums: &mut Sums<T>, source: Source) -> &mut Buffer<T> {
-    match source {
-        Source::Input => &mut sums.input,
-        Source::State => &mut sums.state,
-        Source::ResetState => &mut sums.new,
-        Source::One => &mut sums.bias,
-        Source::Product => &mut sums.projection,
-    }
-}
-
 /// All the buffers of a sum.
 pub fn buffers<T: Real>(sums: &mut Sums<T>) -> [&mut Buffer<T>; 5] {
-    let Sums { input, state, new, projection, bias } = sums;
-    [input, state, new, projection, bias]
+    let Sums { input, state, maps, projection, bias } = sums;
+    [input, state, maps, projection, bias]
 }
 
 /// `to` · 2^`exponent` becomes the sum of itself and `from` · 2^`other`.
@@ -179,7 +193,7 @@ pub fn accumulate<T: Real>(to: &mut Sums<T>, exponent: &mut i32, from: &mut Sums
 /// A row of the batch in a term: for each part its derivatives and what they go with.
 #[derive(Clone, Copy)]
 pub struct Row<'a, T> {
-    pub parts: [(&'a [T], &'a [T]); 2],
+    pub parts: [(&'a [T], &'a [T]); MOST_PARTS],
     pub exponent: i32,
 }
 

@@ -3,7 +3,7 @@
 use super::Recorded;
 use super::front::{BLOCK, Place, gather};
 use super::scale::{self, NOTHING};
-use super::term::{Row, Source as Multiplied, Target, buffers};
+use super::term::{MOST_PARTS, Row, Source as Multiplied, Target, buffers};
 use super::wave::{Block, Source, Wave};
 use crate::dropout::Dropout;
 use crate::error::Error;
@@ -24,8 +24,6 @@ pub struct Uses<'a, T: Passes> {
     layer: Recorded<'a, T>,
     /// Derivatives of every row of the lag.
     derivatives: Buffer<T>,
-    /// o ⊙ tanh(c) of every row, where that is what the parameter multiplies.
-    products: Buffer<T>,
     one: [T; 1],
     exponents: Vec<i32>,
     /// The sum of the lag's terms, divided by 2^`exponent`.
@@ -52,7 +50,6 @@ impl<'a, T: Passes> Uses<'a, T> {
         let what = "terms";
         let wave = Wave::new(layers, shard, losses)?;
         let count = wave.count();
-        let products = if target.is_projection() { count } else { 0 };
         let widest = target.parts().iter().map(|part| target.values(part.source)).max();
         let mut exponents = room(count, what)?;
         exponents.resize(count, NOTHING);
@@ -62,7 +59,6 @@ impl<'a, T: Passes> Uses<'a, T> {
             source,
             layer: layers[layers.len() - 1],
             derivatives: rows(count, target.row(), what)?,
-            products: dirty_rows(products, target.shape.stride, what)?,
             one: [T::ONE],
             exponents,
             sums: target.sums()?,
@@ -84,21 +80,16 @@ impl<'a, T: Passes> Uses<'a, T> {
 
     /// On to `lag`.
     pub fn step(&mut self, lag: isize, dropout: Option<Dropout>) {
-        let Uses { target, wave, source, derivatives, products, exponents, .. } = self;
+        let Uses { target, wave, source, derivatives, exponents, .. } = self;
         let (sums, exponent, scratch) = (&mut self.sums, &mut self.exponent, &mut self.scratch);
         buffers(sums).into_iter().for_each(|sum| sum.fill(T::ZERO));
         *exponent = NOTHING;
         wave.step(lag, source, dropout, |block| {
             let (first, count, row) = (block.first, block.places.len(), target.row());
             let from =
-                if target.is_projection() { &block.work.d_projected } else { &block.work.d_gates };
+                if target.is_projection() { &block.work.d_projected } else { &block.work.d_slots };
             let own = &mut derivatives[first * row..(first + count) * row];
             own.copy_from_slice(&from[..count * row]);
-            if target.is_projection() {
-                let row = target.shape.stride;
-                products[first * row..(first + count) * row]
-                    .copy_from_slice(&block.work.m[..count * row]);
-            }
             exponents[first..first + count].copy_from_slice(block.exponents);
             add(target, &block, own, sums, exponent, scratch);
         });
@@ -111,11 +102,10 @@ impl<'a, T: Passes> Uses<'a, T> {
         let tape = self.wave.shard.shard.offsets[k];
         for (b, at) in rows.enumerate() {
             let derivatives = &self.derivatives[at * target.row()..][..target.row()];
-            let mut parts: [(&[T], &[T]); 2] = [(&[], &[]); 2];
+            let mut parts = [(&[][..], &[][..]); MOST_PARTS];
             for (to, part) in parts.iter_mut().zip(target.parts()) {
                 let values = match part.source {
                     Multiplied::One => &self.one,
-                    Multiplied::Product => &self.products[at * target.shape.stride..],
                     source => {
                         let (all, row) = multiplied(&self.layer, self.wave.shard, source);
                         &all[(tape + b) * row..]
@@ -143,10 +133,10 @@ fn multiplied<'a, T: Passes>(
             let own = &span.layers[layer.layer].x;
             (input_of(&span.x, own, &span.layers, layer.layer), shape.input)
         }
-        Multiplied::State => (&trace.h, shape.state_stride),
-        // The slot of r ⊙ h is the first.
-        Multiplied::ResetState => (&trace.gates, shape.row()),
-        Multiplied::One | Multiplied::Product => (&[], 0),
+        Multiplied::State => (&trace.before, shape.state_stride),
+        Multiplied::Value(slot) => (&trace.slots[slot as usize * shape.stride..], shape.row()),
+        Multiplied::Unprojected => (&trace.unprojected, shape.stride),
+        Multiplied::One => (&[], 0),
     }
 }
 
@@ -188,7 +178,6 @@ fn add<T: Passes>(
     for part in target.parts() {
         let values = match part.source {
             Multiplied::One => (&[T::ONE][..], 0),
-            Multiplied::Product => (&block.work.m[..], target.shape.stride),
             source => {
                 let (all, row) = multiplied(block.layer, block.shard, source);
                 (gather(all, &mut scratch.values, row, block.places, tape), row)

@@ -109,8 +109,7 @@ impl<'a, T: Passes> Wave<'a, T> {
         let at_once = count.min(BLOCK);
         let mut floors = room(layers.len(), "layers")?;
         for layer in layers {
-            let (front, work) =
-                (Front::new(&layer.shape, count)?, Work::new(&layer.shape, at_once)?);
+            let (front, work) = (Front::new(&layer.shape, count)?, Work::new(layer, at_once)?);
             floors.push(Floor { layer: *layer, front, work });
         }
         let widest = layers.iter().map(|layer| layer.shape.input_stride).max().unwrap_or(0);
@@ -239,7 +238,7 @@ pub fn input_derivative<T: Passes>(
     let derivative = InputDerivative {
         shape: &layer.shape,
         rows,
-        d_gates: &work.d_gates,
+        d_slots: &work.d_slots,
         input: layer.net.packed[layer.cell()].transposed().input,
         d_x,
     };

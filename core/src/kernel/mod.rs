@@ -2,7 +2,10 @@
 
 #[cfg(feature = "alloc")]
 pub mod buffer;
+pub mod layout;
 #[cfg(feature = "alloc")]
 pub mod pack;
+pub mod plan;
 pub mod product;
 pub mod shape;
+pub mod states;

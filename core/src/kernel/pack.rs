@@ -2,7 +2,9 @@
 //! side, padded with zeros to whole tiles.
 
 use super::buffer::Buffer;
-use super::shape::{Shape, Transposed, Weights, bias_slot};
+use super::layout::Map;
+use super::plan::group;
+use super::shape::{Shape, Transposed, Weights};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::real::Real;
@@ -18,13 +20,21 @@ pub struct Panel<T: Real> {
 }
 
 impl<T: Real> Panel<T> {
-    /// A panel that is zero but for the tiles full of `units`, which will be written.
-    fn padded(lanes: usize, steps: usize, units: usize, gates: usize) -> Result<Self, Error> {
+    /// Room for so many panels of a step's `gates` lanes side by side, zero but for the tiles full of `units`, which
+    /// will be written.
+    fn padded(
+        lanes: usize,
+        panels: usize,
+        [steps, units, gates]: [usize; 3],
+    ) -> Result<Self, Error> {
         let what = "packed weights";
         let (step, tile) = (gates * lanes, steps * gates * lanes);
-        let all = super::buffer::size(&[steps, units.next_multiple_of(T::PAD), gates], what)?;
+        let padded = units.next_multiple_of(T::PAD);
+        let all = super::buffer::size(&[steps, padded, gates, panels], what)?;
         let mut data = Buffer::dirty(all, what)?;
-        data[units / lanes * tile..].fill(T::ZERO);
+        for panel in data.chunks_mut((steps * padded * gates).max(1)) {
+            panel[units / lanes * tile..].fill(T::ZERO);
+        }
         Ok(Panel { data, step, tile, gate: lanes })
     }
 
@@ -35,42 +45,97 @@ impl<T: Real> Panel<T> {
         Rhs { data: &self.data, step: self.step, tile: self.tile, gate: self.gate }
     }
 
-    /// Panels of `gates` (in PyTorch's numbering) of a matrix with `hidden` rows a gate and `columns` columns:
-    /// forward, lanes = units, and transposed, lanes = columns.
+    /// Panels of row blocks of a matrix with `hidden` rows a block and `columns` columns: forward, lanes = units,
+    /// and transposed, lanes = columns.
     pub fn both(
         w: &[T],
         lanes: usize,
         hidden: usize,
         columns: usize,
-        gates: &[usize],
+        blocks: &[u8],
     ) -> Result<(Self, Self), Error> {
-        let n = gates.len();
-        let mut forward = Panel::padded(lanes, columns, hidden, n)?;
-        let mut transposed = Panel::padded(lanes, n * hidden, columns, 1)?;
-        for (g, &gate) in gates.iter().enumerate() {
-            let w = &w[gate * hidden * columns..][..hidden * columns];
-            forward.transpose(w, lanes, columns, g);
-            for (u, row) in w.chunks(columns).enumerate() {
-                for (tile, part) in row.chunks(lanes).enumerate() {
-                    let at = tile * transposed.tile + (g * hidden + u) * transposed.step;
-                    transposed.data[at..at + part.len()].copy_from_slice(part);
-                }
+        let n = blocks.len();
+        let mut forward = Panel::padded(lanes, 1, [columns, hidden, n])?;
+        let mut transposed = Panel::padded(lanes, 1, [n * hidden, columns, 1])?;
+        let (mut first, mut own) = (0, 0);
+        for (g, &block) in blocks.iter().enumerate() {
+            if g == first + own {
+                // Gates that are not summed together follow one another.
+                (first, own) = (g, group(n, g));
+                (forward.step, forward.tile) = (own * lanes, columns * own * lanes);
+                let at = first * columns * hidden.next_multiple_of(T::PAD);
+                let panel = &mut forward.data[at..];
+                let len = own * columns * hidden.next_multiple_of(T::PAD);
+                panel[hidden / lanes * forward.tile..len].fill(T::ZERO);
             }
+            let w = &w[block as usize * hidden * columns..][..hidden * columns];
+            let at = first * columns * hidden.next_multiple_of(T::PAD) + (g - first) * lanes;
+            transpose(w, lanes, columns, &mut forward.data[at..], (forward.tile, forward.step));
+            transposed.copy(w, lanes, columns, g * hidden);
+        }
+        let own = if n > 0 { group(n, 0) } else { 0 };
+        (forward.step, forward.tile) = (own * lanes, columns * own * lanes);
+        Ok((forward, transposed))
+    }
+
+    /// Panels of single row blocks of a square matrix, one after another, and the same transposed.
+    fn squares(
+        w: &[T],
+        lanes: usize,
+        hidden: usize,
+        blocks: &[Map],
+    ) -> Result<(Self, Self), Error> {
+        let mut forward = Panel::padded(lanes, blocks.len(), [hidden, hidden, 1])?;
+        let mut transposed = Panel::padded(lanes, blocks.len(), [hidden, hidden, 1])?;
+        let one = hidden * hidden.next_multiple_of(T::PAD);
+        for (i, map) in blocks.iter().enumerate() {
+            let w = &w[map.block as usize * hidden * hidden..][..hidden * hidden];
+            let strides = (forward.tile, forward.step);
+            transpose(w, lanes, hidden, &mut forward.data[i * one..], strides);
+            let strides = (transposed.tile, transposed.step);
+            copy(w, lanes, hidden, &mut transposed.data[i * one..], strides);
         }
         Ok((forward, transposed))
     }
 
-    /// Fills in the `g`-th gate out of rows of `columns` weights, one for each unit.
-    fn transpose(&mut self, w: &[T], lanes: usize, columns: usize, g: usize) {
-        for (tile, rows) in w.chunks(lanes * columns).enumerate() {
-            // Few columns at a time: the lines written to then stay in the first cache until all lanes are in them.
-            for first in (0..columns).step_by(COLUMNS) {
-                let to = &mut self.data[tile * self.tile + first * self.step + g * self.gate..];
-                let last = columns.min(first + COLUMNS);
-                for (lane, row) in rows.chunks(columns).enumerate() {
-                    for (to, &w) in to.chunks_mut(self.step).zip(&row[first..last]) {
-                        to[lane] = w;
-                    }
+    /// Fills in rows from step `first` on, lanes = columns.
+    fn copy(&mut self, w: &[T], lanes: usize, columns: usize, first: usize) {
+        let strides = (self.tile, self.step);
+        copy(w, lanes, columns, &mut self.data[first * self.step..], strides);
+    }
+}
+
+/// Fills in a gate out of rows of `columns` weights, one for each step, which lanes are.
+fn copy<T: Real>(
+    w: &[T],
+    lanes: usize,
+    columns: usize,
+    to: &mut [T],
+    (tile, step): (usize, usize),
+) {
+    for (u, row) in w.chunks(columns).enumerate() {
+        for (t, part) in row.chunks(lanes).enumerate() {
+            to[t * tile + u * step..][..part.len()].copy_from_slice(part);
+        }
+    }
+}
+
+/// Fills in a gate out of rows of `columns` weights, one for each unit; columns are steps.
+fn transpose<T: Real>(
+    w: &[T],
+    lanes: usize,
+    columns: usize,
+    to: &mut [T],
+    (tile_stride, step): (usize, usize),
+) {
+    for (tile, rows) in w.chunks(lanes * columns).enumerate() {
+        // Few columns at a time: the lines written to then stay in the first cache until all lanes are in them.
+        for first in (0..columns).step_by(COLUMNS) {
+            let to = &mut to[tile * tile_stride + first * step..];
+            let last = columns.min(first + COLUMNS);
+            for (lane, row) in rows.chunks(columns).enumerate() {
+                for (to, &w) in to.chunks_mut(step).zip(&row[first..last]) {
+                    to[lane] = w;
                 }
             }
         }
@@ -85,12 +150,13 @@ const COLUMNS: usize = 16;
 pub struct Packed<T: Real> {
     input: Panel<T>,
     state: Panel<T>,
-    new: Panel<T>,
+    maps: Panel<T>,
     projection: Panel<T>,
     bias: Buffer<T>,
+    parameters: Buffer<T>,
     input_t: Panel<T>,
     state_t: Panel<T>,
-    new_t: Panel<T>,
+    maps_t: Panel<T>,
     projection_t: Panel<T>,
 }
 
@@ -103,10 +169,13 @@ impl<T: Real> Packed<T> {
         parameters: &[T],
         lanes: usize,
     ) -> Result<Self, Error> {
-        let mut packed =
-            Packed { bias: Buffer::zeros(shape.row(), "biases")?, ..Default::default() };
+        let (hidden, stride, layout) = (shape.hidden, shape.stride, &shape.layout);
+        let mut packed = Packed {
+            bias: Buffer::zeros(shape.row(), "biases")?,
+            parameters: Buffer::zeros(layout.parameters() * stride, "parameters")?,
+            ..Default::default()
+        };
         let mut rest = parameters;
-        let hidden = shape.hidden;
         for parameter in config.layer_parameters(layer, false) {
             let w;
             (w, rest) = rest.split_at(parameter.len());
@@ -114,27 +183,23 @@ impl<T: Real> Packed<T> {
             match parameter.role {
                 Role::WeightIh => {
                     (packed.input, packed.input_t) =
-                        Panel::both(w, lanes, hidden, columns, shape.input_gates())?;
+                        Panel::both(w, lanes, hidden, columns, layout.x_blocks())?;
                 }
                 Role::WeightHh => {
                     (packed.state, packed.state_t) =
-                        Panel::both(w, lanes, hidden, columns, shape.state_gates())?;
-                    if shape.resets_before() {
-                        (packed.new, packed.new_t) = Panel::both(w, lanes, hidden, columns, &[2])?;
+                        Panel::both(w, lanes, hidden, columns, layout.h_blocks())?;
+                    if !layout.maps().is_empty() {
+                        (packed.maps, packed.maps_t) =
+                            Panel::squares(w, lanes, hidden, layout.maps())?;
                     }
                 }
                 Role::WeightHr => {
                     (packed.projection, packed.projection_t) =
                         Panel::both(w, lanes, parameter.rows, hidden, &[0])?;
                 }
-                Role::BiasIh | Role::BiasHh => {
-                    for (gate, b) in w.chunks(hidden).enumerate() {
-                        let slot = bias_slot(shape.kind, parameter.role, gate);
-                        for (sum, &b) in packed.bias[slot * shape.stride..].iter_mut().zip(b) {
-                            *sum += b;
-                        }
-                    }
-                }
+                Role::BiasIh => add(w, shape, |block| layout.x_slot(block), &mut packed.bias),
+                Role::BiasHh => add(w, shape, |block| layout.h_slot(block), &mut packed.bias),
+                Role::WeightP => add(w, shape, |block| block, &mut packed.parameters),
             }
         }
         Ok(packed)
@@ -147,9 +212,10 @@ impl<T: Real> Packed<T> {
         Weights {
             input: self.input.view(),
             state: self.state.view(),
-            new: self.new.view(),
+            maps: self.maps.view(),
             projection: self.projection.view(),
             bias: &self.bias,
+            parameters: &self.parameters,
             turn: false,
         }
     }
@@ -160,9 +226,19 @@ impl<T: Real> Packed<T> {
         Transposed {
             input: self.input_t.view(),
             state: self.state_t.view(),
-            new: self.new_t.view(),
+            maps: self.maps_t.view(),
             projection: self.projection_t.view(),
+            parameters: &self.parameters,
             turn: false,
+        }
+    }
+}
+
+/// Adds blocks of H numbers to their places among runs of padded units.
+fn add<T: Real>(w: &[T], shape: &Shape, place: impl Fn(usize) -> usize, to: &mut [T]) {
+    for (block, w) in w.chunks(shape.hidden).enumerate() {
+        for (sum, &w) in to[place(block) * shape.stride..].iter_mut().zip(w) {
+            *sum += w;
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
-use super::shape::{INPUT, Plan, RunTime};
-use crate::gates::CellKind;
+use super::layout::Layout;
+use super::plan::{INPUT, Plan, RunTime};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
 
@@ -111,7 +111,7 @@ const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains:
 }
 
 /// [`chains`], where sizes are fixed.
-const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gates: usize) -> usize {
+const fn fixed_chains<T: Real>(fixed: Option<(Layout, usize)>, which: u8, gates: usize) -> usize {
     match fixed {
         Some((_, units)) if which != INPUT => chains::<T>(units, gates),
         _ => 1,
@@ -120,7 +120,7 @@ const fn fixed_chains<T: Real>(fixed: Option<(CellKind, usize)>, which: u8, gate
 
 /// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
 const fn may_take<T: Real, S: Simd<T>>(
-    fixed: Option<(CellKind, usize)>,
+    fixed: Option<(Layout, usize)>,
     gates: usize,
     chains: usize,
     tiles: usize,

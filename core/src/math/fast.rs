@@ -1,6 +1,6 @@
 //! Shorter tanh and logistic function, for streams that count nanoseconds.
 
-use super::{Math, pair, polynomial, sigmoid, tanh};
+use super::{Math, pair, polynomial, sealed, sigmoid, tanh};
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
@@ -39,9 +39,15 @@ fn halves<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64; 5], s: f64) -> (Lanes<T
     (pair(z, c, 1.0, s, 0), polynomial(z, &c[2..], s * s, s))
 }
 
+impl sealed::Sealed for Fast {}
 impl Math for Fast {
+    const FAST: bool = true;
+}
+
+impl Fast {
+    /// tanh x
     #[inline(always)]
-    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+    pub fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
         if size_of::<T>() == 8 {
             return tanh(x);
         }
@@ -52,7 +58,7 @@ impl Math for Fast {
 
     /// ½ + ½ tanh(x/2) = (Q + xP/2) / 2Q
     #[inline(always)]
-    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
+    pub fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
         if size_of::<T>() == 8 {
             return sigmoid(x);
         }

@@ -153,25 +153,36 @@ fn term<T: Real, S: Simd<T>>(z: Lanes<T, S>, c: &[f64], f: f64, s: f64, i: usize
     z.like(term)
 }
 
-/// What the cells ask of a family of functions.
-pub trait Math: Copy + Send + Sync + 'static {
-    /// Hyperbolic tangent.
-    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
-    /// 1 / (1 + e⁻ˣ)
-    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S>;
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// How exact the cells' functions are. Sealed.
+pub trait Math: sealed::Sealed + Copy + Send + Sync + 'static {
+    /// Whether they may be less exact, to be faster.
+    const FAST: bool;
 }
 
 /// [`tanh`] and [`sigmoid`]: within 2.5 units in the last place everywhere.
 #[derive(Clone, Copy, Debug)]
 pub struct Accurate;
 
+impl sealed::Sealed for Accurate {}
 impl Math for Accurate {
+    const FAST: bool = false;
+}
+
+impl<T: Real, S: Simd<T>> Lanes<T, S> {
+    /// Hyperbolic tangent, as exact as the level is to be.
     #[inline(always)]
-    fn tanh<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
-        tanh(x)
+    #[must_use]
+    pub fn tanh(self) -> Self {
+        if S::FAST { Fast::tanh(self) } else { tanh(self) }
     }
+    /// 1 / (1 + e⁻ˣ), as exact as the level is to be.
     #[inline(always)]
-    fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
-        sigmoid(x)
+    #[must_use]
+    pub fn sigmoid(self) -> Self {
+        if S::FAST { Fast::sigmoid(self) } else { sigmoid(self) }
     }
 }

@@ -21,7 +21,7 @@ impl State {
 
 /// Values of c; 0 unless the cell has one.
 pub(super) fn cell_size(config: &Config) -> usize {
-    if config.kind.has_cell_state() { config.hidden_size } else { 0 }
+    if config.kind.states() > 1 { config.hidden_size } else { 0 }
 }
 
 /// `to += from`, value by value.
@@ -83,6 +83,7 @@ fn extents(config: &Config, layer: usize, reverse: bool) -> [Range<usize>; 5] {
                 Role::BiasIh => 2,
                 Role::BiasHh => 3,
                 Role::WeightHr => 4,
+                Role::WeightP => unreachable!("only an open cell has such"),
             };
             extents[place] = start..end;
         }
@@ -105,6 +106,7 @@ impl Step<'_> {
             CellKind::Rnn(activation) => self.rnn(activation, gates),
             CellKind::Lstm { .. } => self.lstm(gates),
             CellKind::Gru { reset_after } => self.gru(reset_after, gates),
+            CellKind::Open(_) => unreachable!("`check` refuses it"),
         }
     }
 
@@ -122,6 +124,7 @@ impl Step<'_> {
             CellKind::Rnn(activation) => self.rnn_backward(activation, gates, d, d_x, d_w),
             CellKind::Lstm { .. } => self.lstm_backward(gates, c, d, d_x, d_w),
             CellKind::Gru { reset_after } => self.gru_backward(reset_after, gates, d, d_x, d_w),
+            CellKind::Open(_) => unreachable!("`check` refuses it"),
         }
     }
 

@@ -261,8 +261,9 @@ fn mask(p: &Problem, layer: usize, output: &mut [f64]) {
 fn check(p: &Problem) {
     let config = p.config;
     let states = config.num_layers * config.num_directions() * p.batch;
-    let cells = if config.kind.has_cell_state() { states * config.hidden_size } else { 0 };
+    let cells = if config.kind.states() > 1 { states * config.hidden_size } else { 0 };
     assert!(config.num_layers > 0, "num_layers");
+    assert!(!matches!(config.kind, CellKind::Open(_)), "kind: one of this crate's cells");
     assert!(config.proj_size == 0 || matches!(config.kind, CellKind::Lstm { .. }), "proj_size");
     assert_eq!(p.parameters.len(), config.num_parameters(), "parameters");
     assert_eq!(p.x.len(), p.steps * p.batch * config.input_size, "x");

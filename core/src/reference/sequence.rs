@@ -48,7 +48,7 @@ impl Direction<'_> {
     pub fn forward(&self) -> Trace {
         let p = self.problem;
         let states = p.steps * p.batch;
-        let cells = if p.config.kind.has_cell_state() { states * p.config.hidden_size } else { 0 };
+        let cells = if p.config.kind.states() > 1 { states * p.config.hidden_size } else { 0 };
         let mut trace = Trace {
             hidden: vec![0.0; states * p.config.state_size()],
             cell: vec![0.0; cells],

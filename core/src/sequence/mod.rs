@@ -9,17 +9,20 @@
 //! state, which is thus the final one, and a row that the reverse direction has not
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
-mod pull_back;
+mod layer;
 mod truncate;
 
-pub use pull_back::PullBack;
+pub(crate) use layer::Run;
+pub use layer::{Layer, OneStep, Passes, PullBack};
 pub use truncate::Truncation;
 
-use crate::cell::{self, Chunk, InputDerivative, Outer, Projection, Step, WeightGradients, input};
-use crate::kernel::shape::{Plan, RunTime, Shape, Transposed, Weights, return_if_short};
-use crate::math::{Accurate, Math};
+use crate::cell::elementwise::Elementwise;
+use crate::cell::{self, Chunk, Scratch as StepScratch, Step, WeightGradients, input};
+use crate::kernel::plan::{Plan, RunTime, Short};
+use crate::kernel::shape::{Shape, Transposed, Weights};
+use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
-use crate::simd::{Element, Kernel, Level, Simd};
+use crate::simd::{Kernel, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -73,24 +76,60 @@ impl<T: Real> Pass<'_, T> {
     }
 
     /// Whether row b goes no further after step t.
-    fn is_last(&self, t: usize, b: usize) -> bool {
+    pub(crate) fn is_last(&self, t: usize, b: usize) -> bool {
         if self.reverse { t == 0 } else { b >= self.rows.count(t + 1) }
     }
 
     /// The steps of `window` in the order in which time runs, or against it.
-    fn steps(&self, window: &Range<usize>, back: bool) -> impl Iterator<Item = usize> + use<T> {
+    pub(crate) fn steps(
+        &self,
+        window: &Range<usize>,
+        back: bool,
+    ) -> impl Iterator<Item = usize> + use<T> {
         let (window, descending) = (window.clone(), self.reverse != back);
         window
             .clone()
             .map(move |t| if descending { window.end - 1 - (t - window.start) } else { t })
     }
 
-    /// Zeroes those of some rows of a state that are cut before step t.
+    /// Rows cut in the steps of a window.
+    #[cfg(feature = "alloc")]
+    pub(crate) fn cuts(&self, window: &Range<usize>) -> usize {
+        if self.resets.is_none() {
+            return 0;
+        }
+        let of = |t| (0..self.rows.count(t)).filter(|&b| self.is_cut(t, b)).count();
+        window.clone().map(of).sum()
+    }
+
+    /// Keeps the states of the first `n` rows that are cut before step t, and gives how many numbers these are.
+    fn keep_ends(
+        &self,
+        shape: &Shape,
+        t: usize,
+        n: usize,
+        states: &mut StatesMut<'_, T>,
+        to: &mut [T],
+    ) -> usize {
+        let (mut at, row) = (0, shape.states_len(1));
+        for b in (0..n).filter(|&b| self.is_cut(t, b)) {
+            for state in 0..shape.layout.states() {
+                let from = states.of(shape, state, b..b + 1);
+                to[at + shape.state_at(1, state)..][..from.len()].copy_from_slice(from);
+            }
+            at += row;
+        }
+        at
+    }
+
+    /// Zeroes those of some rows of the states that are cut before step t.
     #[inline(always)]
-    fn cut(&self, t: usize, mut rows: Range<usize>, state: &mut [T], stride: usize) {
-        if self.resets.is_some() && !state.is_empty() {
+    fn cut(&self, shape: &Shape, t: usize, mut rows: Range<usize>, states: &mut StatesMut<'_, T>) {
+        if self.resets.is_some() {
             while let Some(b) = rows.find(|&b| self.is_cut(t, b)) {
-                state[b * stride..(b + 1) * stride].fill(T::ZERO);
+                for state in 0..shape.layout.states() {
+                    states.of(shape, state, b..b + 1).fill(T::ZERO);
+                }
             }
         }
     }
@@ -98,43 +137,33 @@ impl<T: Real> Pass<'_, T> {
 
 /// What a tape keeps of the steps of a window, packed rows from the window's first on.
 pub struct TapeMut<'a, T> {
-    /// Activated gates.
-    pub gates: &'a mut [T],
-    /// h entering each step; empty if not kept.
-    pub h: &'a mut [T],
-    /// c entering each step; empty if not kept.
-    pub c: &'a mut [T],
+    /// Gate buffers.
+    pub slots: &'a mut [T],
+    /// States entering each step; empty if not kept.
+    pub before: StatesMut<'a, T>,
+    /// What h is projected from; empty if it is not, or not kept.
+    pub unprojected: &'a mut [T],
+    /// Gets the states that a reset cuts off, in the order of time; empty if not kept.
+    pub ends: &'a mut [T],
 }
 
 /// Reads what [`TapeMut`] wrote.
 #[derive(Clone, Copy)]
 pub struct TapeRef<'a, T> {
-    /// Activated gates.
-    pub gates: &'a [T],
-    /// h entering each step.
-    pub h: &'a [T],
-    /// c entering each step.
-    pub c: &'a [T],
-}
-
-/// States of all rows of the batch, carried along.
-pub struct Carry<'a, T> {
-    /// h.
-    pub h: &'a mut [T],
-    /// c; empty where the cell has none.
-    pub c: &'a mut [T],
-    /// Scratch, rows as c's.
-    pub m: &'a mut [T],
+    /// Gate buffers.
+    pub slots: &'a [T],
+    /// States entering each step.
+    pub before: States<'a, T>,
+    /// What h is projected from.
+    pub unprojected: &'a [T],
 }
 
 /// Runs the steps of a window forward.
-pub struct Forward<'a, T, M> {
+pub struct Forward<'a, T> {
     /// The layer, the sequence.
     pub pass: Pass<'a, T>,
     /// Packed weights.
     pub weights: Weights<'a, T>,
-    /// Which activations.
-    pub math: M,
     /// The steps.
     pub window: Range<usize>,
     /// What to keep.
@@ -142,37 +171,71 @@ pub struct Forward<'a, T, M> {
     /// Gets h after each step, unless empty: packed rows from the window's first on, the first value at `.2` of a
     /// row, rows `.1` apart.
     pub y: (&'a mut [T], usize, usize),
-    /// In: the state before the window; out: after it.
-    pub carry: Carry<'a, T>,
+    /// In: the states of all rows of the batch before the window; out: after it.
+    pub carry: StatesMut<'a, T>,
+    /// Of a step.
+    pub scratch: StepScratch<'a, T>,
 }
 
-impl<T: Real, M: Math> Kernel<T> for &mut Forward<'_, T, M> {
+/// Work on a layer, and what its cell does.
+struct With<'c, W, E>(W, &'c E);
+
+/// Work that goes step by step, in a layer of which `P` may be known.
+trait StepByStep<T: Real> {
+    fn all<S: Simd<T>, P: Plan>(self, s: S);
+}
+
+/// It, with that said: a function of its own.
+struct ByPlan<W, P>(W, PhantomData<P>);
+
+impl<T: Real, W: StepByStep<T>, P: Plan> Kernel<T> for ByPlan<W, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Forward { pass, weights, .. } = self;
-        let rows = pass.rows.range(&self.window).len();
-        if rows == 0 {
-            return;
-        }
-        input::<T, S>(s, pass.shape, weights, rows, pass.x, pass.x_row, self.tape.gates);
-        if pass.rows.count(self.window.start) == 1 {
-            return_if_short!(pass.shape, P => s.run(Steps::<_, P>(self, PhantomData)));
-        }
-        Steps::<_, RunTime>(self, PhantomData).run(s);
+        self.0.all::<S, P>(s);
     }
 }
 
-/// The steps of a pass, in a layer of which `P` is known.
-struct Steps<W, P>(W, PhantomData<P>);
+/// All steps; where a single row goes through all of them, compiled for its size if that is [`Short`].
+#[inline(always)]
+fn steps<T: Real, S: Simd<T>, E: Elementwise<T>, W: StepByStep<T>>(
+    s: S,
+    shape: &Shape,
+    one_row: bool,
+    work: W,
+) {
+    if const { E::SHORT } && one_row && !shape.projected {
+        match shape.stride {
+            16 => return s.run(ByPlan(work, PhantomData::<Short<E::Known, 16>>)),
+            32 => return s.run(ByPlan(work, PhantomData::<Short<E::Known, 32>>)),
+            _ => {}
+        }
+    }
+    work.all::<S, RunTime>(s);
+}
 
-impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Forward<'_, T, M>, P> {
+impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Forward { pass, weights, math, window, tape, y: (y, y_row, y_first), carry } = self.0;
+        let Forward { pass, weights, window, tape, .. } = &mut *self.0;
+        let (pass, first) = (*pass, window.start);
+        let rows = pass.rows.range(window).len();
+        if rows > 0 {
+            input::<T, S>(s, pass.shape, weights, rows, pass.x, pass.x_row, tape.slots);
+            steps::<T, S, E, _>(s, pass.shape, pass.rows.count(first) == 1, self);
+        }
+    }
+}
+
+impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>, E> {
+    #[inline(always)]
+    fn all<S: Simd<T>, P: Plan>(self, s: S) {
+        let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self;
+        let (y, y_row, y_first) = (&mut *y.0, y.1, y.2);
         let shape = &P::known::<T>(pass.shape);
         let (first_row, row) = (pass.rows.range(window).start, shape.row());
+        let mut ends = 0;
         for t in pass.steps(window, false) {
             let n = pass.rows.count(t);
             if n == 0 {
@@ -180,35 +243,29 @@ impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Forward<'_, T, M>, P> {
             }
             let n = if const { P::FIXED.is_some() } { 1 } else { n };
             let at = pass.rows.offsets[t] - first_row;
-            pass.cut(t, 0..n, carry.h, shape.state_stride);
-            pass.cut(t, 0..n, carry.c, shape.stride);
-            keep(s, tape.h, carry.h, at, n, shape.state_stride);
-            keep(s, tape.c, carry.c, at, n, shape.stride);
-            let gates = &mut tape.gates[at * row..][..n * row];
+            if !tape.ends.is_empty() {
+                ends += pass.keep_ends(shape, t, n, carry, &mut tape.ends[ends..]);
+            }
+            pass.cut(shape, t, 0..n, carry);
+            if !tape.before.data.is_empty() {
+                for state in 0..shape.layout.states() {
+                    let to = tape.before.of(shape, state, at..at + n);
+                    copy::<T, S>(s, carry.of(shape, state, 0..n), to);
+                }
+            }
+            let slots = &mut tape.slots[at * row..][..n * row];
             let weights = Weights { turn: weights.turn != (t % 2 == 1), ..*weights };
-            cell::forward::<T, S, M, P>(
-                s, *math, shape, &weights, n, gates, carry.h, carry.c, carry.m,
-            );
+            let kept = shape.projected && !tape.unprojected.is_empty();
+            let own =
+                if kept { &mut tape.unprojected[at * shape.stride..] } else { &mut *scratch.row };
+            let mut scratch = StepScratch { row: own, cell: scratch.cell };
+            cell::forward::<T, S, E, P>(s, cell, shape, &weights, n, slots, carry, &mut scratch);
             for b in 0..if y.is_empty() { 0 } else { n } {
-                let to = (at + b) * *y_row + *y_first;
-                let h = &carry.h[b * shape.state_stride..][..shape.state];
+                let to = (at + b) * y_row + y_first;
+                let h = &carry.of(shape, 0, b..b + 1)[..shape.state];
                 copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
         }
-    }
-}
-
-#[inline(always)]
-fn keep<T: Real, S: Simd<T>>(
-    s: S,
-    tape: &mut [T],
-    state: &[T],
-    at: usize,
-    n: usize,
-    stride: usize,
-) {
-    if !tape.is_empty() && !state.is_empty() {
-        copy::<T, S>(s, &state[..n * stride], &mut tape[at * stride..][..n * stride]);
     }
 }
 
@@ -226,44 +283,33 @@ fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
     }
 }
 
-/// Derivatives by the state, carried back.
-pub struct CarryBack<'a, T> {
-    /// By h, all rows. With truncation, `lags` + 1 of these one after another.
-    pub d_h: &'a mut [T],
-    /// By c.
-    pub d_c: &'a mut [T],
-}
-
 /// Scratch of a backward pass: rows for a chunk, or for a step.
 pub struct Scratch<'a, T> {
     /// Chunk: derivatives by the pre-activations.
-    pub d_gates: &'a mut [T],
+    pub d_slots: &'a mut [T],
     /// Chunk: total derivative by h; used with projection.
     pub d_projected: &'a mut [T],
-    /// Chunk: o ⊙ tanh(c); used with projection.
-    pub m: &'a mut [T],
-    /// Step: rows as c's.
-    pub step: &'a mut [T],
-    /// Step: rows as `d_gates` and then as `d_projected`; used with truncation.
+    /// Of a step.
+    pub step: StepScratch<'a, T>,
+    /// Step: rows as `d_slots` and then as `d_projected`; used with truncation.
     pub lag: &'a mut [T],
 }
 
 /// Runs the steps of a chunk back: the mirror of [`Forward`].
-pub struct Backward<'a, T, M> {
+pub struct Backward<'a, T> {
     /// The layer, the sequence; its input in packed rows.
     pub pass: Pass<'a, T>,
     /// Packed transposed weights.
     pub weights: Transposed<'a, T>,
-    /// Which activations.
-    pub math: M,
     /// The steps.
     pub window: Range<usize>,
     /// What the forward pass kept of them.
     pub tape: TapeRef<'a, T>,
     /// Derivative of the loss by h after each step, as `y` of the forward pass.
     pub d_y: (&'a [T], usize, usize),
-    /// In: the derivative by the state after the chunk; out: by that before it.
-    pub carry: CarryBack<'a, T>,
+    /// In: the derivative by the states after the chunk; out: by those before it. With truncation, `lags` + 1 of
+    /// these one after another.
+    pub carry: StatesMut<'a, T>,
     /// How to truncate, if so.
     pub truncation: Option<Truncation<'a, T>>,
     /// Scratch.
@@ -276,99 +322,100 @@ pub struct Backward<'a, T, M> {
     pub gradients: WeightGradients<'a, T>,
 }
 
-impl<T: Real, M: Math> Kernel<T> for Backward<'_, T, M> {
+impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, Backward<'_, T>, E> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd<T>>(mut self, s: S) {
-        let pass = self.pass;
-        let shape = pass.shape;
-        let rows = pass.rows.range(&self.window);
+    fn run<S: Simd<T>>(self, s: S) {
+        let With(mut this, cell) = self;
+        let pass = this.pass;
+        let (shape, rows) = (pass.shape, pass.rows.range(&this.window));
         if rows.is_empty() {
             return;
         }
-        self.all_steps(s);
-        let scratch = &self.scratch;
+        let one_row = this.truncation.is_none() && pass.rows.count(this.window.start) == 1;
+        steps::<T, S, E, _>(s, shape, one_row, With(&mut this, cell));
+        let scratch = &this.scratch;
         let chunk = Chunk {
             shape,
             rows: rows.len(),
             x: (pass.x, pass.x_row),
-            h: self.tape.h,
-            gates: self.tape.gates,
-            d_gates: scratch.d_gates,
-            projected: shape.projected.then_some((&*scratch.d_projected, &*scratch.m)),
-            input: self.weights.input,
-            d_x: self.d_x,
-            add_d_x: self.add_d_x,
-            gradients: self.gradients,
+            h: this.tape.before.of(shape, 0),
+            slots: this.tape.slots,
+            d_slots: scratch.d_slots,
+            projected: shape.projected.then_some((&*scratch.d_projected, this.tape.unprojected)),
+            input: this.weights.input,
+            d_x: this.d_x,
+            add_d_x: this.add_d_x,
+            gradients: this.gradients,
         };
         s.run(chunk);
     }
 }
 
-impl<T: Real, M: Math, P: Plan> Kernel<T> for Steps<&mut Backward<'_, T, M>, P> {
-    type Output = ();
+impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Backward<'_, T>, E> {
     #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let (pass, window) = (self.0.pass, self.0.window.clone());
-        let first_row = pass.rows.range(&window).start;
+    fn all<S: Simd<T>, P: Plan>(self, s: S) {
+        let With(this, cell) = self;
+        let (pass, window) = (this.pass, this.window.clone());
+        let shape = &P::known::<T>(pass.shape);
         for t in pass.steps(&window, true).filter(|&t| pass.rows.count(t) > 0) {
-            if const { P::FIXED.is_none() } && self.0.truncation.is_some() {
-                self.0.truncated_step(s, t, first_row);
+            if const { P::FIXED.is_none() } && this.truncation.is_some() {
+                this.truncated_step(s, cell, t);
             } else {
-                self.0.step::<S, P>(s, t, first_row, 0);
+                this.step::<S, E, P>(s, cell, shape, t, 0);
             }
         }
     }
 }
 
-impl<T: Real, M: Math> Backward<'_, T, M> {
-    #[inline(always)]
-    fn all_steps<S: Simd<T>>(&mut self, s: S) {
-        if self.truncation.is_none() && self.pass.rows.count(self.window.start) == 1 {
-            return_if_short!(self.pass.shape, P => s.run(Steps::<_, P>(self, PhantomData)));
-        }
-        Steps::<_, RunTime>(self, PhantomData).run(s);
-    }
-
+impl<T: Real> Backward<'_, T> {
     /// A step of the rows from `first` on.
     #[inline(always)]
-    fn step<S: Simd<T>, P: Plan>(&mut self, s: S, t: usize, first_row: usize, first: usize) {
-        let (pass, shape) = (self.pass, &P::known::<T>(self.pass.shape));
+    fn step<S: Simd<T>, E: Elementwise<T>, P: Plan>(
+        &mut self,
+        s: S,
+        cell: &E,
+        shape: &Shape,
+        t: usize,
+        first: usize,
+    ) {
+        let pass = self.pass;
         let rows = first..if const { P::FIXED.is_some() } { 1 } else { pass.rows.count(t) };
+        let first_row = pass.rows.range(&self.window).start;
         let (n, at) = (rows.len(), pass.rows.offsets[t] - first_row + first);
-        let d_h = &mut self.carry.d_h[first * shape.state_stride..];
-        let d_c = self.carry.d_c.get_mut(first * shape.stride..).unwrap_or_default();
-        add_d_y(d_h, shape, self.d_y, at, n);
+        let mut d_states = self.carry.from(first);
+        add_d_y(d_states.of(shape, 0, 0..n), shape, self.d_y, at, n);
         let scratch = &mut self.scratch;
-        let d_gates = &mut scratch.d_gates[at * shape.row()..][..n * shape.row()];
-        let projection = shape.projected.then(|| Projection {
-            d_projected: &mut scratch.d_projected[at * shape.state_stride..],
-            m: &mut scratch.m[at * shape.stride..],
-        });
-        let step = step_at(self.tape, shape, at);
+        let d_slots = &mut scratch.d_slots[at * shape.row()..][..n * shape.row()];
+        let d_projected = if shape.projected {
+            &mut scratch.d_projected[at * shape.state_stride..]
+        } else {
+            &mut []
+        };
         let weights = Transposed { turn: t % 2 == 1, ..self.weights };
-        cell::backward::<T, S, M, P>(
+        let step = self.tape.step(shape, at);
+        cell::backward::<T, S, E, P>(
             s,
-            self.math,
+            cell,
             shape,
             &weights,
             n,
             step,
-            d_h,
-            d_c,
-            d_gates,
-            scratch.step,
-            projection,
+            &mut d_states,
+            d_slots,
+            &mut scratch.step,
+            d_projected,
         );
-        pass.cut(t, rows.clone(), self.carry.d_h, shape.state_stride);
-        pass.cut(t, rows, self.carry.d_c, shape.stride);
+        pass.cut(shape, t, rows, &mut self.carry);
     }
 }
 
-#[inline(always)]
-fn step_at<'a, T>(tape: TapeRef<'a, T>, shape: &Shape, at: usize) -> Step<'a, T> {
-    let c = if tape.c.is_empty() { tape.c } else { &tape.c[at * shape.stride..] };
-    Step { gates: &tape.gates[at * shape.row()..], h: &tape.h[at * shape.state_stride..], c }
+impl<'a, T> TapeRef<'a, T> {
+    /// The step whose rows begin at `at`.
+    #[inline(always)]
+    fn step(&self, shape: &Shape, at: usize) -> Step<'a, T> {
+        Step { slots: &self.slots[at * shape.row()..], before: self.before.from(at) }
+    }
 }
 
 #[inline(always)]
@@ -387,90 +434,3 @@ fn add_d_y<T: Real>(
         }
     }
 }
-
-/// A step of one layer by itself: the state goes on, in place.
-pub struct OneStep<'a, T, M> {
-    /// Sizes.
-    pub shape: &'a Shape,
-    /// Packed weights.
-    pub weights: Weights<'a, T>,
-    /// Which activations.
-    pub math: M,
-    /// Rows of the batch.
-    pub rows: usize,
-    /// Their inputs, contiguous.
-    pub x: &'a [T],
-    /// Gets the new h, contiguous.
-    pub y: &'a mut [T],
-    /// The state.
-    pub carry: Carry<'a, T>,
-    /// A gate buffer for the rows.
-    pub gates: &'a mut [T],
-}
-
-impl<T: Real, M: Math> OneStep<'_, T, M> {
-    /// Gives `run` the sequence of this step alone.
-    fn in_sequence(self, run: impl FnOnce(&mut Forward<'_, T, M>)) {
-        let Self { shape, weights, math, rows, x, y, carry, gates } = self;
-        let rows = Rows { offsets: &[0, rows] };
-        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
-        let (window, tape) = (0..1, TapeMut { gates, h: &mut [], c: &mut [] });
-        run(&mut Forward { pass, weights, math, window, tape, y: (y, shape.state, 0), carry });
-    }
-}
-
-/// The work on run-time sizes, compiled for each float type and level in this crate, once, and not again in
-/// every crate that uses it.
-pub trait Passes: Element {
-    /// Runs `Forward`.
-    #[doc(hidden)]
-    fn forward(level: Level, pass: Forward<'_, Self, Accurate>);
-    /// Runs `Backward`.
-    #[doc(hidden)]
-    fn backward(level: Level, pass: Backward<'_, Self, Accurate>);
-    /// Runs `OneStep`.
-    #[doc(hidden)]
-    fn step(level: Level, step: OneStep<'_, Self, Accurate>);
-    /// Runs `Chunk`.
-    #[doc(hidden)]
-    fn chunk(level: Level, chunk: Chunk<'_, Self>);
-    /// Runs `PullBack`.
-    #[doc(hidden)]
-    fn pull_back(level: Level, rows: PullBack<'_, Self, Accurate>);
-    /// Runs `InputDerivative`.
-    #[doc(hidden)]
-    fn input_derivative(level: Level, rows: InputDerivative<'_, Self>);
-    /// Runs `Outer`.
-    #[doc(hidden)]
-    fn outer(level: Level, sum: Outer<'_, Self>);
-}
-
-macro_rules! passes {
-    ($t:ty) => {
-        impl Passes for $t {
-            fn forward(level: Level, mut pass: Forward<'_, Self, Accurate>) {
-                Self::dispatch(level, &mut pass);
-            }
-            fn backward(level: Level, pass: Backward<'_, Self, Accurate>) {
-                Self::dispatch(level, pass);
-            }
-            fn step(level: Level, step: OneStep<'_, Self, Accurate>) {
-                step.in_sequence(|pass| Self::dispatch(level, pass));
-            }
-            fn chunk(level: Level, chunk: Chunk<'_, Self>) {
-                Self::dispatch(level, chunk);
-            }
-            fn pull_back(level: Level, rows: PullBack<'_, Self, Accurate>) {
-                Self::dispatch(level, rows);
-            }
-            fn input_derivative(level: Level, rows: InputDerivative<'_, Self>) {
-                Self::dispatch(level, rows);
-            }
-            fn outer(level: Level, sum: Outer<'_, Self>) {
-                Self::dispatch(level, sum);
-            }
-        }
-    };
-}
-passes!(f32);
-passes!(f64);

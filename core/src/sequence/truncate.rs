@@ -1,9 +1,10 @@
 //! Back-propagation cut off at exactly K lags: the mirror of a step, once for every loss still carried.
 
-use super::{Backward, Rows, add_d_y, step_at};
-use crate::cell::{self, Projection};
-use crate::kernel::shape::RunTime;
-use crate::math::Math;
+use super::{Backward, Rows, add_d_y};
+use crate::cell;
+use crate::cell::elementwise::Elementwise;
+use crate::kernel::plan::RunTime;
+use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
 use crate::simd::Simd;
 
@@ -14,10 +15,8 @@ pub struct Truncation<'a, T> {
     pub lags: usize,
     /// Rows of the batch.
     pub batch: usize,
-    /// Derivative by the final h, all rows; it enters at each row's last step.
-    pub d_final_h: &'a [T],
-    /// By the final c.
-    pub d_final_c: &'a [T],
+    /// Derivative by the final states, all rows; it enters at each row's last step.
+    pub d_final: States<'a, T>,
 }
 
 impl<T: Real> Truncation<'_, T> {
@@ -29,80 +28,70 @@ impl<T: Real> Truncation<'_, T> {
     }
 }
 
-impl<T: Real, M: Math> Backward<'_, T, M> {
+impl<T: Real> Backward<'_, T> {
     /// A step with the losses' derivatives apart: the loss of step t is carried in slot t mod (K + 1), from
     /// which it is dropped after K more steps back. A step's derivatives by the pre-activations are the sum over the
     /// slots, the latest loss last.
     #[inline(always)]
-    pub(super) fn truncated_step<S: Simd<T>>(&mut self, s: S, t: usize, first_row: usize) {
-        let Some(Truncation { lags, batch, d_final_h, d_final_c }) = self.truncation else {
-            return;
-        };
+    pub(super) fn truncated_step<S: Simd<T>, E: Elementwise<T>>(
+        &mut self,
+        s: S,
+        cell: &E,
+        t: usize,
+    ) {
+        let Some(Truncation { lags, batch, d_final }) = self.truncation else { return };
         let (pass, shape) = (self.pass, self.pass.shape);
-        let at = pass.rows.offsets[t] - first_row;
-        let row = shape.row();
+        let at = pass.rows.offsets[t] - pass.rows.range(&self.window).start;
+        let (row, len) = (shape.row(), shape.states_len(batch));
         let cut_off = Truncation::<T>::cut_off(pass.rows, lags).min(pass.rows.count(t));
         for lag in 0..=lags {
             let loss = if pass.reverse { t.checked_sub(lag) } else { t.checked_add(lag) };
             // A row that has ended has no such loss.
             let n = loss.map_or(0, |loss| cut_off.min(pass.rows.count(loss)));
             let Some(loss) = loss.filter(|_| n > 0) else { break };
-            let slot = loss % (lags + 1);
-            let step = step_at(self.tape, shape, at);
             let scratch = &mut self.scratch;
-            let d_h =
-                &mut self.carry.d_h[slot * batch * shape.state_stride..][..n * shape.state_stride];
-            let c_len = if self.carry.d_c.is_empty() { 0 } else { shape.stride };
-            let d_c = &mut self.carry.d_c[slot * batch * c_len..][..n * c_len];
+            let data = &mut self.carry.data[loss % (lags + 1) * len..][..len];
+            let mut d_states = StatesMut { data, rows: batch, first: 0 };
             if lag == 0 {
                 for b in 0..n {
                     let last = pass.is_last(t, b);
-                    enter(d_h, d_final_h, b, shape.state_stride, last);
-                    enter(d_c, d_final_c, b, c_len, last);
+                    for state in 0..shape.layout.states() {
+                        let own = d_states.of(shape, state, b..b + 1);
+                        // A new loss enters its slot: nothing but, at the row's last step, the derivative by the
+                        // final state.
+                        if last {
+                            own.copy_from_slice(&d_final.from(b).of(shape, state)[..own.len()]);
+                        } else {
+                            own.fill(T::ZERO);
+                        }
+                    }
                 }
-                add_d_y(d_h, shape, self.d_y, at, n);
+                add_d_y(d_states.of(shape, 0, 0..n), shape, self.d_y, at, n);
             }
-            let (lag_gates, lag_projected) = scratch.lag.split_at_mut(batch * row);
-            let projection = shape.projected.then(|| Projection {
-                d_projected: lag_projected,
-                m: &mut scratch.m[at * shape.stride..],
-            });
-            cell::backward::<T, S, M, RunTime>(
+            let (lag_slots, lag_projected) = scratch.lag.split_at_mut(batch * row);
+            cell::backward::<T, S, E, RunTime>(
                 s,
-                self.math,
+                cell,
                 shape,
                 &self.weights,
                 n,
-                step,
-                d_h,
-                d_c,
-                lag_gates,
-                scratch.step,
-                projection,
+                self.tape.step(shape, at),
+                &mut d_states,
+                lag_slots,
+                &mut scratch.step,
+                lag_projected,
             );
-            sum(&mut scratch.d_gates[at * row..][..n * row], lag_gates, lag == 0);
+            sum(&mut scratch.d_slots[at * row..][..n * row], lag_slots, lag == 0);
             if shape.projected {
                 let values = n * shape.state_stride;
                 let d_projected = &mut scratch.d_projected[at * shape.state_stride..][..values];
                 sum(d_projected, lag_projected, lag == 0);
             }
-            pass.cut(t, 0..n, d_h, shape.state_stride);
-            pass.cut(t, 0..n, d_c, shape.stride);
+            pass.cut(shape, t, 0..n, &mut d_states);
         }
         if cut_off < pass.rows.count(t) {
-            self.step::<S, RunTime>(s, t, first_row, cut_off);
+            self.step::<S, E, RunTime>(s, cell, shape, t, cut_off);
         }
-    }
-}
-
-/// A new loss enters its slot: nothing but, at the row's last step, the derivative by the final state.
-#[inline(always)]
-fn enter<T: Real>(slot: &mut [T], d_final: &[T], b: usize, stride: usize, last: bool) {
-    let range = b * stride..(b + 1) * stride;
-    if last {
-        slot[range.clone()].copy_from_slice(&d_final[range]);
-    } else {
-        slot[range].fill(T::ZERO);
     }
 }
 

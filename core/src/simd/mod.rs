@@ -9,12 +9,14 @@
 mod level;
 mod pair;
 mod portable;
+mod quick;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::{Isa, Level};
 pub(crate) use pair::Pair;
+pub(crate) use quick::Quick;
 pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate};
 
 use crate::real::Real;
@@ -54,6 +56,8 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     const REGISTERS: usize;
     /// Whether [`mul_add`](Simd::mul_add) rounds once.
     const FUSES: bool;
+    /// Whether [`Lanes::tanh`] and [`Lanes::sigmoid`] may be less exact, to be faster.
+    const FAST: bool = false;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;

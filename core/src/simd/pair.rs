@@ -38,6 +38,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
     const LANES: usize = 2 * S::LANES;
     const REGISTERS: usize = S::REGISTERS / 2;
     const FUSES: bool = S::FUSES;
+    const FAST: bool = S::FAST;
 
     #[inline(always)]
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output {

@@ -93,7 +93,7 @@ fn fill<T: Element>(
         uniform(1.0 / libm::sqrt(config.hidden_size as f64), rng, values);
         return Ok(());
     }
-    if parameter.is_bias() {
+    if parameter.is_vector() {
         values.fill(T::ZERO);
         return Ok(());
     }

@@ -1,0 +1,184 @@
+//! A layer's work over time with any cell: compiled cell by cell, and called by the cell that a net has.
+
+use super::{Backward, Forward, Pass, Rows, TapeMut, With};
+use crate::cell::elementwise::{Elementwise, Typed};
+use crate::cell::{
+    self, Cell, Chunk, ForgetGate, InputDerivative, NoForgetGate, Outer, Relu, ResetAfter,
+    ResetBefore, Scratch, Sigmoid, Step, Tanh,
+};
+use crate::gates::{Activation, CellKind};
+use crate::kernel::layout::Layout;
+use crate::kernel::plan::RunTime;
+use crate::kernel::shape::{Shape, Transposed, Weights};
+use crate::kernel::states::StatesMut;
+use crate::real::Real;
+use crate::simd::{Element, Kernel, Level, Simd};
+use core::fmt::Debug;
+
+/// What a net asks of its cell. Every [`Cell`] does it, and so does every formula.
+pub trait Layer<T: Real>: Debug + Send + Sync {
+    /// The layout.
+    fn layout(&self) -> &Layout;
+    /// Numbers of scratch that a step needs for rows of so many units.
+    fn scratch(&self, stride: usize) -> usize;
+    /// Runs the steps of a window forward.
+    fn forward(&self, level: Level, pass: &mut Forward<'_, T>);
+    /// The mirror.
+    fn backward(&self, level: Level, pass: Backward<'_, T>);
+    /// Runs one step back for any rows.
+    fn pull_back(&self, level: Level, rows: PullBack<'_, T>);
+}
+
+/// An [`Elementwise`] with the products around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<E>(pub E);
+
+impl<T: Element, E: Elementwise<T>> Layer<T> for Run<E> {
+    fn layout(&self) -> &Layout {
+        self.0.layout()
+    }
+    fn scratch(&self, stride: usize) -> usize {
+        self.0.scratch(stride)
+    }
+    fn forward(&self, level: Level, pass: &mut Forward<'_, T>) {
+        T::dispatch(level, With(pass, &self.0));
+    }
+    fn backward(&self, level: Level, pass: Backward<'_, T>) {
+        T::dispatch(level, With(pass, &self.0));
+    }
+    fn pull_back(&self, level: Level, rows: PullBack<'_, T>) {
+        T::dispatch(level, With(rows, &self.0));
+    }
+}
+
+/// Cotangents of states, each pulled back through a step of its own: the product with that step's Jacobian from the
+/// left. Rows know nothing of one another; which step a row belongs to is a matter of what stands in `step`.
+pub struct PullBack<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Packed transposed weights.
+    pub weights: Transposed<'a, T>,
+    /// Rows.
+    pub rows: usize,
+    /// What the tape holds of each row's step.
+    pub step: Step<'a, T>,
+    /// From the cotangents of the states after the step to those of the states before it.
+    pub d_states: StatesMut<'a, T>,
+    /// Gets the derivatives by the pre-activations.
+    pub d_slots: &'a mut [T],
+    /// Of a step.
+    pub scratch: Scratch<'a, T>,
+    /// Gets the total derivative by h, where that is projected.
+    pub d_projected: &'a mut [T],
+}
+
+impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, PullBack<'_, T>, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let With(PullBack { shape, weights, rows, step, mut d_states, d_slots, .. }, cell) = self;
+        let PullBack { mut scratch, d_projected, .. } = self.0;
+        if rows > 0 {
+            cell::backward::<T, S, E, RunTime>(
+                s,
+                cell,
+                shape,
+                &weights,
+                rows,
+                step,
+                &mut d_states,
+                d_slots,
+                &mut scratch,
+                d_projected,
+            );
+        }
+    }
+}
+
+/// A step of one layer by itself: the state goes on, in place.
+pub struct OneStep<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Packed weights.
+    pub weights: Weights<'a, T>,
+    /// Rows of the batch.
+    pub rows: usize,
+    /// Their inputs, contiguous.
+    pub x: &'a [T],
+    /// Gets the new h, contiguous.
+    pub y: &'a mut [T],
+    /// The states.
+    pub carry: StatesMut<'a, T>,
+    /// A gate buffer for the rows.
+    pub slots: &'a mut [T],
+    /// Of the step.
+    pub scratch: Scratch<'a, T>,
+}
+
+impl<T: Real> OneStep<'_, T> {
+    /// Runs it with a cell, as a sequence of this step alone.
+    pub fn run(self, level: Level, cell: &dyn Layer<T>) {
+        let Self { shape, weights, rows, x, y, carry, slots, scratch } = self;
+        let rows = Rows { offsets: &[0, rows] };
+        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
+        let before = StatesMut { data: &mut [], rows: 0, first: 0 };
+        let (window, tape) = (0..1, TapeMut { slots, before, unprojected: &mut [], ends: &mut [] });
+        let y = (y, shape.state, 0);
+        cell.forward(level, &mut Forward { pass, weights, window, tape, y, carry, scratch });
+    }
+}
+
+/// The cells that come with the crate, by name.
+fn of_kind<T: Element>(kind: CellKind) -> Option<&'static dyn Layer<T>> {
+    const fn run<C: Cell>() -> &'static Run<Typed<C>> {
+        &Run(Typed::NEW)
+    }
+    Some(match kind {
+        CellKind::Rnn(Activation::Tanh) => run::<Tanh>(),
+        CellKind::Rnn(Activation::Relu) => run::<Relu>(),
+        CellKind::Rnn(Activation::Sigmoid) => run::<Sigmoid>(),
+        CellKind::Lstm { forget_gate: true } => run::<ForgetGate>(),
+        CellKind::Lstm { forget_gate: false } => run::<NoForgetGate>(),
+        CellKind::Gru { reset_after: true } => run::<ResetAfter>(),
+        CellKind::Gru { reset_after: false } => run::<ResetBefore>(),
+        CellKind::Open(_) => return None,
+    })
+}
+
+/// The work on run-time sizes, compiled for each float type and level in this crate, once, and not again in
+/// every crate that uses it.
+pub trait Passes: Element {
+    /// The cell of a kind.
+    #[doc(hidden)]
+    fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>>;
+    /// Runs `Chunk`.
+    #[doc(hidden)]
+    fn chunk(level: Level, chunk: Chunk<'_, Self>);
+    /// Runs `InputDerivative`.
+    #[doc(hidden)]
+    fn input_derivative(level: Level, rows: InputDerivative<'_, Self>);
+    /// Runs `Outer`.
+    #[doc(hidden)]
+    fn outer(level: Level, sum: Outer<'_, Self>);
+}
+
+macro_rules! passes {
+    ($t:ty) => {
+        impl Passes for $t {
+            fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>> {
+                of_kind(kind)
+            }
+            fn chunk(level: Level, chunk: Chunk<'_, Self>) {
+                Self::dispatch(level, chunk);
+            }
+            fn input_derivative(level: Level, rows: InputDerivative<'_, Self>) {
+                Self::dispatch(level, rows);
+            }
+            fn outer(level: Level, sum: Outer<'_, Self>) {
+                Self::dispatch(level, sum);
+            }
+        }
+    };
+}
+passes!(f32);
+passes!(f64);

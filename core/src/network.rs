@@ -1,7 +1,7 @@
 //! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
 
 use crate::batch::{self, Interrupt};
-use crate::cell::Cell;
+use crate::cell::{Cell, MOST_STATES};
 use crate::cell::elementwise::Typed;
 use crate::error::Error;
 use crate::gates::{CellKind, Config, Counts};
@@ -62,6 +62,46 @@ impl<'a, T> View<'a, T> {
     }
 }
 
+/// An array for each state of a cell, h first: of h (layers · directions, B, state size), of the others, such as an
+/// LSTM's c, (layers · directions, B, H).
+#[derive(Clone, Copy, Debug)]
+pub struct StateArrays<'a, T> {
+    arrays: [&'a [T]; MOST_STATES],
+    count: usize,
+}
+
+impl<'a, T> StateArrays<'a, T> {
+    /// As many as the cell has states; more than any cell may have count as too many.
+    ///
+    /// ```
+    /// use unrolled::network::StateArrays;
+    ///
+    /// let (h, c) = (vec![0.0; 8], vec![0.0; 8]);
+    /// let states = StateArrays::of(&[h, c]);
+    /// ```
+    #[must_use]
+    pub fn of<A: AsRef<[T]>>(arrays: &'a [A]) -> Self {
+        arrays.iter().map(AsRef::as_ref).collect()
+    }
+
+    pub(crate) fn get(&self) -> &[&'a [T]] {
+        &self.arrays[..self.count.min(MOST_STATES)]
+    }
+}
+
+impl<'a, T> FromIterator<&'a [T]> for StateArrays<'a, T> {
+    fn from_iter<I: IntoIterator<Item = &'a [T]>>(all: I) -> Self {
+        let (mut arrays, mut count): ([&[T]; MOST_STATES], _) = ([&[]; MOST_STATES], 0);
+        for array in all {
+            if let Some(to) = arrays.get_mut(count) {
+                *to = array;
+            }
+            count = count.saturating_add(1);
+        }
+        StateArrays { arrays, count }
+    }
+}
+
 /// What a net is run on.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a, T> {
@@ -71,9 +111,8 @@ pub struct Input<'a, T> {
     pub steps: usize,
     /// B.
     pub batch: usize,
-    /// Initial states, one array for each state of the cell: h, (layers · directions, B, state size), then the others,
-    /// such as an LSTM's c, (layers · directions, B, H). Zeros if absent.
-    pub states: Option<&'a [&'a [T]]>,
+    /// Initial states; zeros if absent.
+    pub states: Option<StateArrays<'a, T>>,
     /// Steps of each row; T if absent. x is not read past them.
     pub lengths: Option<&'a [usize]>,
     /// Whether an episode begins at (t, b), where the state is zero.
@@ -106,7 +145,7 @@ pub struct Losses<'a, T> {
     /// By y.
     pub y: View<'a, T>,
     /// By the final states; zeros if absent.
-    pub states: Option<&'a [&'a [T]]>,
+    pub states: Option<StateArrays<'a, T>>,
 }
 
 /// Gradients of everything.
@@ -335,14 +374,14 @@ impl<T: Passes> Network<T> {
     fn check_states(
         &self,
         argument: &'static str,
-        states: Option<&[&[T]]>,
+        states: Option<StateArrays<'_, T>>,
         batch: usize,
     ) -> Result<(), Error> {
         let cells = self.config.num_layers * self.config.num_directions();
-        let (expected, got) = (self.config.kind.states(), states.map(<[_]>::len));
+        let (expected, got) = (self.config.kind.states(), states.map(|states| states.count));
         for (state, row) in self.config.state_sizes().enumerate() {
             let expected = size(&[cells, batch, row], argument)?;
-            if let Some(state) = states.and_then(|states| states.get(state))
+            if let Some(state) = states.as_ref().and_then(|states| states.get().get(state))
                 && state.len() != expected
             {
                 return Err(Error::Length { argument, expected, got: state.len() });

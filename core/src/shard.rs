@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
-use crate::network::{Input, Losses, Network, Recording};
+use crate::network::{Input, Losses, Network, Recording, StateArrays};
 use crate::output::{Packed, Share, packed};
 use crate::real::Real;
 use crate::sequence::{Backward, Forward, Pass, Passes, TapeMut, Truncation};
@@ -242,14 +242,14 @@ impl<T: Passes> Network<T> {
         &self,
         cell: usize,
         shard: &Shard,
-        states: Option<&[&[T]]>,
+        states: Option<StateArrays<'_, T>>,
         batch: usize,
     ) -> Result<Buffer<T>, Error> {
         let shape = self.shape(cell / self.config().num_directions());
         let n = shard.rows.len();
         let mut buffer: Buffer<T> = rows(n, shape.states_len(1), "states")?;
         for (state, (values, len)) in
-            states.into_iter().flatten().zip(self.config().state_sizes()).enumerate()
+            states.iter().flat_map(StateArrays::get).zip(self.config().state_sizes()).enumerate()
         {
             let own = &mut buffer[shape.state_at(n, state)..];
             for (row, &b) in own.chunks_mut(shape.state_row(state)).zip(&shard.rows) {

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::shape::Weights;
 use crate::kernel::states::{States, StatesMut};
-use crate::network::Network;
+use crate::network::{Network, StateArrays};
 use crate::real::Real;
 use crate::sequence::{OneStep, Passes};
 use crate::tape::{copy, rows};
@@ -154,9 +154,10 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// `Length` where they do not fit; the stream is then as it was.
-    pub fn set_stream_state(&self, stream: &mut Stream<T>, states: &[&[T]]) -> Result<(), Error> {
+    pub fn set_stream_state(&self, stream: &mut Stream<T>, states: StateArrays<'_, T>) -> Result<(), Error> {
         let (config, argument, batch) = (self.config(), "states", stream.batch);
-        let (expected, got) = (config.kind.states(), states.len());
+        let (states, expected) = (states.get(), config.kind.states());
+        let got = states.len();
         if got != expected {
             return Err(Error::Length { argument, expected, got });
         }

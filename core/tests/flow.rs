@@ -10,7 +10,7 @@ use nets::{Arrays, back, cast, fusing, levels};
 use proptest::prelude::*;
 use unrolled::Passes;
 use unrolled::error::Error;
-use unrolled::flow::{LagGradients, Terms, layer_jacobian};
+use unrolled::flow::{LagGradients, Terms};
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::{Network, Recording, View};
 use unrolled::reference;
@@ -28,7 +28,7 @@ fn record<T: Passes>(case: &Case, level: Level) -> (Arrays<T>, Network<T>, Tape<
 
 /// Values of the state.
 fn state(config: &Config) -> usize {
-    let c = if config.kind.has_cell_state() { config.hidden_size } else { 0 };
+    let c = if config.kind.states() > 1 { config.hidden_size } else { 0 };
     config.state_size() + c
 }
 
@@ -595,39 +595,6 @@ fn what_vanishes_is_still_measured() {
         let product = net.transition(&tape, 0, (119, 0), None).unwrap();
         let expected = net64.transition(&tape64, 0, (119, 0), None).unwrap();
         assert_close("transition", &product, &expected, 1e-4);
-    }
-}
-
-#[test]
-fn the_jacobian_of_a_layer_is_its_slope() {
-    let mut rng = common::Rng(4);
-    let w: [[f64; 4]; 3] = std::array::from_fn(|_| std::array::from_fn(|_| rng.uniform(1.0)));
-    let x: [f64; 4] = std::array::from_fn(|_| rng.uniform(1.0));
-    let b: [f64; 3] = std::array::from_fn(|_| rng.uniform(1.0));
-    let all = [Some(Activation::Tanh), Some(Activation::Relu), Some(Activation::Sigmoid), None];
-    for activation in all {
-        for bias in [None, Some(&b)] {
-            let y = |i: usize, x: &[f64]| {
-                let s = dot(&w[i], x) + bias.map_or(0.0, |b| b[i]);
-                match activation {
-                    Some(Activation::Tanh) => s.tanh(),
-                    Some(Activation::Relu) => s.max(0.0),
-                    Some(Activation::Sigmoid) => 1.0 / (1.0 + (-s).exp()),
-                    None => s,
-                }
-            };
-            let mut found = [[f64::NAN; 4]; 3];
-            layer_jacobian(&w, &x, bias, activation, &mut found);
-            for (i, j) in (0..12).map(|at| (at / 4, at % 4)) {
-                let at = |step: f64| {
-                    let mut x = x;
-                    x[j] += step;
-                    y(i, &x)
-                };
-                let slope = (at(DIFFERENCE_STEP) - at(-DIFFERENCE_STEP)) / (2.0 * DIFFERENCE_STEP);
-                assert_within(&format!("{activation:?}"), &[found[i][j]], &[slope], DIFFERENCE);
-            }
-        }
     }
 }
 

@@ -34,12 +34,16 @@ fn judge<T: Passes>(level: Level, case: &Case, truncate: Option<usize>) {
     let what = |name: &str| format!("{level:?} {} {name} of {:?}", T::NAME, case.config);
     let close = tolerance::outputs::<T>();
     assert_close(&what("y"), &back(&output.y), &record.y, close);
-    assert_close(&what("h"), &back(&output.h), &record.h, close);
-    assert_close(&what("c"), &back(&output.c), &record.c, close);
+    let states = [("h", &record.h), ("c", &record.c)];
+    for (state, (name, expected)) in output.states.iter().zip(states) {
+        assert_close(&what(name), &back(state), expected, close);
+    }
     let close = tolerance::gradients::<T>();
     assert_close(&what("d_x"), &back(&g.x), &expected.x, close);
-    assert_close(&what("d_h0"), &back(&g.h), &expected.h0, close);
-    assert_close(&what("d_c0"), &back(&g.c), &expected.c0, close);
+    let states = [("d_h0", &expected.h0), ("d_c0", &expected.c0)];
+    for (state, (name, expected)) in g.states.iter().zip(states) {
+        assert_close(&what(name), &back(state), expected, close);
+    }
     let (got, mut at) = (back(&g.parameters), 0);
     for p in case.config.parameters() {
         let own = at..at + p.len();
@@ -56,7 +60,7 @@ fn near_kink(level: Level, case: &Case) -> bool {
         let (_, tape, _) = arrays.run(&net, PLAIN, None);
         let record = reference::forward(&case.problem());
         record.traces.iter().enumerate().any(|(cell, trace)| {
-            let got = net.trace(&tape, cell, Quantity::Hidden).unwrap();
+            let got = net.trace(&tape, cell, Quantity::State(0)).unwrap();
             !common::same_sides(&back(&got), &trace.hidden)
         })
     }
@@ -135,11 +139,10 @@ proptest! {
             prop_assert_eq!(beginning(&all.y, config.output_size()), bits(&one.y));
             prop_assert_eq!(beginning(&g.x, config.input_size), bits(&g_one.x));
             let (s, hidden) = (config.state_size(), config.hidden_size);
-            prop_assert_eq!(bits(&pick(&all.h, case.batch, s, b)), bits(&one.h));
-            prop_assert_eq!(bits(&pick(&g.h, case.batch, s, b)), bits(&g_one.h));
-            if config.kind.has_cell_state() {
-                prop_assert_eq!(bits(&pick(&all.c, case.batch, hidden, b)), bits(&one.c));
-                prop_assert_eq!(bits(&pick(&g.c, case.batch, hidden, b)), bits(&g_one.c));
+            for (state, len) in config.state_sizes().enumerate() {
+                let (all, g) = (&all.states[state], &g.states[state]);
+                prop_assert_eq!(bits(&pick(all, case.batch, len, b)), bits(&one.states[state]));
+                prop_assert_eq!(bits(&pick(g, case.batch, len, b)), bits(&g_one.states[state]));
             }
         }
     }
@@ -184,16 +187,14 @@ fn bits<T: Passes>(values: &[T]) -> Vec<u64> {
 #[track_caller]
 fn same<T: Passes>(a: &Output<T>, b: &Output<T>) {
     assert_eq!(bits(&a.y), bits(&b.y), "y");
-    assert_eq!(bits(&a.h), bits(&b.h), "h");
-    assert_eq!(bits(&a.c), bits(&b.c), "c");
+    assert_eq!(a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), "states");
 }
 
 #[track_caller]
 fn same_gradients<T: Passes>(a: &Gradients<T>, b: &Gradients<T>) {
     assert_eq!(bits(&a.parameters), bits(&b.parameters), "d_parameters");
     assert_eq!(bits(&a.x), bits(&b.x), "d_x");
-    assert_eq!(bits(&a.h), bits(&b.h), "d_h0");
-    assert_eq!(bits(&a.c), bits(&b.c), "d_c0");
+    assert_eq!(a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), "d_states");
 }
 
 #[cfg(feature = "rayon")]

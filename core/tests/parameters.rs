@@ -30,7 +30,7 @@ fn net(seed: u64) -> Network<f32> {
 
 fn input() -> Input<'static, f32> {
     let x = View::time_major(&X, 1, 2);
-    Input { x, steps: STEPS, batch: 1, h: None, c: None, lengths: None, resets: None }
+    Input { x, steps: STEPS, batch: 1, states: None, lengths: None, resets: None }
 }
 
 /// What every function that takes a tape says of this one.
@@ -40,8 +40,8 @@ fn errors(net: &Network<f32>, tape: &Tape<f32>) -> Vec<Option<Error>> {
     let v = [1.0; HIDDEN];
     let mut q = [1.0, 0.0, 0.0, 0.0, 0.0];
     vec![
-        net.backward(tape, &Losses { y, h: None, c: None }, None, None).err(),
-        net.trace(tape, 0, Quantity::Hidden).err(),
+        net.backward(tape, &Losses { y, states: None }, None, None).err(),
+        net.trace(tape, 0, Quantity::State(0)).err(),
         net.step_jacobians(tape, 0, None).err(),
         net.transition(tape, 0, (2, 0), None).err(),
         net.pull_back(tape, 0, (2, 0), &v, None).err(),
@@ -58,7 +58,7 @@ fn a_tape_goes_with_the_parameters_it_was_recorded_with() {
     let same = first.with_parameters(drawn(1)).unwrap();
     let (_, tape) = first.record(&input(), Recording::default(), None).unwrap();
     assert!(errors(&first, &tape).iter().all(Option::is_none));
-    let recorded = first.trace(&tape, 1, Quantity::Hidden).unwrap();
+    let recorded = first.trace(&tape, 1, Quantity::State(0)).unwrap();
     first.set_level(Level::available().next().unwrap()).unwrap();
     assert!(errors(&first, &tape).iter().all(Option::is_none));
     first.update(|_| Ok::<_, Error>(())).unwrap();
@@ -71,7 +71,7 @@ fn a_tape_goes_with_the_parameters_it_was_recorded_with() {
         }
     }
     // What it holds can still be read.
-    assert_eq!(tape.trace(1, Quantity::Hidden).unwrap(), recorded);
+    assert_eq!(tape.trace(1, Quantity::State(0)).unwrap(), recorded);
 }
 
 #[test]

@@ -161,7 +161,7 @@ proptest! {
             let size = case.config.state_size();
             prop_assert_eq!(of_row(&case, &r.h, b, size), r_alone.h);
             prop_assert_eq!(of_row(&case, &g.h0, b, size), g_alone.h0);
-            if case.config.kind.has_cell_state() {
+            if case.config.kind.states() > 1 {
                 let size = case.config.hidden_size;
                 prop_assert_eq!(of_row(&case, &r.c, b, size), r_alone.c);
                 prop_assert_eq!(of_row(&case, &g.c0, b, size), g_alone.c0);

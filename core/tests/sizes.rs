@@ -59,7 +59,7 @@ fn batches() {
     let net = Network::<f32>::new(Config::new(LSTM, 2, 3), Level::best()).unwrap();
     let x = [0.5_f32; 24];
     let plain =
-        |x, steps, batch| Input { x, steps, batch, h: None, c: None, lengths: None, resets: None };
+        |x, steps, batch| Input { x, steps, batch, states: None, lengths: None, resets: None };
     for n in huge() {
         assert!(net.stream(n).is_err());
         for [steps, batch] in [[n, 1], [1, n], [n, n], [2, n], [n, 2]] {
@@ -86,8 +86,8 @@ fn batches() {
 fn tapes() {
     let net = Network::<f32>::new(Config::new(LSTM, 2, 3), Level::best()).unwrap();
     let x = View::time_major(&[0.5_f32; 24], 4, 2);
-    let input = Input { x, steps: 3, batch: 4, h: None, c: None, lengths: None, resets: None };
-    let losses = Losses { y: View::time_major(&[1.0; 36], 4, 3), h: None, c: None };
+    let input = Input { x, steps: 3, batch: 4, states: None, lengths: None, resets: None };
+    let losses = Losses { y: View::time_major(&[1.0; 36], 4, 3), states: None };
     for n in huge() {
         // Checkpoints so far apart are none, and so many lags are all.
         let recording = Recording { checkpoint: Some(n), dropout: None };
@@ -99,7 +99,7 @@ fn tapes() {
         assert!(net.backward(&tape, &wrong, None, None).is_err());
 
         let (_, tape) = net.record(&input, Recording::default(), None).unwrap();
-        assert!(net.trace(&tape, n, Quantity::Hidden).is_err());
+        assert!(net.trace(&tape, n, Quantity::State(0)).is_err());
         assert!(net.step_jacobians(&tape, n, None).is_err());
         assert!(net.pull_back(&tape, n, (0, 0), &[0.0; 24], None).is_err());
         assert!(net.pull_back(&tape, 0, (n, 0), &[0.0; 24], None).is_err());

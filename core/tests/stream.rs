@@ -26,7 +26,8 @@ proptest! {
             let net = arrays.net(level);
             let whole = net.forward(&arrays.input(), None).unwrap();
             let mut stream = net.stream(case.batch).unwrap();
-            net.set_stream_state(&mut stream, &arrays.h0, &arrays.c0).unwrap();
+            let states = arrays.input().states.unwrap();
+            net.set_stream_state(&mut stream, states).unwrap();
             let row = case.batch * case.config.output_size();
             let mut y = vec![0.0; row];
             for t in 0..case.steps {
@@ -34,9 +35,7 @@ proptest! {
                 net.step(&mut stream, x, &mut y).unwrap();
                 prop_assert_eq!(&whole.y[t * row..(t + 1) * row], &y[..]);
             }
-            let (h, c) = net.stream_state(&stream);
-            prop_assert_eq!(h, whole.h);
-            prop_assert_eq!(c, whole.c);
+            prop_assert_eq!(net.stream_state(&stream), whole.states);
         }
     }
 
@@ -50,12 +49,12 @@ proptest! {
         for (cell, expected) in record.traces.iter().enumerate() {
             let close = tolerance::outputs::<f64>();
             let get = |what| net.trace(&tape, cell, what);
-            assert_close("hidden", &get(Quantity::Hidden).unwrap(), &expected.hidden, close);
+            assert_close("hidden", &get(Quantity::State(0)).unwrap(), &expected.hidden, close);
             assert_close("gates", &get(Quantity::Gates).unwrap(), &expected.gates, close);
-            if case.config.kind.has_cell_state() {
-                assert_close("cell", &get(Quantity::Cell).unwrap(), &expected.cell, close);
+            if case.config.kind.states() > 1 {
+                assert_close("cell", &get(Quantity::State(1)).unwrap(), &expected.cell, close);
             } else {
-                prop_assert!(get(Quantity::Cell).is_err());
+                prop_assert!(get(Quantity::State(1)).is_err());
             }
         }
     }

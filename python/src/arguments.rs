@@ -4,7 +4,7 @@
 //! microsecond. What has to be understood first (tensors, buffers, lists of lengths) `unrolled._arguments` makes
 //! into arrays or refuses; a call in Python costs about as much as all of the rest.
 
-use crate::array::{Steps, Values, room, slice, still, to_numpy, truths};
+use crate::array::{Steps, Values, room, still, to_numpy, truths};
 use crate::compute::exception;
 use crate::network::Network;
 use crate::number::Number;
@@ -16,8 +16,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 use unrolled::error::Error;
-use unrolled::gates::Config;
-use unrolled::network::{Input, View};
+use unrolled::cell::MOST_STATES;
+use unrolled::gates::{CellKind, Config};
+use unrolled::network::{Input, StateArrays, View};
 
 /// The user's order of axes. Inside, everything is (T, B, …).
 #[derive(Clone, Copy)]
@@ -159,8 +160,7 @@ pub fn shaped(name: &str, got: &[usize], axes: &str, expected: &[usize]) -> PyRe
 pub struct Run<'py, T: Number> {
     pub layout: Layout,
     x: Steps<'py, T>,
-    h: Option<Values<'py, T>>,
-    c: Option<Values<'py, T>>,
+    states: Vec<Values<'py, T>>,
     lengths: Option<Vec<usize>>,
     resets: Option<Vec<bool>>,
 }
@@ -194,11 +194,11 @@ impl<'py, T: Number> Run<'py, T> {
             still("x", &x)?;
         }
         let x = Steps::new("x", &x, layout, net.work_per_input())?;
-        let [h, c] = state.values()?;
+        let states = state.values()?;
         if (x.steps, x.batch) != (steps, batch) {
             return Err(PyValueError::new_err("x: expected to stay as it is, got another shape"));
         }
-        Ok(Run { layout, x, h, c, lengths, resets })
+        Ok(Run { layout, x, states, lengths, resets })
     }
 
     pub fn steps(&self) -> usize {
@@ -212,8 +212,7 @@ impl<'py, T: Number> Run<'py, T> {
             x: self.x.view()?,
             steps,
             batch,
-            h: slice(&self.h)?,
-            c: slice(&self.c)?,
+            states: state_arrays(&self.states)?,
             lengths: self.lengths.as_deref(),
             resets: self.resets.as_deref().map(|data| in_time.view(data)),
         })
@@ -250,39 +249,57 @@ fn episodes(
     truths("resets", &in_python(py, "resets", (given, layout.axes(), shape))?)
 }
 
-/// The names in messages of a state, its h and its c.
-pub const STATE: [&str; 3] = ["state", "state[0]", "state[1]"];
-pub const D_STATE: [&str; 3] = ["dstate", "dstate[0]", "dstate[1]"];
+/// What a state is called in messages: all of it, and its parts.
+pub type Names = [&'static str; 1 + MOST_STATES];
 
-/// h and c, each (layers · directions, B, columns), still to be read.
+macro_rules! names {
+    ($name:literal) => {
+        names!($name, 0 1 2 3 4 5 6 7)
+    };
+    ($name:literal, $($i:literal)*) => {
+        [$name, $(concat!($name, "[", $i, "]")),*]
+    };
+}
+pub const STATE: Names = names!("state");
+pub const D_STATE: Names = names!("dstate");
+
+/// The states, each (layers · directions, B, columns), still to be read; none if none are given.
 pub struct States<'py, T: Number> {
-    names: [&'static str; 2],
-    parts: [Option<Bound<'py, PyArrayDyn<T>>>; 2],
+    names: Names,
+    parts: Vec<Bound<'py, PyArrayDyn<T>>>,
 }
 
 impl<'py, T: Number> States<'py, T> {
-    pub fn values(&self) -> PyResult<[Option<Values<'py, T>>; 2]> {
-        let values = |i: usize| {
-            let value = |part| {
-                still(self.names[i], part)?;
-                Values::new(self.names[i], part, 0)
-            };
-            self.parts[i].as_ref().map(value).transpose()
+    pub fn values(&self) -> PyResult<Vec<Values<'py, T>>> {
+        let alone = self.parts.len() == 1;
+        let value = |(i, part)| {
+            let name = self.names[if alone { 0 } else { 1 + i }];
+            still(name, part)?;
+            Values::new(name, part, 0)
         };
-        Ok([values(0)?, values(1)?])
+        self.parts.iter().enumerate().map(value).collect()
     }
 }
 
-/// h and c out of what a user calls a state.
+/// The numbers of each, unless there are none.
+pub fn state_arrays<'a, T: Number>(
+    values: &'a [Values<'_, T>],
+) -> PyResult<Option<StateArrays<'a, T>>> {
+    if values.is_empty() {
+        return Ok(None);
+    }
+    values.iter().map(Values::slice).collect::<PyResult<_>>().map(Some)
+}
+
+/// The parts of what a user calls a state.
 pub fn states<'py, T: Number>(
     config: &Config,
-    [name, name_h, name_c]: [&'static str; 3],
+    names: Names,
     given: Option<&Bound<'py, PyAny>>,
     batch: usize,
     layout: Layout,
 ) -> PyResult<States<'py, T>> {
-    let states = |names, parts| Ok(States { names, parts });
-    let Some(given) = given else { return states([name_h, name_c], [None, None]) };
+    let Some(given) = given else { return Ok(States { names, parts: Vec::new() }) };
     let part = |name: &str, given: &Bound<'py, PyAny>, columns| {
         let part = array::<T>(name, given)?;
         let cells = config.num_layers * config.num_directions();
@@ -291,23 +308,29 @@ pub fn states<'py, T: Number>(
         } else {
             shaped(name, part.shape(), "(layers*directions, B, H)", &[cells, batch, columns])?;
         }
-        Ok::<_, PyErr>(Some(part))
+        Ok::<_, PyErr>(part)
     };
-    if !config.kind.has_cell_state() {
-        return states([name, name_c], [part(name, given, config.state_size())?, None]);
+    let count = config.kind.states();
+    if count == 1 {
+        let parts = vec![part(names[0], given, config.state_size())?];
+        return Ok(States { names, parts });
     }
-    let parts = given.cast::<PyTuple>().map(|tuple| tuple.iter().collect());
-    let parts: Option<Vec<_>> =
-        parts.or_else(|_| given.cast::<PyList>().map(|list| list.iter().collect())).ok();
-    if let Some([h, c]) = parts.as_deref() {
-        let h = part(name_h, h, config.state_size())?;
-        return states([name_h, name_c], [h, part(name_c, c, config.hidden_size)?]);
+    let found = given.cast::<PyTuple>().map(|tuple| tuple.iter().collect());
+    let found: Option<Vec<_>> =
+        found.or_else(|_| given.cast::<PyList>().map(|list| list.iter().collect())).ok();
+    if let Some(found) = found.as_deref().filter(|found| found.len() == count) {
+        let sizes = found.iter().zip(config.state_sizes());
+        let parts = sizes.zip(&names[1..]).map(|((given, size), name)| part(name, given, size));
+        return Ok(States { names, parts: parts.collect::<PyResult<_>>()? });
     }
     let kind = in_python(given.py(), "kind", (given,))?;
-    let len = parts.map(|parts| format!(" of {}", parts.len())).unwrap_or_default();
-    Err(PyTypeError::new_err(format!(
-        "{name}: expected a tuple (h, c) of two arrays, got {kind}{len}"
-    )))
+    let len = found.map(|found| format!(" of {}", found.len())).unwrap_or_default();
+    let expected = match config.kind {
+        CellKind::Open(_) => format!("a tuple of {count} arrays, one for each state of the cell"),
+        _ => String::from("a tuple (h, c) of two arrays"),
+    };
+    let name = names[0];
+    Err(PyTypeError::new_err(format!("{name}: expected {expected}, got {kind}{len}")))
 }
 
 /// The derivative by y, checked against the tape it is for, still to be read by [`Steps::new`].

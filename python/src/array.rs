@@ -127,12 +127,6 @@ fn owner<'py>(array: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     }
 }
 
-/// The slice of an optional array.
-pub fn slice<'a, T: Element + Copy>(
-    values: &'a Option<Values<'_, T>>,
-) -> PyResult<Option<&'a [T]>> {
-    values.as_ref().map(Values::slice).transpose()
-}
 
 /// Truths, which come as bytes: a NumPy bool may hold any byte, a Rust one may not.
 pub fn truths(argument: &str, array: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {

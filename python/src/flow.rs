@@ -18,8 +18,7 @@ use unrolled::tape::Tape as CoreTape;
 
 /// Values of the state of one layer in one direction.
 fn state(net: &Network) -> usize {
-    let c = &net.config;
-    c.state_size() + if c.kind.has_cell_state() { c.hidden_size } else { 0 }
+    net.config.state_sizes().sum()
 }
 
 /// The Jacobian of every step: (T, B, S, S).

@@ -1,7 +1,7 @@
 //! Networks: parameters in and out, forward, record, backward.
 
-use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, states};
-use crate::array::{Steps, copied, slice, still, to_numpy, zeros};
+use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, state_arrays, states};
+use crate::array::{Steps, copied, still, to_numpy, zeros};
 use crate::compute::{detached, interruptible};
 use crate::machine::level;
 use crate::number::{AnyShared, Float, Number, each, is_double};
@@ -10,6 +10,7 @@ use crate::shared::Shared;
 use crate::tape::Tape;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::gates::{Activation, CellKind, Config};
@@ -55,28 +56,30 @@ type Outputs<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 const STEP: usize = 64;
 
 impl Network {
-    /// A state as the user sees it: h, or (h, c), each (layers · directions, B, …) or without the B.
+    /// A state as the user sees it: h, or a tuple that begins with it, each (layers · directions, B, …) or without the B.
     pub fn state<'py, T: Number>(
         &self,
         py: Python<'py>,
-        (h, c): (Vec<T>, Vec<T>),
+        states: Vec<Vec<T>>,
         batch: usize,
         unbatched: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let config = &self.config;
         let cells = config.num_layers * config.num_directions();
-        let part = |values, columns| {
+        let part = |(values, columns)| {
             if unbatched {
                 to_numpy(py, values, [cells, columns])
             } else {
                 to_numpy(py, values, [cells, batch, columns])
             }
         };
-        let h = part(h, config.state_size())?;
-        if !config.kind.has_cell_state() {
-            return Ok(h);
+        let mut parts = states.into_iter().zip(config.state_sizes()).map(part);
+        if config.kind.states() == 1
+            && let Some(h) = parts.next()
+        {
+            return h;
         }
-        Ok((h, part(c, config.hidden_size)?).into_pyobject(py)?.into_any())
+        Ok(PyTuple::new(py, parts.collect::<PyResult<Vec<_>>>()?)?.into_any())
     }
 
     /// Another that stays as this one is now, but that dropout is drawn for both.
@@ -107,7 +110,7 @@ impl Network {
 
     fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> + use<> {
         self.config.parameters().map(|p| {
-            let shape = if p.is_bias() { vec![p.rows] } else { vec![p.rows, p.columns] };
+            let shape = if p.is_vector() { vec![p.rows] } else { vec![p.rows, p.columns] };
             (p.to_string(), shape)
         })
     }
@@ -127,7 +130,7 @@ impl Network {
             Ok(output)
         })?;
         let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
-        Ok((y, self.state(py, (output.h, output.c), batch, layout.unbatched)?))
+        Ok((y, self.state(py, output.states, batch, layout.unbatched)?))
     }
 
     fn record_as<'py, T: Number>(
@@ -146,7 +149,7 @@ impl Network {
             Ok((output, tape))
         })?;
         let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
-        let state = self.state(py, (output.h, output.c), batch, layout.unbatched)?;
+        let state = self.state(py, output.states, batch, layout.unbatched)?;
         Ok((y, state, Tape { tape: T::wrap(tape), unbatched: layout.unbatched }))
     }
 
@@ -172,8 +175,8 @@ impl Network {
             still("dy", &dy)?;
         }
         let dy = Steps::new("dy", &dy, layout, self.work_per_gradient())?;
-        let [dh, dc] = d_state.values()?;
-        let losses = Losses { y: dy.view()?, h: slice(&dh)?, c: slice(&dc)? };
+        let d_state = d_state.values()?;
+        let losses = Losses { y: dy.view()?, states: state_arrays(&d_state)? };
         // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
         let passes = truncate.map_or(3, |most| most.saturating_add(2).saturating_mul(2));
         let work = self.work(steps, batch).saturating_mul(passes);
@@ -185,7 +188,7 @@ impl Network {
         })?;
         let parameters = to_numpy(py, g.parameters, [self.num_parameters])?;
         let x = layout.outside(py, g.x, steps, batch, self.config.input_size)?;
-        let state = self.state(py, (g.h, g.c), batch, layout.unbatched)?;
+        let state = self.state(py, g.states, batch, layout.unbatched)?;
         Ok((parameters, x, state))
     }
 }

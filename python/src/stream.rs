@@ -1,7 +1,7 @@
 //! One time step a call.
 
-use crate::arguments::{Layout, STATE, array, shaped, states};
-use crate::array::{Values, copied, slice, zeros};
+use crate::arguments::{Layout, STATE, array, shaped, state_arrays, states};
+use crate::array::{Values, copied, zeros};
 use crate::compute::{detached, exception, is_brief};
 use crate::network::Network;
 use crate::number::{AnyShared, Float, Number, each};
@@ -175,12 +175,11 @@ impl Stream {
     ) -> PyResult<()> {
         let layout = Layout { batch_first: false, unbatched };
         let config = &self.network.get().config;
-        let [h, c] = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
-        let h = slice(&h)?.unwrap_or_default();
-        let c = slice(&c)?.unwrap_or_default();
+        let given = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
+        let Some(given) = state_arrays(&given)? else { return Ok(()) };
         let net = net.get(py);
         running
-            .change(py, Running::copy, |running| net.set_stream_state(&mut running.stream, h, c))
+            .change(py, Running::copy, |running| net.set_stream_state(&mut running.stream, given))
             .map_err(exception)
     }
 }

@@ -34,21 +34,19 @@ impl Tape {
         self.unbatched
     }
 
-    /// What was recorded: (T, B, values). `cell` counts layers · directions; `quantity` is "hidden", "cell" or
+    /// What was recorded: (T, B, values). `cell` counts layers · directions; `quantity` is the number of a state, or
     /// "gates".
     fn trace<'py>(
         &self,
         py: Python<'py>,
         cell: usize,
-        quantity: &str,
+        quantity: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let quantity = match quantity {
-            "hidden" => Quantity::Hidden,
-            "cell" => Quantity::Cell,
-            "gates" => Quantity::Gates,
-            _ => {
-                let message =
-                    format!("quantity: expected 'hidden', 'cell' or 'gates', got '{quantity}'");
+        let quantity = match quantity.extract::<usize>() {
+            Ok(state) => Quantity::State(state),
+            Err(_) if quantity.eq("gates")? => Quantity::Gates,
+            Err(_) => {
+                let message = "quantity: expected the number of a state, or 'gates'";
                 return Err(PyValueError::new_err(message));
             }
         };

@@ -112,14 +112,19 @@ class Tape(Generic[S]):
         with the time axis first; without a batch there is no B axis. Not to be had from a tape with
         checkpoints, which does not hold every step (ValueError).
         """
-        return self._every("hidden")
+        return self._every(0)
 
     @cached_property
     def cell(self) -> Array | tuple[Array, ...]:
         """The LSTM's c at every step: (T, B, H), arranged as `hidden`."""
         if len(self._net._sizes.states) < 2:
             raise AttributeError("tape.cell: expected the tape of an LSTM; other cells have no c")
-        return self._every("cell")
+        return self._every(1)
+
+    @cached_property
+    def states(self) -> tuple[Array | tuple[Array, ...], ...]:
+        """Every state at every step, h first: each arranged as `hidden`."""
+        return tuple(self._every(state) for state in range(len(self._net._sizes.states)))
 
     @cached_property
     def gates(self) -> Array | tuple[Array, ...]:
@@ -134,7 +139,7 @@ class Tape(Generic[S]):
         """Memory held."""
         return self._native.nbytes
 
-    def _every(self, quantity: str) -> Array | tuple[Array, ...]:
+    def _every(self, quantity: int | str) -> Array | tuple[Array, ...]:
         net = self._net
         arrays = []
         for cell in range(net._sizes.cells):

@@ -72,7 +72,7 @@ impl Shape {
         let Shape { config, steps, batch, .. } = *self;
         let mut rng = Rng(self.seed);
         let states = config.num_layers * config.num_directions() * batch;
-        let cells = if config.kind.has_cell_state() { states * config.hidden_size } else { 0 };
+        let cells = if config.kind.states() > 1 { states * config.hidden_size } else { 0 };
         let outputs = steps * batch * config.output_size();
         let mut case = Case {
             config,

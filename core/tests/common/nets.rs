@@ -4,7 +4,7 @@
 use super::common::Case;
 use unrolled::Passes;
 use unrolled::error::Error;
-use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View};
+use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View, StateArrays};
 use unrolled::simd::{Isa, Level};
 use unrolled::tape::Tape;
 
@@ -74,8 +74,7 @@ impl<T: Passes> Arrays<T> {
             x: View::time_major(&self.x, batch, config.input_size),
             steps,
             batch,
-            h: Some(&self.h0),
-            c: config.kind.has_cell_state().then_some(&self.c0[..]),
+            states: Some(states(config.kind.states(), &self.h0, &self.c0)),
             lengths: self.case.lengths.as_deref(),
             resets: resets.map(|r| View::time_major(r, batch, 1)),
         }
@@ -84,8 +83,7 @@ impl<T: Passes> Arrays<T> {
     pub fn losses(&self) -> Losses<'_, T> {
         Losses {
             y: View::time_major(&self.dy, self.case.batch, self.case.config.output_size()),
-            h: Some(&self.dh),
-            c: self.case.config.kind.has_cell_state().then_some(&self.dc[..]),
+            states: Some(states(self.case.config.kind.states(), &self.dh, &self.dc)),
         }
     }
 
@@ -100,4 +98,9 @@ impl<T: Passes> Arrays<T> {
         let gradients = net.backward(&tape, &self.losses(), truncate, None).unwrap();
         (output, tape, gradients)
     }
+}
+
+/// h, and c where there is one.
+fn states<'a, T>(count: usize, h: &'a [T], c: &'a [T]) -> StateArrays<'a, T> {
+    [h, c].into_iter().take(count).collect()
 }

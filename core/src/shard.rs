@@ -223,7 +223,8 @@ impl<T: Passes> Network<T> {
         [row, cell_scratch]: &mut [Buffer<T>; 2],
     ) {
         let (pass, weights) = (*pass, self.packed[cell].weights());
-        let rows = pass.rows.count(0);
+        // Rows without a step have states too.
+        let rows = states.len() / pass.shape.states_len(1);
         let carry = StatesMut { data: states, rows, first: 0 };
         let scratch = Scratch { row, cell: cell_scratch };
         let mut forward = Forward { pass, weights, window, tape, y, carry, scratch };

@@ -389,7 +389,8 @@ impl<T: Real> Trace<T> {
                     put(earlier, b, values);
                 }
                 if pass.is_last(t, b) {
-                    let last = States { data: &self.last, rows: rows.count(0), first: b };
+                    let all = self.last.len() / shape.states_len(1);
+                    let last = States { data: &self.last, rows: all, first: b };
                     put(t, b, last.of(shape, state));
                 }
             }

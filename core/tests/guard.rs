@@ -77,7 +77,7 @@ mod adapter {
         self, Fixed, Jacobian, Parameters, Relu, ResetBefore, Sigmoid, Tape, Variant,
     };
     use unrolled::flow::Terms;
-    use unrolled::network::{Input, Losses, Network, Recording, View};
+    use unrolled::network::{Input, Losses, Network, Recording, StateArrays, View};
     use unrolled::rng::{bits_at, derive, uniform_at};
     use unrolled::simd::Level;
     use unrolled::train::{Init, initialise};
@@ -189,32 +189,28 @@ mod adapter {
         net.update(|p| initialise(&config, Init::Uniform, 0.0, 7, p)).unwrap();
 
         let cells = num_layers * directions * batch;
-        let state_sizes =
-            [config.state_size(), if kind.has_cell_state() { hidden_size } else { 0 }];
-        let states = |what: u64| {
-            let of = |i: usize| numbers::<T>(what + i as u64, cells * state_sizes[i], 1.0);
-            [of(0), of(1)]
+        let states = |what: u64| -> Vec<Vec<T>> {
+            let of = |(i, size)| numbers::<T>(what + i as u64, cells * size, 1.0);
+            config.state_sizes().enumerate().map(of).collect()
         };
         let x = numbers(0, steps * batch * input_size, 2.0);
         let d_y = numbers(1, steps * batch * config.output_size(), 1.0);
-        let ([h, c], [d_h, d_c]) = (states(2), states(4));
+        let (before, d_after) = (states(2), states(4));
         // From rows of no step to rows of all, in no order.
         let length = |b| if batch == 1 { steps - 2 } else { (b * 7 + 2) % (steps + 1) };
         let lengths: Vec<usize> = (0..batch).map(length).collect();
         let resets: Vec<bool> =
             (0..steps * batch).map(|at| bits_at(3, at as u64).is_multiple_of(5)).collect();
-        let some = |values: &'static str| !(run.bare || values == "c" && !kind.has_cell_state());
         let input = Input {
             x: View::time_major(&x, batch, input_size),
             steps,
             batch,
-            h: some("h").then_some(&h[..]),
-            c: some("c").then_some(&c[..]),
+            states: (!run.bare).then(|| StateArrays::of(&before)),
             lengths: run.ragged.then_some(&lengths[..]),
             resets: run.resets.then(|| View::time_major(&resets, batch, 1)),
         };
         if run.instead == Instead::Stream {
-            return Some(stream(&net, &x, batch, [&h, &c]));
+            return Some(stream(&net, &x, batch, &before));
         }
         let recording = Recording {
             checkpoint: run.checkpoint.then_some(3),
@@ -222,27 +218,31 @@ mod adapter {
         };
         let (output, tape) = net.record(&input, recording, None).unwrap();
         if run.instead == Instead::Flow {
-            return Some(flow(&net, &tape, &d_y, state_sizes.iter().sum()));
+            return Some(flow(&net, &tape, &d_y, config.state_sizes().sum()));
         }
         let losses = Losses {
             y: View::time_major(&d_y, batch, config.output_size()),
-            h: some("h").then_some(&d_h[..]),
-            c: some("c").then_some(&d_c[..]),
+            states: (!run.bare).then(|| StateArrays::of(&d_after)),
         };
         let d = net.backward(&tape, &losses, run.truncate.then_some(3), None).unwrap();
         Some(vec![
             ("y", hash(&[&output.y])),
-            ("states", hash(&[&output.h, &output.c])),
+            ("states", all(&output.states)),
             ("d_parameters", hash(&[&d.parameters])),
             ("d_x", hash(&[&d.x])),
-            ("d_states", hash(&[&d.h, &d.c])),
+            ("d_states", all(&d.states)),
         ])
     }
 
-    fn stream<T: Passes>(net: &Network<T>, x: &[T], batch: usize, [h, c]: [&Vec<T>; 2]) -> Hashes {
+    /// A hash of states: of h and of c, or of nothing in its place.
+    fn all<T: Passes>(states: &[Vec<T>]) -> u32 {
+        hash(&[&states[0], states.get(1).map_or(&[], |c| &c[..])])
+    }
+
+    fn stream<T: Passes>(net: &Network<T>, x: &[T], batch: usize, states: &[Vec<T>]) -> Hashes {
         let config = net.config();
         let mut stream = net.stream(batch).unwrap();
-        net.set_stream_state(&mut stream, h, c).unwrap();
+        net.set_stream_state(&mut stream, StateArrays::of(states)).unwrap();
         let row = batch * config.output_size();
         let mut y = Vec::new();
         for x in x.chunks(batch * config.input_size) {
@@ -250,8 +250,7 @@ mod adapter {
             y.resize(first + row, T::ZERO);
             net.step(&mut stream, x, &mut y[first..]).unwrap();
         }
-        let (h, c) = net.stream_state(&stream);
-        vec![("y", hash(&[&y])), ("states", hash(&[&h, &c]))]
+        vec![("y", hash(&[&y])), ("states", all(&net.stream_state(&stream)))]
     }
 
     /// `s`: values of a layer's state.

@@ -182,7 +182,8 @@ pub fn neighbours(places: &[Place], of: fn(&Place) -> usize) -> Option<Range<usi
     .then_some(first..last + 1)
 }
 
-/// Rows of `row` numbers taken from the places: where they lie, if they are neighbours there, or copied to `to`.
+/// Rows of `row` numbers taken from the places: where they lie, if they are neighbours there, or copied to `to`. The
+/// last row of all may end early, where rows begin behind others' beginnings.
 pub fn gather<'a, T: Real>(
     from: &'a [T],
     to: &'a mut [T],
@@ -194,10 +195,12 @@ pub fn gather<'a, T: Real>(
         return from;
     }
     if let Some(rows) = neighbours(places, of) {
-        return &from[rows.start * row..rows.end * row];
+        return &from[rows.start * row..from.len().min(rows.end * row)];
     }
     for (to, place) in to.chunks_mut(row).zip(places) {
-        to.copy_from_slice(&from[of(place) * row..][..row]);
+        let from = &from[of(place) * row..];
+        let len = row.min(from.len());
+        to[..len].copy_from_slice(&from[..len]);
     }
     to
 }

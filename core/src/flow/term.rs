@@ -52,23 +52,32 @@ pub struct Target {
 impl Target {
     pub fn new(parameter: Parameter, shape: Shape) -> Self {
         let layout = &shape.layout;
-        let all = Slots { first: 0, count: layout.slots() };
         let (source, slots) = match parameter.role {
             Role::WeightIh => (Source::Input, layout.x_slots()),
             Role::WeightHh => (Source::State, layout.h_slots()),
             Role::WeightHr => (Source::Unprojected, Slots { first: 0, count: 1 }),
             Role::BiasIh => (Source::One, layout.x_slots()),
-            Role::BiasHh if layout.maps().is_empty() => (Source::One, layout.h_slots()),
-            Role::BiasHh => (Source::One, all),
-            Role::WeightP => (Source::One, Slots { first: all.count, count: layout.parameters() }),
+            Role::BiasHh => (Source::One, layout.h_slots()),
+            Role::WeightP => {
+                (Source::One, Slots { first: layout.slots(), count: layout.parameters() })
+            }
         };
         let mut parts = [Part { source, slots }; MOST_PARTS];
         let mut count = 1;
-        if parameter.role == Role::WeightHh {
-            for map in layout.maps() {
-                let slots = Slots { first: map.to as usize, count: 1 };
-                parts[count] = Part { source: Source::Value(map.value), slots };
-                count += 1;
+        for map in layout.maps() {
+            let (first, last) = (map.to as usize, &mut parts[count - 1].slots);
+            match parameter.role {
+                Role::WeightHh => {
+                    let slots = Slots { first, count: 1 };
+                    parts[count] = Part { source: Source::Value(map.value), slots };
+                    count += 1;
+                }
+                Role::BiasHh if first == last.first + last.count => last.count += 1,
+                Role::BiasHh => {
+                    parts[count] = Part { source, slots: Slots { first, count: 1 } };
+                    count += 1;
+                }
+                _ => {}
             }
         }
         Target { parameter, shape, parts, count }

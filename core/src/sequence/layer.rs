@@ -165,6 +165,8 @@ pub trait Passes: Element {
 macro_rules! passes {
     ($t:ty) => {
         impl Passes for $t {
+            // Inlined into other crates, it would have all that it names compiled again there.
+            #[inline(never)]
             fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>> {
                 of_kind(kind)
             }

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from support import VARIANTS, make, normal, same
 from tolerances import TOLERANCES
 from unrolled import flow
-from unrolled.flow import _plots
+from unrolled.flow import _monitor, _plots
 from unrolled.flow import _words as words
 from unrolled.flow._report import findings as rules
 from unrolled.flow._report import measure, page
@@ -705,7 +705,7 @@ def test_report_leaves_nothing_half_written(
     net, x = ur.RNN(3, 4, seed=0), normal(6, 2, 3)
     path = tmp_path / "flow.html"
     path.write_text("as it was")
-    for where, error in ((measure.flow, "bounds"), (_plots, "plot_bounds")):
+    for where, error in ((measure, "bounds_of"), (_plots, "plot_bounds")):
         with monkeypatch.context() as patch:
 
             def fail(*_: Any, **__: Any) -> Any:
@@ -954,7 +954,7 @@ def test_monitor_costs_a_twentieth_of_the_steps(monkeypatch: pytest.MonkeyPatch)
     jacobians = []
     original = flow.step_jacobians
     monkeypatch.setattr(
-        flow, "step_jacobians", lambda tape, *a: jacobians.append(tape._native.shape) or
+        _monitor, "step_jacobians", lambda tape, *a: jacobians.append(tape._native.shape) or
         original(tape, *a),
     )  # fmt: skip
     monitor = flow.Monitor(net)

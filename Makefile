@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # What the installed package is built from: a change in any of it installs anew.
 SOURCES := pyproject.toml Cargo.toml Cargo.lock core/Cargo.toml python/Cargo.toml \
 	$(shell find core/src python/src -name '*.rs') \
-	$(shell find python/unrolled -name '*.py' -o -name '*.pyi' -o -name py.typed)
+	$(shell find python/unrolled -name '*.py' -o -name '*.pyi' -o -name py.typed -o -name tolerances.toml)
 
 # Where there is taskset, a bench of one thread stays on one core.
 ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))

@@ -13,14 +13,12 @@ import unrolled as ur
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import VARIANTS, Variant, arrays, problem
+from tolerances import TOLERANCES
 from unrolled import flow
 from unrolled.reference import flow as plain
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
-# Two roundings of float64 for each of some hundred operations, and three digits of room.
-EXACT = 1e-12
-# Central differences with a step of 1e-5: its square, and rounding over the step.
-DIFFERENCES = 1e-8
+EXACT, DIFFERENCES = TOLERANCES["reordered"], TOLERANCES["difference"]
 
 
 @pytest.fixture(params=[plain, flow], ids=["plain", "fast"])
@@ -79,7 +77,7 @@ def test_layer_jacobian_is_the_difference_quotient(
     w, x = normal(*shape), normal(shape[1], seed=1)
     bias = normal(shape[0], seed=2) if with_bias else None
     offset = 0.0 if bias is None else bias
-    step = 1e-5
+    step = TOLERANCES["difference.step"]
     columns = [
         (SIGMA[activation](w @ (x + e) + offset) - SIGMA[activation](w @ (x - e) + offset))
         / (2 * step)
@@ -113,7 +111,7 @@ def test_step_jacobians_are_difference_quotients(variant: Variant, module: Any) 
     p, tape = recorded(variant)
     states = states_of(p, tape)
     found = module.step_jacobians(tape)
-    step = 1e-5
+    step = TOLERANCES["difference.step"]
     for t in range(6):
         for b in range(3):
             columns = [
@@ -516,7 +514,7 @@ def test_spectra_of_a_matrix_are_in_order(seed: int, size: int) -> None:
 
 def test_the_numerical_range_of_a_block_is_a_disc() -> None:
     curve = flow.matrix_power_curve(np.array([[0.0, 1.0], [0.0, 0.0]]), 2)
-    assert np.allclose(np.abs(curve.numerical_range), 0.5, rtol=1e-12)
+    assert np.allclose(np.abs(curve.numerical_range), 0.5, rtol=EXACT)
     assert abs(curve.numerical_radius - 0.5) < EXACT
     assert np.array_equal(curve.norms, [1, 1, 0])
 
@@ -546,7 +544,7 @@ def test_bounds_hold(seed: int, scale: float, nonlinearity: str, ragged: bool) -
     _, _, tape = net.record(rng.normal(size=(8, 3, 2)), lengths=lengths, resets=resets)
     t = None if seed % 2 else int(rng.integers(8))
     b = flow.bounds(tape, t, reverse=bool(seed % 3))
-    room = 1 + 1e-12
+    room = 1 + EXACT
     assert (b.measured <= b.jacobians * room).all()
     assert (b.jacobians <= b.per_step * room).all()
     assert (b.per_step <= b.uniform[:, None] * room).all()
@@ -566,7 +564,7 @@ def test_spectra_by_lag_are_those_of_transition(variant: Variant, reverse: bool)
             m = flow.transition(tape, at, at + lag if reverse else at - lag, reverse=reverse)
             assert error(values, np.linalg.svd(m, compute_uv=False)) < EXACT
         assert error(b.measured, found[..., 0]) < EXACT
-        assert (b.measured <= b.jacobians * (1 + 1e-12)).all()
+        assert (b.measured <= b.jacobians * (1 + EXACT)).all()
         if not isinstance(p.net, ur.RNN):
             assert b.per_step is None and b.uniform is None and b.gamma is None
 
@@ -628,7 +626,7 @@ def test_exponents_of_a_linear_map(module: Any) -> None:
     assert (y > 0).all()
     found = module.lyapunov_exponents(net, np.zeros((300, 1)), discard=200)
     assert np.abs(found - np.log(np.sort(np.linalg.eigvals(w))[::-1])).max() < EXACT
-    assert found.sum() == pytest.approx(math.log(np.linalg.det(w)), rel=1e-12)
+    assert found.sum() == pytest.approx(math.log(np.linalg.det(w)), rel=EXACT)
 
 
 def test_exponents_of_an_orthogonal_matrix_are_zero(module: Any) -> None:

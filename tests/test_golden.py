@@ -35,7 +35,7 @@ def test_the_set_is_complete() -> None:
 def test_golden(name: str, dtype: str, implementation: str) -> None:
     case: Case = CASES[name].cast(dtype)
     expected = case.expected
-    output, gradient = f"golden.output.{dtype}", f"golden.gradient.{dtype}"
+    output, gradient = f"reference.output.{dtype}", f"reference.gradient.{dtype}"
 
     net = getattr(importlib.import_module(implementation), case.cell)(**case.kwargs)
     net.load_state_dict(case.state_dict)

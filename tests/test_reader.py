@@ -11,6 +11,7 @@ from support import VARIANTS, Variant, normal
 from tolerances import TOLERANCES
 from unrolled._training import Batch, Reader, train
 
+STEP = TOLERANCES["difference.step"]
 LENGTHS = np.array([5, 2, 0, 4])
 
 
@@ -46,14 +47,14 @@ def test_gradient(variant: Variant, pooling: str, lengths: Any) -> None:
         for name, p in module.items():
             direction = normal(*p.shape, dtype="float64", seed=5)
             sides = []
-            for step in (1e-5, -1e-5):
+            for step in (STEP, -STEP):
                 moved = [dict(m) for m in before]
                 moved[n][name] = p + step * direction
                 sides.append(loss(reader_value(r, moved, x, lengths))[0])
-            expected = (sides[0] - sides[1]) / 2e-5
+            expected = (sides[0] - sides[1]) / (2 * STEP)
             found = float((gradient[n][name] * direction).sum())
             scale = max(1.0, abs(expected), abs(gradient[n][name]).max())
-            assert abs(found - expected) <= TOLERANCES["finite differences"] * scale, name
+            assert abs(found - expected) <= TOLERANCES["difference"] * scale, name
 
 
 def reader_value(r: Reader, parameters: Any, x: Any, lengths: Any) -> np.ndarray:
@@ -67,7 +68,7 @@ def test_pooling() -> None:
     x = normal(5, 4, 3, dtype="float64")
     y, (h, _) = r.net(x, lengths=LENGTHS)
     means = [y[:n, row].mean(axis=0) if n else np.zeros(12) for row, n in enumerate(LENGTHS)]
-    assert np.allclose(r(x, LENGTHS), r.dense(np.stack(means)), rtol=1e-13)
+    assert np.allclose(r(x, LENGTHS), r.dense(np.stack(means)), rtol=TOLERANCES["formula.float64"])
     r.pooling = "last"
     assert np.array_equal(r(x, LENGTHS), r.dense(np.concatenate([h[0], h[1]], axis=-1)))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import unrolled as ur
 from support import normal, same
-from tolerances import assert_close
+from tolerances import TOLERANCES, assert_close
 
 FUNCTIONS: dict[str, Any] = {
     "tanh": np.tanh,
@@ -70,13 +70,13 @@ def test_every_instruction_set(name: str, dtype: str) -> None:
 def test_slopes(name: str) -> None:
     """Against central differences, away from the kinks."""
     x, dy = 2 * normal(4, 5, dtype="float64"), normal(4, 5, dtype="float64", seed=1)
-    function, h = activation(name), 1e-5
+    function, h = activation(name), TOLERANCES["difference.step"]
     expected = np.zeros_like(x)
     for at in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[at] = h
         expected[at] = ((function(x + step) - function(x - step)) * dy).sum() / (2 * h)
-    assert_close(function.backward(x, dy), expected, "finite differences", name)
+    assert_close(function.backward(x, dy), expected, "difference", name)
 
 
 def test_extremes() -> None:
@@ -184,7 +184,7 @@ def test_the_way_back(initial: bool) -> None:
     y, state, tape = net.record(x)
     assert same(y, net(x)[0]) and same(state[1], ends[1])
     g = tape.backward(dy, d_end)
-    parameters, h = net.state_dict(), 1e-5
+    parameters, h = net.state_dict(), TOLERANCES["difference.step"]
     assert list(g.parameters) == list(parameters) or set(g.parameters) == set(parameters)
     for name, a in parameters.items():
         expected = np.zeros_like(a)
@@ -197,13 +197,13 @@ def test_the_way_back(initial: bool) -> None:
                 losses.append(loss(x))
             expected[at] = (losses[0] - losses[1]) / (2 * h)
         net.load_state_dict(parameters)
-        assert_close(g.parameters[name], expected, "finite differences", name)
+        assert_close(g.parameters[name], expected, "difference", name)
     expected = np.zeros_like(x)
     for at in np.ndindex(x.shape):
         step = np.zeros_like(x)
         step[at] = h
         expected[at] = (loss(x + step) - loss(x - step)) / (2 * h)
-    assert_close(g.input, expected, "finite differences", "input")
+    assert_close(g.input, expected, "difference", "input")
     opt = ur.optim.SGD(net.modules, lr=1e-3)
     before = loss(x)
     opt.step(g.modules)

@@ -33,10 +33,10 @@ def test_parameters_and_gradients(cell: str, more: dict[str, Any]) -> None:
     expected.backward(dy)
     y, _, tape = ours.record(x.detach())
     g = tape.backward(dy)
-    assert_close(y, expected.detach().numpy(), "golden.output.float64", "y")
-    assert_close(g.input, x.grad.numpy(), "golden.gradient.float64", "input")
+    assert_close(y, expected.detach().numpy(), "reference.output.float64", "y")
+    assert_close(g.input, x.grad.numpy(), "reference.gradient.float64", "input")
     for name, p in theirs.named_parameters():
-        assert_close(g.parameters[name], p.grad.numpy(), "golden.gradient.float64", name)
+        assert_close(g.parameters[name], p.grad.numpy(), "reference.gradient.float64", name)
     back = {name: torch.from_numpy(a) for name, a in ours.state_dict().items()}
     theirs.load_state_dict(back)
 
@@ -71,4 +71,4 @@ def test_files(tmp_path: Path) -> None:
     x = normal(4, 2, 5, dtype="float64")
     y = theirs(torch.from_numpy(x))
     for a, e in zip((*arrays(ours(x)),), y, strict=True):
-        assert_close(a, e.detach().numpy(), "golden.output.float64", "y and state")
+        assert_close(a, e.detach().numpy(), "reference.output.float64", "y and state")

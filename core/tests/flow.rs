@@ -4,7 +4,7 @@ mod common;
 #[path = "common/nets.rs"]
 mod nets;
 
-use common::tolerance::{DIFFERENCE, DIFFERENCE_STEP, REORDERED};
+use common::tolerance::{DIFFERENCE, DIFFERENCE_STEP, LONG_F32, REORDERED};
 use common::{CELLS, Case, Shape, assert_close, assert_within, dot, problems, stackings};
 use nets::{Arrays, back, cast, fusing, levels};
 use proptest::prelude::*;
@@ -580,13 +580,12 @@ fn what_vanishes_is_still_measured() {
             let a = by_lag(&small, &net, &tape, parameter, Terms::None);
             let of = by_lag(&large, &net64, &tape64, parameter, Terms::None);
             for (a, b) in a.norms.iter().zip(&of.norms) {
-                // 120 steps of products in f32.
-                assert_within("norm", &[*a], &[*b], 1e-4 * b);
+                assert_within("norm", &[*a], &[*b], LONG_F32 * b);
             }
             for (lag, (a, b)) in a.by_lag.iter().zip(&of.by_lag).enumerate() {
                 // Terms may cancel.
                 let terms: f64 = (lag..120).map(|t| of.norms[t * 120 + t - lag]).sum();
-                assert_within("by lag", &[*a], &[*b], 1e-4 * terms);
+                assert_within("by lag", &[*a], &[*b], LONG_F32 * terms);
             }
             let far = of.norms[119 * 120];
             let vanishes = far > 0.0 && far < 1e-90;
@@ -594,7 +593,7 @@ fn what_vanishes_is_still_measured() {
         }
         let product = net.transition(&tape, 0, (119, 0), None).unwrap();
         let expected = net64.transition(&tape64, 0, (119, 0), None).unwrap();
-        assert_close("transition", &product, &expected, 1e-4);
+        assert_close("transition", &product, &expected, LONG_F32);
     }
 }
 

@@ -12,7 +12,8 @@ from ._activation import Activation
 from ._convert import given, hints
 from ._files import load
 from ._formats import of_content
-from ._sequential import Sequential, features
+from ._layers import features
+from ._sequential import Sequential
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

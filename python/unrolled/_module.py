@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
 from . import _arguments as arguments
 from . import _native
-from ._arguments import Array
+from ._arguments import Array, Sizes
 from ._gradients import ModuleGradients
 from ._native import Dense as NativeDense
 from ._native import Network as NativeNetwork
+
+S = TypeVar("S")
 
 
 class Written:
@@ -137,3 +139,20 @@ class Module(Written):
         self.__dict__.update(state["attributes"])
         self._adopt(self._make())
         self.load_state_dict(state["parameters"])
+
+
+class Network(Module, Generic[S]):
+    """A recurrent module, as its tapes and streams know it; `S` is the type of its state."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    batch_first: bool
+    bidirectional: bool
+    _native: NativeNetwork
+    _sizes: Sizes
+
+    @property
+    def num_directions(self) -> int:
+        """2 if bidirectional, else 1."""
+        return 2 if self.bidirectional else 1

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from . import _arguments as arguments
 from ._arguments import Array, Sizes
-from ._module import Module
+from ._module import Network
 from ._native import Network as NativeNetwork
 from ._stream import Stream
 from ._tape import Given, Tape
@@ -15,11 +15,9 @@ from ._tape import Given, Tape
 S = TypeVar("S")
 
 
-class Recurrent(Module, Generic[S]):
+class Recurrent(Network[S]):
     """What LSTM, GRU and RNN share; `S` is the type of their state."""
 
-    _native: NativeNetwork
-    _sizes: Sizes
     proj_size = 0
     _forget_bias = 0.0
 
@@ -74,11 +72,6 @@ class Recurrent(Module, Generic[S]):
             self.batch_first,
             self.dtype.name,
         )
-
-    @property
-    def num_directions(self) -> int:
-        """2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
 
     @property
     def isa(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -12,12 +12,10 @@ from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense, DenseGradients
 from ._gradients import ModuleGradients
+from ._layers import Layers
 from ._modules import LSTM, Recurrent
 from ._stream import Stream
 from ._tape import Gradients, Tape
-
-if TYPE_CHECKING:
-    from ._sequential import Sequential
 
 
 class SequentialStream:
@@ -26,10 +24,8 @@ class SequentialStream:
     What `step` returns is, bit for bit, what a call of the model on the whole sequence gives.
     """
 
-    def __init__(self, model: Sequential, batch: int = 1) -> None:
-        from ._sequential import Sequential
-
-        arguments.instance("model", model, Sequential, "a Sequential")
+    def __init__(self, model: Layers, batch: int = 1) -> None:
+        arguments.instance("model", model, Layers, "a Sequential")
         self._model = model
         self._batch = arguments.size("batch", batch, at_least=1)
         self._steps = [
@@ -140,7 +136,7 @@ class SequentialTape:
         The recurrent layers' own tapes, in order.
     """
 
-    def __init__(self, model: Sequential, kept: list[Any], own_start: bool) -> None:
+    def __init__(self, model: Layers, kept: list[Any], own_start: bool) -> None:
         self._model = model
         self._kept = kept
         # Whether the run started from the model's own initial state.

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast
+from typing import Any, Generic, NoReturn, Self, TypeVar, cast
 
 import numpy as np
 
 from . import _arguments as arguments
 from . import _native
-
-if TYPE_CHECKING:
-    from ._modules import Recurrent
+from ._module import Network
 
 S = TypeVar("S")
 
@@ -33,12 +31,10 @@ class Stream(_native.Stream, Generic[S]):
     True
     """
 
-    _net: Recurrent[S]
+    _net: Network[S]
 
-    def __new__(cls, net: Recurrent[S], batch: int = 1, undone: bool = False) -> Self:
-        from ._modules import Recurrent
-
-        arguments.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
+    def __new__(cls, net: Network[S], batch: int = 1, undone: bool = False) -> Self:
+        arguments.instance("net", net, Network, "an LSTM, GRU or RNN")
         batch = arguments.size("batch", batch, at_least=1)
         self = super().__new__(cls, net._native, batch, undone)
         self._net = net

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from . import _native
 from ._arguments import Array
 from ._gradients import ModuleGradients
-
-if TYPE_CHECKING:
-    from ._modules import Recurrent
+from ._module import Network
 
 S = TypeVar("S")
 
@@ -69,7 +67,7 @@ class Tape(Generic[S]):
     `unrolled.reference.flow` does, and refuses a tape whose arrays have been written to since.
     """
 
-    def __init__(self, net: Recurrent[S], native: _native.Tape, given: Given) -> None:
+    def __init__(self, net: Network[S], native: _native.Tape, given: Given) -> None:
         self._net = net
         self._native = native
         self._given = given

@@ -23,6 +23,7 @@ from unrolled.jax import _compute  # noqa: E402
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 LSTM, GRU = Variant("LSTM"), Variant("GRU")
+STEP = TOLERANCES["difference.step"]
 SMALL = {"steps": 6, "batch": 4, "input_size": 3, "hidden_size": 7}
 
 
@@ -92,11 +93,11 @@ def test_finite_differences() -> None:
     loss = loss_of(p, function(p), lengths=p.lengths, resets=p.resets)
     at = (uj.parameters(p.net), jnp.asarray(p.x), tuple(map(jnp.asarray, p.state)))
     moves = jax.tree.map(lambda a: jnp.asarray(normal(*a.shape, dtype="float64", seed=5)), at)
-    moved = [loss(*jax.tree.map(lambda a, m, s=s: a + s * m, at, moves)) for s in (1e-5, -1e-5)]
-    expected = (moved[0] - moved[1]) / 2e-5
+    moved = [loss(*jax.tree.map(lambda a, m, s=s: a + s * m, at, moves)) for s in (STEP, -STEP)]
+    expected = (moved[0] - moved[1]) / (2 * STEP)
     g = jax.grad(loss, (0, 1, 2))(*at)
     found = sum(jnp.vdot(a, m) for a, m in zip(*map(jax.tree.leaves, (g, moves)), strict=True))
-    assert abs(found - expected) <= TOLERANCES["finite differences"] * abs(expected)
+    assert abs(found - expected) <= TOLERANCES["difference"] * abs(expected)
 
 
 # vmap in all places where it can be.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tolerances import TOLERANCES
 
 onnx = pytest.importorskip("onnx", reason="needs onnx: pip install '.[onnx]'")
 import unrolled.onnx  # noqa: E402
@@ -64,7 +65,7 @@ def test_operators(function: str, constants: dict[str, float]) -> None:
     expected = by_onnxruntime(proto, x)
     found = unrolled.onnx.Model(proto)(x=x)["y"]
     # Its exponentials cancel near 0, and are 0 where they are tiny.
-    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-7)
+    np.testing.assert_allclose(found, expected, rtol=TOLERANCES["peer.float32"], atol=2e-7)
 
 
 def test_thresholds() -> None:

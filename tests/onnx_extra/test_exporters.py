@@ -68,7 +68,7 @@ def test_alike(name: str, tmp_path: Path) -> None:
         outputs = model(X)
     expected = outputs[0] if isinstance(outputs, tuple) else outputs
     for net in found:
-        assert_close(net(X.numpy())[0], expected.numpy(), "onnx.peer.float32", name)
+        assert_close(net(X.numpy())[0], expected.numpy(), "peer.float32", name)
         # Sizes that the example did not have.
         longer = np.concatenate([X.numpy()] * 3)
         assert net(longer)[0].shape[:2] == (15, 2)
@@ -95,9 +95,7 @@ def test_open_sizes(open_axes: tuple[int, ...], tmp_path: Path) -> None:
     assert type(found) is ur.LSTM and found.num_layers == 2 and found.batch_first
     with torch.no_grad():
         expected = model(torch.cat([X] * 2))[0].numpy()
-    assert_close(
-        found(np.concatenate([X.numpy()] * 2))[0], expected, "onnx.peer.float32", str(sizes)
-    )
+    assert_close(found(np.concatenate([X.numpy()] * 2))[0], expected, "peer.float32", str(sizes))
 
 
 def test_a_projection_that_the_exporter_leaves_out(tmp_path: Path) -> None:
@@ -121,6 +119,4 @@ def test_cells_written_as_steps(tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(X)[0].numpy()
     (name,) = found.inputs
-    assert_close(
-        next(iter(found({name: X.numpy()}).values())), expected, "onnx.peer.float32", "RNN"
-    )
+    assert_close(next(iter(found({name: X.numpy()}).values())), expected, "peer.float32", "RNN")

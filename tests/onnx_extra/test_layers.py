@@ -71,7 +71,7 @@ def test_there_and_back(variant: Variant, shape: dict[str, Any], inputs: bool) -
         expected = dict(zip(("y", "h_n", "c_n"), (y, *arrays(end)), strict=False))
         found = unrolled.onnx.Model(proto)(feeds)
         for name, a in peer(proto, feeds).items():
-            assert_close(a, expected[name], "onnx.peer.float32", name)
+            assert_close(a, expected[name], "peer.float32", name)
             # The same kernels, the same bits.
             assert same(found[name], expected[name])
     back = unrolled.onnx.load(proto)
@@ -94,7 +94,7 @@ def test_versions(opset: int) -> None:
     proto = unrolled.onnx.to_onnx(net, opset=opset)
     assert proto.opset_import[0].version == opset
     x = normal(3, 2, 3)
-    assert_close(peer(proto, {"x": x})["y"], net(x)[0], "onnx.peer.float32", "y")
+    assert_close(peer(proto, {"x": x})["y"], net(x)[0], "peer.float32", "y")
 
 
 def seeded(model: ur.Sequential) -> ur.Sequential:
@@ -148,7 +148,7 @@ def test_sequential(model: ur.Sequential) -> None:
     flat = [a for state in states for a in arrays(state)]
     found = peer(proto, {"x": x})
     for (name, a), e in zip(found.items(), (y, *flat), strict=True):
-        assert_close(a, e, "onnx.peer.float32", name)
+        assert_close(a, e, "peer.float32", name)
     back = unrolled.onnx.load(proto)
     assert repr(back) == repr(model)
     assert equal(back, model)
@@ -166,7 +166,7 @@ def test_states_and_lengths_of_a_sequential() -> None:
     found = peer(proto, feeds)
     assert [*found] == ["y", "2.h_n", "3.h_n", "3.c_n"]
     for (name, a), e in zip(found.items(), (y, ends[0], *ends[1]), strict=True):
-        assert_close(a, e, "onnx.peer.float32", name)
+        assert_close(a, e, "peer.float32", name)
     back = unrolled.onnx.load(proto)
     assert repr(back) == repr(model)
     assert same(back(x, states, lengths=lengths)[0], y)
@@ -176,7 +176,7 @@ def test_a_dense_alone() -> None:
     dense = ur.Dense(3, 2, seed=0)
     proto = unrolled.onnx.to_onnx(dense)
     x = normal(4, 3)
-    assert_close(peer(proto, {"x": x})["y"], dense(x), "onnx.peer.float32", "y")
+    assert_close(peer(proto, {"x": x})["y"], dense(x), "peer.float32", "y")
     assert equal(unrolled.onnx.load(proto), dense)
 
 
@@ -311,11 +311,11 @@ def test_a_classifier_of_the_last_state() -> None:
     assert isinstance(model, unrolled.onnx.Model) and model.unlike_layers
     x = normal(5, 2, 3)
     found = model(x=x)["p"]
-    assert_close(found, peer(proto, {"x": x})["p"], "onnx.peer.float32", "p")
+    assert_close(found, peer(proto, {"x": x})["p"], "peer.float32", "p")
     h = net(x)[1][0]
     logits = 0.5 * (h @ held["V"].T) + held["v"]
     e = np.exp(logits - logits.max(-1, keepdims=True))
-    assert_close(found, e / e.sum(-1, keepdims=True), "onnx.output.float32", "p")
+    assert_close(found, e / e.sum(-1, keepdims=True), "reference.output.float32", "p")
 
 
 @pytest.mark.parametrize("break_at", ["order", "axis", "branch", "unused", "bias", "none"])
@@ -353,7 +353,7 @@ def test_what_only_looks_like_a_chain(break_at: str) -> None:
     else:
         assert isinstance(found, unrolled.onnx.Model), found
         got = found(feeds)["y"]
-    assert_close(got, expected, "onnx.peer.float32", break_at)
+    assert_close(got, expected, "peer.float32", break_at)
 
 
 def test_layout_1_is_batch_first() -> None:
@@ -402,7 +402,7 @@ def test_pytorchs_exports(kind: str, opset: int, tmp_path: Path) -> None:
     assert found.layers[0].num_layers == 2 and found.batch_first
     with torch.no_grad():
         expected = net(x).numpy()
-    assert_close(found(x.numpy())[0], expected, "onnx.peer.float32", kind)
+    assert_close(found(x.numpy())[0], expected, "peer.float32", kind)
 
 
 def test_nodes_that_do_not_go_together() -> None:
@@ -431,11 +431,11 @@ def test_nodes_that_do_not_go_together() -> None:
     x = normal(3, 2, 3)
     model, expected = found([], "s", False)
     assert [type(m) for m in model.layers] == [ur.GRU, ur.GRU]
-    assert_close(model(x)[0], expected, "onnx.peer.float32", "sizes")
+    assert_close(model(x)[0], expected, "peer.float32", "sizes")
     turn = [helper.make_node("Transpose", ["s"], ["t"], perm=[1, 0, 2])]
     model, expected = found(turn, "t", True)
     assert "time where the batch is elsewhere" in model.unlike_layers
-    assert_close(model(x=x)["y"], expected, "onnx.peer.float32", "batch")
+    assert_close(model(x=x)["y"], expected, "peer.float32", "batch")
 
 
 def test_directions_left_apart() -> None:
@@ -452,7 +452,7 @@ def test_directions_left_apart() -> None:
     x = case.inputs()["X"]
     expected = peer(proto, {"x": x})["y"]
     assert expected.shape == (5, 2, 3, 4)
-    assert_close(model(x=x)["y"], expected, "onnx.peer.float32", "y")
+    assert_close(model(x=x)["y"], expected, "peer.float32", "y")
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -189,8 +189,8 @@ def test_pairs(case: Case) -> None:
     kinds = ("Y", "Y_h", "Y_c")
     for label, a, e, plain in zip(kinds, found, by_onnxruntime(case), by_loop(case), strict=False):
         assert a.dtype == case.dtype
-        assert_close(a, e, "onnx.peer.float32", f"{label}, ONNX Runtime")
-        assert_close(a, plain, f"onnx.output.{case.dtype}", f"{label}, the plain loop")
+        assert_close(a, e, "peer.float32", f"{label}, ONNX Runtime")
+        assert_close(a, plain, f"reference.output.{case.dtype}", f"{label}, the plain loop")
     # Whether weights come with the model or with each call is all the same.
     held = tuple(key for key in ("W", "R", "B", "P") if key in case.arrays())
     assert all(a.tobytes() == b.tobytes() for a, b in zip(ours(case, held), found, strict=True))

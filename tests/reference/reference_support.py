@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -11,16 +12,15 @@ from typing import Any
 
 import numpy as np
 
+PACKAGE = Path(__file__).parents[2] / "python" / "unrolled"
+TOLERANCES = tomllib.loads((PACKAGE / "tolerances.toml").read_text(encoding="utf-8"))
 # rtol, atol by what is compared. Arrays here have entries of order 1.
 TOLERANCE = {
-    # The same sum in another order, float64.
-    "reordered": {"rtol": 1e-12, "atol": 1e-14},
-    # Central differences with EPSILON: truncation ~ EPSILON^2, rounding ~ 2^-52 / EPSILON.
-    "finite differences": {"rtol": 1e-8, "atol": 2e-9},
-    # float32 against float64, a few dozen operations deep.
-    "float32": {"rtol": 1e-5, "atol": 1e-5},
+    "reordered": (TOLERANCES["reordered"], TOLERANCES["reordered.small"]),
+    "difference": (TOLERANCES["difference"], TOLERANCES["difference.small"]),
+    "float32": (TOLERANCES["reference.gradient.float32"],) * 2,
 }
-EPSILON = 1e-5
+EPSILON = TOLERANCES["difference.step"]
 
 
 def load_reference() -> ModuleType:
@@ -36,7 +36,7 @@ def load_reference() -> ModuleType:
 
 
 def load_by_path(name: str = "unrolled_reference") -> ModuleType:
-    folder = Path(__file__).parents[2] / "python" / "unrolled" / "reference"
+    folder = PACKAGE / "reference"
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -169,8 +169,8 @@ def public(state: tuple[np.ndarray, ...]) -> Any:
 
 
 def close(actual: Any, expected: Any, tolerance: str = "reordered") -> None:
-    t = TOLERANCE[tolerance]
-    np.testing.assert_allclose(actual, expected, rtol=t["rtol"], atol=t["atol"])
+    rtol, atol = TOLERANCE[tolerance]
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
 def close_gradients(actual: Any, expected: Any, tolerance: str = "reordered") -> None:

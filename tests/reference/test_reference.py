@@ -107,10 +107,10 @@ def test_gradients_are_finite_differences(variant: Variant, situation: str) -> N
     p = problem(variant.net(**sizes), **data)
     g = p.gradients()
     for name, a in p.net._parameters.items():
-        close(g.parameters[name], central_differences(p.loss, a), "finite differences")
-    close(g.input, central_differences(p.loss, p.x), "finite differences")
+        close(g.parameters[name], central_differences(p.loss, a), "difference")
+    close(g.input, central_differences(p.loss, p.x), "difference")
     for d, a in zip(arrays(g.state), p.state, strict=True):
-        close(d, central_differences(p.loss, a), "finite differences")
+        close(d, central_differences(p.loss, a), "difference")
 
 
 # Sequences as users have them.

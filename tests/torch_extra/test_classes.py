@@ -12,13 +12,14 @@ import warnings
 from typing import Any, Generic, TypeVar
 
 import pytest
+from tolerances import TOLERANCES
 from torch_support import BATCH, HIDDEN, INPUT, STEPS, torch, ut
 
 nn = torch.nn
 prune = pytest.importorskip("torch.nn.utils.prune")
 parametrise = torch.nn.utils.parametrizations
 T = TypeVar("T")
-NEAR = {"rtol": 0, "atol": 2e-6}
+NEAR = {"rtol": 0, "atol": TOLERANCES["peer.float32"]}
 
 
 def first(result: Any) -> Any:

@@ -123,7 +123,7 @@ def test_training_is_the_same(fused: bool) -> None:
             optimiser.step()
     for (name, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         # Adam's quotient turns a rounding of a tiny gradient into one of the step.
-        close(a, b, "finite differences", name)
+        close(a, b, "difference", name)
 
 
 class Nested(torch.nn.Module):

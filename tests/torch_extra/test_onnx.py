@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tolerances import TOLERANCES
 from torch_support import BATCH, CELLS, HIDDEN, INPUT, SEQUENCES, STEPS, torch, ut
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install '.[onnx]'")
@@ -19,7 +20,7 @@ NODES = {"LSTM": "LSTM", "GRU": "GRU", "RNN": "RNN"}
 STACKED = {"num_layers": 2, "bidirectional": True}
 FREE = torch.export.Dim.DYNAMIC
 # How the default exporter rounds and ours does are two things; these are float32 of size one.
-NEAR = 2e-6
+NEAR = TOLERANCES["peer.float32"]
 
 
 def exported(model: Any, arguments: tuple[Any, ...], **options: Any) -> bytes:

@@ -1,71 +1,102 @@
-//! The one table of permitted errors. Every test reads it; an entry is loosened only with the
-//! reason beside it.
-//!
-//! Errors are measured against the largest magnitude in the array compared (see
-//! [`super::assert_close`]): an element that is small because large terms cancel in it carries
-//! their rounding errors.
+//! The one table of permitted errors, `tolerances.toml`, which the tests in Python read too.
 
 use unrolled::real::Real;
 
-/// Outputs and states of a net in `T`, against the reference in `f64`.
-pub fn outputs<T: Real>() -> f64 {
-    match T::NAME {
-        // |h| < 1 and an activation is within 2.5 ULP (1.5e-7 at 1): some steps' worth of them.
-        "float32" => 1e-6,
-        // Sums of up to some hundred terms, each rounded to 1.1e-16, through tens of steps.
-        _ => 1e-12,
+const TABLE: &str = include_str!("../../../python/unrolled/tolerances.toml");
+
+/// The number of an entry, found when the tests are compiled.
+pub const fn entry(name: &str) -> f64 {
+    let (table, name) = (TABLE.as_bytes(), name.as_bytes());
+    let mut at = 0;
+    while at < table.len() {
+        if table[at] == b'"' && follows(table, at + 1, name) && table[at + 1 + name.len()] == b'"' {
+            return number(table, at + 2 + name.len() + " = ".len());
+        }
+        while at < table.len() && table[at] != b'\n' {
+            at += 1;
+        }
+        at += 1;
     }
+    panic!("tolerances.toml has no such entry")
 }
 
-/// Gradients of a net in `T`, against the reference in `f64`.
-pub fn gradients<T: Real>() -> f64 {
-    match T::NAME {
-        // Sums over every step and row, of products of steps' errors: ten times the outputs'.
-        "float32" => 1e-5,
-        // As the outputs: far above rounding all the same.
-        _ => 1e-12,
+const fn follows(text: &[u8], at: usize, word: &[u8]) -> bool {
+    let mut i = 0;
+    while i < word.len() && at + i < text.len() && text[at + i] == word[i] {
+        i += 1;
     }
+    i == word.len()
 }
 
-/// Two ways to the same numbers in `f64`, the sums in another order.
-pub const REORDERED: f64 = 1e-12;
-
-/// Half the distance of the two points of a central difference: its error is about
-/// step² |f'''| / 6 + 1e-16 |f| / step, and this is near the least of that.
-pub const DIFFERENCE_STEP: f64 = 1e-5;
-
-/// A gradient against central differences: the error above, for losses of up to some tens,
-/// measured against the largest element or 1.
-pub const DIFFERENCE: f64 = 1e-8;
-
-/// An `f32` loss's gradient against the `f64` one, relative: the difference of two logits up to
-/// 40 apart is rounded to 2⁻²⁴ of itself before it goes through an exponential.
-pub const LOSS_GRADIENT_F32: f64 = 5e-6;
-
-/// An `f32` loss's value against the `f64` one, relative: the same error, averaged, beside the
-/// exact part of the value.
-pub const LOSS_VALUE_F32: f64 = 1e-7;
-
-/// A loss and its gradient in `f64` against PyTorch's, absolute, for numbers up to some ten:
-/// a few roundings each.
-pub const LOSS_PYTORCH: f64 = 1e-15;
-
-/// Parameters after ten optimiser steps against PyTorch's, in ULP: it fuses some of its
-/// multiply-adds, we none. The worst is 3.4.
-pub const OPTIMIZER_ULPS: f64 = 5.0;
-
-/// A norm or a clipped gradient against PyTorch's or a plain sum, relative in `f64`: the
-/// sums run in other orders.
-pub const NORM: f64 = 1e-14;
-
-/// Vᵀ V against the identity for orthonormal vectors of up to 100 elements, each rounded once.
-pub fn orthonormal<T: Real>() -> f64 {
-    match T::NAME {
-        "float32" => 1e-6,
-        _ => 2e-15,
+/// A number such as `2.5` or `1e-12`, to the end of its line.
+const fn number(text: &[u8], mut at: usize) -> f64 {
+    let (mut digits, mut places, mut point) = (0_u64, 0, false);
+    while text[at].is_ascii_digit() || text[at] == b'.' {
+        if text[at] == b'.' {
+            point = true;
+        } else {
+            digits = 10 * digits + (text[at] - b'0') as u64;
+            places += point as u32;
+        }
+        at += 1;
     }
+    if text[at] == b'e' && text[at + 1] == b'-' {
+        at += 2;
+        let mut exponent = 0;
+        while text[at].is_ascii_digit() {
+            exponent = 10 * exponent + (text[at] - b'0') as u32;
+            at += 1;
+        }
+        places += exponent;
+    }
+    assert!(text[at] == b'\n', "a number such as 2.5 or 1e-12");
+    // Both are exact within these bounds, so that the quotient is rounded once, to the number written.
+    assert!(digits < 1 << 53 && places <= 22);
+    let mut power = 1.0;
+    while places > 0 {
+        (power, places) = (10.0 * power, places - 1);
+    }
+    digits as f64 / power
 }
 
-/// Where an array has a single number, or a few, all of it may be small because its terms (weights, inputs
-/// and derivatives of order 1) cancel; errors are then measured against this.
-pub const CANCELLED: f64 = 0.1;
+/// The entry of a float type.
+macro_rules! by_type {
+    ($(#[$doc:meta])* $name:ident, $f32:literal, $f64:literal) => {
+        $(#[$doc])*
+        pub fn $name<T: Real>() -> f64 {
+            match T::NAME {
+                "float32" => const { entry($f32) },
+                _ => const { entry($f64) },
+            }
+        }
+    };
+}
+by_type!(
+    /// Outputs and states of a net in `T`, against the reference in `f64`.
+    outputs,
+    "reference.output.float32",
+    "reference.output.float64"
+);
+by_type!(
+    /// Gradients of a net in `T`, against the reference in `f64`.
+    gradients,
+    "reference.gradient.float32",
+    "reference.gradient.float64"
+);
+by_type!(
+    /// Vᵀ V against the identity for orthonormal vectors.
+    orthonormal,
+    "orthonormal.float32",
+    "orthonormal.float64"
+);
+
+pub const CANCELLED: f64 = entry("cancelled");
+pub const REORDERED: f64 = entry("reordered");
+pub const DIFFERENCE_STEP: f64 = entry("difference.step");
+pub const DIFFERENCE: f64 = entry("difference");
+pub const LONG_F32: f64 = entry("long.float32");
+pub const LOSS_GRADIENT_F32: f64 = entry("loss.gradient.float32");
+pub const LOSS_VALUE_F32: f64 = entry("loss.value.float32");
+pub const LOSS_PYTORCH: f64 = entry("loss.pytorch");
+pub const OPTIMIZER_ULPS: f64 = entry("optimizer.ulps");
+pub const NORM: f64 = entry("norm");

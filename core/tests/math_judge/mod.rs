@@ -1,7 +1,11 @@
 //! The judge of `unrolled::math`: runs a function on a level, compares with the truth in
-//! units in the last place, and holds the one table of permitted errors. The tests and the
-//! exhaustive example share it.
+//! units in the last place. The tests and the exhaustive example share it.
 
+#[allow(dead_code)] // the other tests use the rest
+#[path = "../common/tolerance.rs"]
+mod tolerance;
+
+use tolerance::entry;
 use unrolled::math::{self, Math};
 use unrolled::simd::{Element, Kernel, Lanes, Level, Simd};
 
@@ -33,23 +37,15 @@ impl Function {
         }
     }
 
-    /// Permitted errors, in units in the last place of the true value: the table.
+    /// Permitted errors, in units in the last place of the true value.
     pub fn bound(self, level: Level) -> f64 {
         match self {
-            Function::Exp => 1.5,
-            Function::Tanh => 2.5,
-            Function::Sigmoid => 2.5,
-            // Without a fused multiply-add the two polynomials round twice as often, and
-            // there is nothing after them that would damp it.
-            Function::FastTanh => {
-                if level.fuses() {
-                    5.0
-                } else {
-                    5.5
-                }
-            }
-            // Of those of ½: it is made for the whole, and has no exact tail.
-            Function::FastSigmoid => 4.0,
+            Function::Exp => const { entry("ulps.exp") },
+            Function::Tanh => const { entry("ulps.tanh") },
+            Function::Sigmoid => const { entry("ulps.sigmoid") },
+            Function::FastTanh if level.fuses() => const { entry("ulps.fast tanh.fused") },
+            Function::FastTanh => const { entry("ulps.fast tanh.unfused") },
+            Function::FastSigmoid => const { entry("ulps.fast sigmoid") },
         }
     }
 

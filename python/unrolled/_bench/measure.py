@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _native
 from .._arguments import Array
+from .._tolerances import TOLERANCES
 from .contenders import OURS, Contender, FailedError, UnsupportedError
 from .task import task
 from .works import Work
@@ -20,10 +21,6 @@ from .works import Work
 # Calls to seconds of them all.
 Sample = Callable[[int], float]
 
-# The largest difference over the largest number expected, in units of the dtype's precision.
-# Sums over some thousand terms in another order differ by tens of units; a gate in the wrong
-# place or a bias left out, by millions.
-TOLERANCE = 2000
 # Seconds a sample lasts at least, beside which the clock's own cost and grain are nothing.
 SAMPLE = 2e-3
 # Rounds, where a number is not asked for: as many as the seconds allow, within these.
@@ -95,7 +92,7 @@ def difference(results: Mapping[str, Array], expected: Mapping[str, Array]) -> s
         if not right.size:
             continue
         error = float(np.max(np.abs(got - right))) / max(float(np.max(np.abs(right))), 1e-30)
-        limit = TOLERANCE * float(np.finfo(right.dtype).eps)
+        limit = TOLERANCES["bench"] * float(np.finfo(right.dtype).eps)
         # Not `error > limit`: that would let NaN pass.
         if not error <= limit:
             return f"{name}: differs by {error:.1e} of its largest, {limit:.1e} are allowed"

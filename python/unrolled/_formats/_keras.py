@@ -13,7 +13,8 @@ from typing import Any
 from .._activation import Activation
 from .._arguments import Array
 from .._keras_weights import from_keras_weights
-from .._sequential import Layer, Sequential
+from .._layers import Layer
+from .._sequential import Sequential
 from . import _keras_config as keras
 from ._format import MOST_INFLATED, Content, Format, json_object
 from ._h5 import MAGIC, Weights

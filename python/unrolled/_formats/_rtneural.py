@@ -18,8 +18,9 @@ import numpy as np
 from .._activation import Activation
 from .._dense import Dense
 from .._keras_weights import from_keras_weights, to_keras_weights
+from .._layers import Layer, features
 from .._modules import GRU, LSTM
-from .._sequential import Layer, Sequential, features
+from .._sequential import Sequential
 from .._write import replace
 from ._format import Content, Format
 from ._keys import got, only, shown

@@ -9,8 +9,9 @@ from typing import Any
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
+from .._layers import Layer
 from .._modules import GRU, LSTM, RNN
-from .._sequential import Layer, Sequential
+from .._sequential import Sequential
 from . import _limits
 from ._keys import shown
 

@@ -29,7 +29,8 @@ from ._kernels import (
     transition,
     vjp,
 )
-from ._monitor import Monitor, Sample
+from ._monitor import Monitor
+from ._monitor_sample import Sample
 from ._plots import (
     plot_bounds,
     plot_by_lag,

@@ -6,19 +6,17 @@ formulas, are in `unrolled.reference.flow`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import _arguments as arguments
 from .. import _native
 from .._arguments import Array
+from .._module import Network
+from .._tape import Tape
 from ..reference._flow import LagGradients
 from ..reference._flow import _wanted as wanted
-
-if TYPE_CHECKING:
-    from .._modules import Recurrent
-    from .._tape import Tape
 
 __all__ = [
     "LagGradients",
@@ -294,22 +292,18 @@ def lyapunov_exponents(
 
 
 def _network(net: Any) -> Any:
-    from .._modules import Recurrent
-
-    if not isinstance(net, Recurrent):
+    if not isinstance(net, Network):
         raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
     return net
 
 
-def _net(tape: Any) -> Recurrent[Any]:
-    from .._tape import Tape as Expected
-
-    if not isinstance(tape, Expected):
+def _net(tape: Any) -> Network[Any]:
+    if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected a Tape made by `record`, got {arguments.kind(tape)}")
     return tape._net
 
 
-def _cell(net: Recurrent[Any], layer: Any, reverse: Any) -> int:
+def _cell(net: Network[Any], layer: Any, reverse: Any) -> int:
     """Which layer and direction, counted as in the state."""
     layer = arguments.integer("layer", layer, at_least=0)
     if layer >= net.num_layers:

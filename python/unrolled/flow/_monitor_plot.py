@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,7 @@ from .._arguments import Array
 from .._style import STYLE
 from . import _plots as plots
 from ._gates import HIGH, LOW
-
-if TYPE_CHECKING:
-    from ._monitor import Sample
+from ._monitor_sample import Sample
 
 
 def draw(history: Sequence[Sample], parameter: str) -> Any:

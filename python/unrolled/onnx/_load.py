@@ -10,8 +10,9 @@ import numpy as np
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
+from .._layers import Layer
 from .._modules import GRU, LSTM, RNN, Recurrent
-from .._sequential import Layer, Sequential
+from .._sequential import Sequential
 from ._budget import Budget
 from ._chain import Chain, find
 from ._model import Model

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ... import flow
 from ..._arguments import Array
 from ..._modules import GRU, LSTM, RNN
+from .._cell_path import cell_path
 from .._gates import GateSaturation, gate_saturation
+from .._kernels import gradient_by_lag, lyapunov_exponents, step_jacobians
 from .._plots import lag_shares
 from .._sample import Sequences, Window
-from .._spectra import GAMMA
+from .._spectra import GAMMA, singular_values_by_lag
+from .._spectra import bounds as bounds_of
+from .._theory import matrix_power_curve
 
 # Terms of the gradient cost T² steps of so many rows: 200² / 2 of 4 are about a second.
 ROWS, STEPS = 4, 200
@@ -247,7 +250,7 @@ def _layer(
     small: Window | None,
 ) -> Results:
     shown = np.ascontiguousarray(np.swapaxes(dy, 0, 1)) if net.batch_first else dy
-    gradients = flow.gradient_by_lag(tape, shown, parameter)
+    gradients = gradient_by_lag(tape, shown, parameter)
     whole = tape.backward(shown).parameters[parameter].astype(np.float64)
     numbers: dict[str, Any] = {"gradient": length(whole)}
     shares = lag_shares(gradients)
@@ -276,7 +279,7 @@ def _layer(
 
     powers: dict[str, Any] = {}
     if isinstance(net, RNN) and sound:
-        powers["W"] = flow.matrix_power_curve(weight, POWERS)
+        powers["W"] = matrix_power_curve(weight, POWERS)
         numbers["radius"] = float(powers["W"].spectral_radius)
         numbers["norm"] = float(np.linalg.norm(weight.astype(np.float64), 2))
         numbers["bound"] = GAMMA[net.nonlinearity] * numbers["norm"]
@@ -286,8 +289,8 @@ def _layer(
     if small is not None and sound:
         _, little = small.record()
         last = small.steps - 1
-        bounds = flow.bounds(little, None, last, layer, reverse)
-        spectra = flow.singular_values_by_lag(little, None, last, layer, reverse)
+        bounds = bounds_of(little, None, last, layer, reverse)
+        spectra = singular_values_by_lag(little, None, last, layer, reverse)
         measured = bounds.measured.mean(axis=1)
         numbers |= {
             "lag": last,
@@ -298,11 +301,11 @@ def _layer(
             "peak_lag": int(measured.argmax()),
         }
         if isinstance(net, LSTM):
-            path = flow.cell_path(little, None, last, layer, reverse)
+            path = cell_path(little, None, last, layer, reverse)
             numbers["memory"] = float(np.median(path.memory))
             numbers |= _ratios(path.ratio)
-        jacobian = flow.step_jacobians(little, layer, reverse)[0 if reverse else -1, 0]
-        powers["J of the last step"] = flow.matrix_power_curve(jacobian, POWERS)
+        jacobian = step_jacobians(little, layer, reverse)[0 if reverse else -1, 0]
+        powers["J of the last step"] = matrix_power_curve(jacobian, POWERS)
     begins, stops = chosen.stretches()
     cell = "LSTM" if isinstance(net, LSTM) else "GRU" if isinstance(net, GRU) else "RNN"
     return Results(
@@ -363,7 +366,7 @@ def _exponents(
     size = sum(net._sizes.states)
     x = np.swapaxes(window.x, 0, 1) if net.batch_first else window.x
     # The first vectors are none of the system's: a tenth of the steps turns them.
-    found = flow.lyapunov_exponents(
+    found = lyapunov_exponents(
         net,
         np.ascontiguousarray(x),
         min(EXPONENTS, size),

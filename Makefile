@@ -122,7 +122,7 @@ sanitize:  ## Rust's tests under the address sanitizer, steps under the real-tim
 	done
 	@echo "make sanitize: nothing to object to"
 
-math-exhaustive:  ## tanh and sigmoid at every f32 there is (long)
+math-exhaustive:  ## the elementary functions at every f32 there is (long)
 	$(CARGO) run --release --example exhaustive_math -p unrolled
 
 # How long each reader, and the interface, is fuzzed.

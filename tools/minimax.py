@@ -7,7 +7,12 @@ For the accurate functions: the split of ln 2, and the polynomial P of
     tanh(rho) ~ rho + rho z P(z),   z = rho^2,   |rho| <= ln(2)/4 and a little,
 
 with the least greatest *relative* error (Remez's exchange; the weight is the error
-of tanh, not that of P). For the fast ones: the quotient x P(x^2) / Q(x^2) ~ tanh x.
+of tanh, not that of P). In the same way
+
+    log((1 + s) / (1 - s)) ~ 2 s + s z P(z),   z = s^2,   for quotients from sqrt(1/2) to sqrt(2)
+    sin(r) ~ r + r z P(z),   cos(r) ~ 1 - z/2 + z^2 P(z),   z = r^2,   |r| <= pi/4 and a little
+
+and pi/2 in parts. For the fast ones: the quotient x P(x^2) / Q(x^2) ~ tanh x.
 """
 
 from __future__ import annotations
@@ -22,7 +27,11 @@ mp.mp.prec = 200
 
 # Rounding x log2(e) to an integer can fall on the wrong side of a half by the rounding
 # error of the product: the polynomial holds 0.1 % further than exact arithmetic asks.
-EDGE = mp.log(2) / 4 * mp.mpf("1.001")
+SLACK = mp.mpf("1.001")
+EDGE = mp.log(2) / 4 * SLACK
+TURN = mp.pi / 4 * SLACK
+# s of the quotient sqrt(2): its bounds are exact but for their own rounding.
+ROOT = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1) * (1 + mp.mpf(2) ** -20)
 
 Function = Callable[[mp.mpf], mp.mpf]
 
@@ -102,6 +111,40 @@ def tanh_weight(z: mp.mpf) -> mp.mpf:
     return rho * z / mp.tanh(rho)
 
 
+def log_tail(z: mp.mpf) -> mp.mpf:
+    """(log((1 + s) / (1 - s)) / s - 2) / z."""
+    s = mp.sqrt(z)
+    return (2 * mp.atanh(s) / s - 2) / z
+
+
+def log_weight(z: mp.mpf) -> mp.mpf:
+    """What an error of the tail does to the logarithm, relative to it."""
+    s = mp.sqrt(z)
+    return s * z / (2 * mp.atanh(s))
+
+
+def sin_tail(z: mp.mpf) -> mp.mpf:
+    """(sin(r) / r - 1) / z."""
+    r = mp.sqrt(z)
+    return (mp.sin(r) / r - 1) / z
+
+
+def sin_weight(z: mp.mpf) -> mp.mpf:
+    """What an error of the tail does to sin(r), relative to it."""
+    r = mp.sqrt(z)
+    return r * z / mp.sin(r)
+
+
+def cos_tail(z: mp.mpf) -> mp.mpf:
+    """(cos(r) - 1 + z/2) / z^2."""
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2
+
+
+def cos_weight(z: mp.mpf) -> mp.mpf:
+    """What an error of the tail does to cos(r), relative to it."""
+    return z**2 / mp.cos(mp.sqrt(z))
+
+
 def literal(x: mp.mpf, bits: int) -> str:
     """The shortest decimal that rounds to x in the type of that precision."""
     if bits == 53:
@@ -124,14 +167,43 @@ def report_accurate(name: str, bits: int, exponent_bits: int, terms: int) -> Non
     hi = rounded(mp.log(2), bits)
     lo = rounded(mp.log(2) - hi, bits)
     print(f"  ln2 long {literal(hi, bits)}  rest {literal(lo, bits)}")
-    coefficients = [rounded(c, bits) for c in remez(tanh_tail, tanh_weight, terms, EDGE**2)]
+    report_polynomial("tanh", bits, tanh_tail, tanh_weight, terms, EDGE**2)
+
+
+def report_polynomial(
+    name: str, bits: int, tail: Function, weight: Function, terms: int, high: mp.mpf
+) -> None:
+    """The coefficients of one tail, rounded, and what they do to the function."""
+    exact = remez(tail, weight, terms, high)
+    coefficients = [rounded(c, bits) for c in exact]
     worst = max(
-        abs(tanh_weight(z) * (horner(coefficients, z) - tanh_tail(z)))
-        for z in chebyshev_nodes(EDGE**2 / 10**6, EDGE**2, 2000)
+        abs(weight(z) * (horner(coefficients, z) - tail(z)))
+        for z in chebyshev_nodes(high / 10**6, high, 2000)
     )
+    print(f"  {name}: relative error 2^{mp.nstr(mp.log(worst, 2), 4)}")
     for c in coefficients:
-        print(f"  {literal(c, bits)}")
-    print(f"  relative error of tanh(rho): 2^{mp.nstr(mp.log(worst, 2), 4)}")
+        print(f"    {literal(c, bits)}")
+    print(f"    left of the first: {literal(rounded(exact[0] - coefficients[0], bits), bits)}")
+
+
+def report_parts(name: str, bits: int, whole: mp.mpf, lengths: list[int]) -> None:
+    """A constant as a sum of parts, each of as many bits as its length."""
+    parts = []
+    for length in lengths:
+        parts.append(rounded(whole, length))
+        whole -= parts[-1]
+    print(f"  {name}: {', '.join(literal(part, bits) for part in parts)}")
+
+
+def report_others(name: str, bits: int, short: list[int], terms: tuple[int, int, int]) -> None:
+    """What log, sin and cos need of one float type."""
+    print(f"{name}: log, sin, cos")
+    report_polynomial("log", bits, log_tail, log_weight, terms[0], ROOT**2)
+    report_polynomial("sin", bits, sin_tail, sin_weight, terms[1], TURN**2)
+    report_polynomial("cos", bits, cos_tail, cos_weight, terms[2], TURN**2)
+    # n times a short part is exact without a fused multiply-add, for the n up to the limit.
+    report_parts("pi/2 short", bits, mp.pi / 2, short)
+    report_parts("pi/2 long", bits, mp.pi / 2, [bits] * 3)
 
 
 def quotient_through(zeros: list[mp.mpf], p: int, q: int, high: mp.mpf) -> tuple[list, list]:
@@ -203,4 +275,6 @@ def report_fast(name: str, bits: int, degree: int, high: float) -> None:
 if __name__ == "__main__":
     report_accurate("f32", 24, 8, 3)
     report_accurate("f64", 53, 11, 6)
+    report_others("f32", 24, [15, 15, 15, 24], (4, 3, 3))
+    report_others("f64", 53, [42, 42, 53], (7, 6, 6))
     report_fast("f32", 24, 4, 7.9)

@@ -2,7 +2,7 @@
 //! prints the greatest error of each and fails if one is above its bound.
 //!
 //! ```text
-//! cargo run --release --example exhaustive_math [stride]
+//! cargo run --release --example exhaustive_math [stride [function]]
 //! ```
 
 #[path = "../tests/math_judge/mod.rs"]
@@ -47,6 +47,7 @@ fn scan(levels: &[Level], function: Function, stride: u64) -> Vec<Worst> {
 
 fn main() {
     let stride = std::env::args().nth(1).map_or(1, |s| s.parse().expect("stride: a number"));
+    let only = std::env::args().nth(2);
     let mut levels = Vec::new();
     for isa in Isa::ALL {
         match Level::get(isa) {
@@ -55,7 +56,10 @@ fn main() {
         }
     }
     let mut failed = false;
-    for function in Function::ALL {
+    let chosen = |f: &Function| only.as_ref().is_none_or(|name| f.name() == name);
+    let functions: Vec<_> = Function::ALL.into_iter().filter(chosen).collect();
+    assert!(!functions.is_empty(), "no function of that name");
+    for function in functions {
         for (level, worst) in levels.iter().zip(scan(&levels, function, stride)) {
             let bound = function.bound(*level);
             let ok = worst.within(bound);

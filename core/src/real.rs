@@ -52,6 +52,10 @@ pub trait Real:
     fn ln(self) -> Self;
     /// ln(1 + `self`), exact near 0 (libm).
     fn ln_1p(self) -> Self;
+    /// Sine (libm).
+    fn sin(self) -> Self;
+    /// Cosine (libm).
+    fn cos(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
     /// The magnitude.
@@ -59,7 +63,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ident, $name:literal, $sqrt:ident, $exp:ident, $ln:ident, $ln_1p:ident) => {
+    ($t:ident, $name:literal, $sqrt:ident, $exp:ident, $ln:ident, $ln_1p:ident, $sin:ident, $cos:ident) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -87,6 +91,12 @@ macro_rules! real {
             fn ln_1p(self) -> Self {
                 libm::$ln_1p(self)
             }
+            fn sin(self) -> Self {
+                libm::$sin(self)
+            }
+            fn cos(self) -> Self {
+                libm::$cos(self)
+            }
             #[inline(always)]
             fn is_finite(self) -> bool {
                 $t::is_finite(self)
@@ -98,5 +108,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32, "float32", sqrtf, expf, logf, log1pf);
-real!(f64, "float64", sqrt, exp, log, log1p);
+real!(f32, "float32", sqrtf, expf, logf, log1pf, sinf, cosf);
+real!(f64, "float64", sqrt, exp, log, log1p, sin, cos);

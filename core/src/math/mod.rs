@@ -1,32 +1,41 @@
-//! exp, tanh and the logistic function on vectors, written once for every instruction
-//! set and both float types.
+//! Elementary functions on vectors, written once for every instruction set and both float types.
 //!
-//! All three stand on one reduction (`reduce`): with n the integer nearest to x / ln 2,
+//! exp, tanh, the logistic function and softplus stand on one reduction (`reduce`): with n the integer nearest to x / ln 2,
 //!
 //! ```text
 //! x = n ln 2 + ρ,   |ρ| ≤ ½ ln 2,   eˣ = 2ⁿ e^ρ,   e^ρ = (1 + u) / (1 − u),   u = tanh(ρ/2)
 //! ```
 //!
 //! u is odd and small, so an odd polynomial of few terms gives it almost correctly rounded
-//! and without cancellation, and each function becomes one quotient of terms linear in u.
+//! and without cancellation, and each function becomes one quotient of terms linear in u. log, softplus and pow share a second polynomial, that of log((1 + s)/(1 − s)); sin and cos have
+//! their own two.
+//!
 //! Everything is correctly rounded arithmetic in a fixed order: levels that fuse
 //! multiply-add give the same bits.
 
 mod exp;
 mod fast;
+mod log;
+mod pow;
 mod sigmoid;
+mod sin_cos;
+mod softplus;
 mod tanh;
 
 pub use exp::exp;
 pub use fast::Fast;
+pub use log::log;
+pub use pow::pow;
 pub use sigmoid::sigmoid;
+pub use sin_cos::{cos, sin, sin_cos};
+pub use softplus::{log_sigmoid, softplus};
 pub use tanh::tanh;
 
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 
 /// What the functions need to know of a float type. `tools/minimax.py` derives the coefficients and the parts of
-/// ln 2; limits are chosen where the error allows, which `tests/math.rs` measures.
+/// ln 2 and π/2; limits are chosen where the error allows, which `tests/math.rs` measures.
 struct Constants {
     /// Adding and taking away 1.5 · 2^(mantissa bits) rounds to an integer.
     round: f64,
@@ -49,9 +58,25 @@ struct Constants {
     least_exponent: f64,
     /// The greatest n for which 2ⁿ is finite.
     greatest_exponent: f64,
+    /// The number of mantissa bits, the implicit one among them.
+    bits: f64,
+    /// c₀ + c₁z + … with z = s²: log((1 + s)/(1 − s)) = 2s + sz(c₀ + c₁z + …) between the logarithms of √½ and √2.
+    log: &'static [f64],
+    /// What rounding took from c₀.
+    log_rest: f64,
+    /// c₀ + c₁z + … with z = r²: sin r = r + rz(c₀ + c₁z + …) for |r| ≤ π/4.
+    sin: &'static [f64],
+    /// c₀ + c₁z + … with z = r²: cos r = 1 − z/2 + z²(c₀ + c₁z + …) for |r| ≤ π/4.
+    cos: &'static [f64],
+    /// π/2 in short parts: n times each but the last is exact for every n up to the limit.
+    turn_short: &'static [f64],
+    /// π/2 in parts as long as `T` allows.
+    turn_long: &'static [f64],
+    /// Up to this |x|, x − nπ/2 is right to the last place: with the short parts, with the long ones.
+    turn_limit: [f64; 2],
 }
 
-/// Error of the polynomial: 2^−32.0 of the result.
+/// Errors of the polynomials relative to the results: tanh 2^−32.0, log 2^−31.0, sin 2^−26.7, cos 2^−32.8.
 const F32: Constants = Constants {
     round: 12_582_912.0,
     ln2_short: [0.69314575, 1.4286068e-06],
@@ -63,9 +88,17 @@ const F32: Constants = Constants {
     tanh_limit: 9.02,
     least_exponent: -126.0,
     greatest_exponent: 127.0,
+    bits: 24.0,
+    log: &[0.6666666, 0.40000334, 0.28537348, 0.23581475],
+    log_rest: 2.955614e-08,
+    sin: &[-0.16666655, 0.008332156, -0.00019514632],
+    cos: &[0.041666646, -0.001388731, 2.4432413e-05],
+    turn_short: &[1.5708008, -4.454516e-06, 6.077272e-11, -1.7151245e-15],
+    turn_long: &[core::f32::consts::FRAC_PI_2 as f64, -4.371139e-08, -1.7151245e-15],
+    turn_limit: [512.0, 16384.0],
 };
 
-/// Error of the polynomial: 2^−57.6 of the result.
+/// Errors of the polynomials relative to the results: tanh 2^−57.6, log 2^−59.2, sin 2^−56.7, cos 2^−59.1.
 const F64: Constants = Constants {
     round: 6_755_399_441_055_744.0,
     ln2_short: [0.6931471805598903, 5.497923018708371e-14],
@@ -84,6 +117,36 @@ const F64: Constants = Constants {
     tanh_limit: 19.1,
     least_exponent: -1022.0,
     greatest_exponent: 1023.0,
+    bits: 53.0,
+    log: &[
+        0.6666666666666734,
+        0.3999999999941637,
+        0.2857142874201637,
+        0.22222198610685034,
+        0.18183562410833554,
+        0.153140986741126,
+        0.14795476933407517,
+    ],
+    log_rest: 1.3571605787503935e-17,
+    sin: &[
+        -0.1666666666666663,
+        0.008333333333322005,
+        -0.00019841269829495476,
+        2.7557313587613913e-06,
+        -2.505074230714889e-08,
+        1.5895904701375098e-10,
+    ],
+    cos: &[
+        0.041666666666666595,
+        -0.0013888888888872895,
+        2.4801587288748173e-05,
+        -2.755731414861907e-07,
+        2.0875696571991096e-09,
+        -1.1358310460066233e-11,
+    ],
+    turn_short: &[1.5707963267950618, -1.6513995372428237e-13, 1.6446256936324258e-26],
+    turn_long: &[core::f64::consts::FRAC_PI_2, 6.123233995736766e-17, -1.4973849048591698e-33],
+    turn_limit: [2048.0, 1_073_741_824.0],
 };
 
 /// The constants of `T`: a choice the compiler makes.

@@ -10,6 +10,8 @@ mod level;
 mod pair;
 mod portable;
 mod quick;
+#[cfg(all(test, feature = "std"))]
+mod tests;
 pub(crate) mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -105,6 +107,12 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// a < b; false where either is NaN.
     fn lt(self, a: Self::V, b: Self::V) -> Self::M;
+    /// a ≤ b; false where either is NaN.
+    fn le(self, a: Self::V, b: Self::V) -> Self::M;
+    /// a = b; false where either is NaN.
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M;
+    /// Whether `m` is true in any lane.
+    fn any(self, m: Self::M) -> bool;
     /// `a` where `m`, else `b`.
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
     /// |a|
@@ -113,6 +121,13 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
     /// 2ⁿ for an integral n from −126 to 127 (f32), −1022 to 1023 (f64).
     fn pow2(self, n: Self::V) -> Self::V;
+    /// Where an integral n, of magnitude 2²² (f32) or 2⁵¹ (f64) at most, is odd.
+    fn odd(self, n: Self::V) -> Self::M;
+    /// v (−1)^⌊n/2⌋ for an n that [`odd`](Simd::odd) takes: v negated where n mod 4 is 2 or 3.
+    fn flip(self, v: Self::V, n: Self::V) -> Self::V;
+    /// (n, m) with a = 2ⁿ m, n integral and m between √½ and √2, for a positive normal a. For any other a both may
+    /// be anything.
+    fn split(self, a: Self::V) -> (Self::V, Self::V);
 
     /// A hint that the cache line of `at`'s first value is about to be read and written.
     #[inline(always)]
@@ -213,6 +228,50 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     pub fn if_less(self, limit: Self, a: Self, b: Self) -> Self {
         Self::new(self.s, self.s.select(self.s.lt(self.v, limit.v), a.v, b.v))
     }
+    /// `a` where `self` ≤ `limit`, else `b`.
+    #[inline(always)]
+    pub fn if_less_equal(self, limit: Self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.select(self.s.le(self.v, limit.v), a.v, b.v))
+    }
+    /// `a` where `self` = `other`, else `b`.
+    #[inline(always)]
+    pub fn if_equal(self, other: Self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.select(self.s.eq(self.v, other.v), a.v, b.v))
+    }
+    /// `a` where `self`, integral and within the bounds of [`Simd::odd`], is odd, else `b`.
+    #[inline(always)]
+    pub fn if_odd(self, a: Self, b: Self) -> Self {
+        Self::new(self.s, self.s.select(self.s.odd(self.v), a.v, b.v))
+    }
+    /// The smaller of both, NaN where either is, as NumPy's `minimum`. Of two zeros `other`.
+    #[inline(always)]
+    pub fn minimum(self, other: Self) -> Self {
+        // `min` gives `other` where either is NaN.
+        self.if_equal(self, Self::new(self.s, self.s.min(self.v, other.v)), self)
+    }
+    /// The larger of both, NaN where either is, as NumPy's `maximum`. Of two zeros `other`.
+    #[inline(always)]
+    pub fn maximum(self, other: Self) -> Self {
+        self.if_equal(self, Self::new(self.s, self.s.max(self.v, other.v)), self)
+    }
+    /// Whether `self` > `limit` in any lane.
+    #[inline(always)]
+    pub(crate) fn any_above(self, limit: f64) -> bool {
+        self.s.any(self.s.lt(self.like(limit).v, self.v))
+    }
+    /// What `f` makes of the values of `self` and of `y`, in place, in those of `y`.
+    #[inline(always)]
+    pub(crate) fn by_lane(self, y: Self, f: impl FnOnce(&[T], &mut [T])) -> Self {
+        // A pair of the longest vectors there are.
+        const MOST: usize = 32;
+        const { assert!(S::LANES <= MOST) };
+        let mut values = [[T::ZERO; MOST]; 2];
+        let [x, out] = &mut values;
+        self.s.store(x, self.v);
+        self.s.store(out, y.v);
+        f(&x[..S::LANES], &mut out[..S::LANES]);
+        Self::new(self.s, self.s.load(out))
+    }
     /// Square root.
     #[inline(always)]
     pub fn sqrt(self) -> Self {
@@ -232,6 +291,17 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     #[inline(always)]
     pub fn pow2(self) -> Self {
         Self::new(self.s, self.s.pow2(self.v))
+    }
+    /// `self`, negated where ⌊`n`/2⌋ is odd: see [`Simd::flip`] for the range.
+    #[inline(always)]
+    pub fn flip(self, n: Self) -> Self {
+        Self::new(self.s, self.s.flip(self.v, n.v))
+    }
+    /// Exponent and mantissa of a positive normal number: see [`Simd::split`].
+    #[inline(always)]
+    pub fn split(self) -> (Self, Self) {
+        let (n, m) = self.s.split(self.v);
+        (Self::new(self.s, n), Self::new(self.s, m))
     }
 }
 

@@ -81,6 +81,27 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
         [self.0.lt(a[0], b[0]), self.0.lt(a[1], b[1])]
     }
     #[inline(always)]
+    fn le(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.0.le(a[0], b[0]), self.0.le(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn eq(self, a: Self::V, b: Self::V) -> Self::M {
+        [self.0.eq(a[0], b[0]), self.0.eq(a[1], b[1])]
+    }
+    #[inline(always)]
+    fn any(self, m: Self::M) -> bool {
+        self.0.any(m[0]) | self.0.any(m[1])
+    }
+    #[inline(always)]
+    fn odd(self, n: Self::V) -> Self::M {
+        [self.0.odd(n[0]), self.0.odd(n[1])]
+    }
+    #[inline(always)]
+    fn split(self, a: Self::V) -> (Self::V, Self::V) {
+        let (low, high) = (self.0.split(a[0]), self.0.split(a[1]));
+        ([low.0, high.0], [low.1, high.1])
+    }
+    #[inline(always)]
     fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V {
         [self.0.select(m[0], a[0], b[0]), self.0.select(m[1], a[1], b[1])]
     }
@@ -97,5 +118,6 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
         abs(a),
         copysign(a, b),
         pow2(a),
+        flip(a, b),
     );
 }

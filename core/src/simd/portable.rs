@@ -19,7 +19,7 @@ impl Portable {
 impl super::sealed::Sealed for Portable {}
 
 macro_rules! portable {
-    ($t:ty, $v:ident, $bits:ident, $lanes:literal, $mantissa:literal, $magic:expr) => {
+    ($t:ty, $v:ident, $bits:ident, $lanes:literal, $mantissa:literal, $magic:expr, $bias:expr, $unit:expr) => {
         impl Simd<$t> for Portable {
             type V = $v;
             type M = $v;
@@ -122,12 +122,51 @@ macro_rules! portable {
             fn pow2(self, n: $v) -> $v {
                 // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift
                 // moves it to the exponent field and the rest out.
-                let bits: $bits = bytemuck::cast(n + $v::splat($magic));
+                let bits: $bits = bytemuck::cast(n + $v::splat($magic + $bias));
                 bytemuck::cast(bits << $mantissa)
+            }
+            #[inline(always)]
+            fn le(self, a: $v, b: $v) -> $v {
+                a.simd_le(b)
+            }
+            #[inline(always)]
+            fn eq(self, a: $v, b: $v) -> $v {
+                a.simd_eq(b)
+            }
+            #[inline(always)]
+            fn any(self, m: $v) -> bool {
+                m.any()
+            }
+            #[inline(always)]
+            fn odd(self, n: $v) -> $v {
+                // n + 1.5·2^mantissa leaves n in the low bits.
+                let bits: $bits = bytemuck::cast(n + $v::splat($magic));
+                bytemuck::cast($bits::splat(0) - (bits & $bits::splat(1)))
+            }
+            #[inline(always)]
+            fn flip(self, v: $v, n: $v) -> $v {
+                let bits: $bits = bytemuck::cast(n + $v::splat($magic));
+                v ^ (bytemuck::cast::<_, $v>(bits << (8 * size_of::<$t>() as u32 - 2))
+                    & $v::splat(-0.0))
+            }
+            #[inline(always)]
+            fn split(self, a: $v) -> ($v, $v) {
+                // With 1 − √½ added to the bits, what lies above √2 has carried into the exponent field.
+                let half: $bits =
+                    $bits::splat(<$t>::to_bits(core::f64::consts::FRAC_1_SQRT_2 as $t));
+                let one = $bits::splat(<$t>::to_bits(1.0));
+                let bits = bytemuck::cast::<_, $bits>(a) + (one - half);
+                let field = bits & $bits::splat((1 << $mantissa) - 1);
+                // An integer in the low bits of 2^mantissa reads as added to it.
+                let n = (bits >> $mantissa) | $bits::splat(<$t>::to_bits($unit));
+                (
+                    bytemuck::cast::<_, $v>(n) - $v::splat($unit + $bias),
+                    bytemuck::cast(field + half),
+                )
             }
         }
     };
 }
 
-portable!(f32, f32x4, u32x4, 4, 23_u32, 12_582_912.0 + 127.0);
-portable!(f64, f64x2, u64x2, 2, 52_u32, 6_755_399_441_055_744.0 + 1023.0);
+portable!(f32, f32x4, u32x4, 4, 23_u32, 12_582_912.0, 127.0, 8_388_608.0);
+portable!(f64, f64x2, u64x2, 2, 52_u32, 6_755_399_441_055_744.0, 1023.0, 4_503_599_627_370_496.0);

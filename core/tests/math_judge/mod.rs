@@ -16,15 +16,25 @@ pub enum Function {
     Sigmoid,
     FastTanh,
     FastSigmoid,
+    Log,
+    Sin,
+    Cos,
+    Softplus,
+    LogSigmoid,
 }
 
 impl Function {
-    pub const ALL: [Function; 5] = [
+    pub const ALL: [Function; 10] = [
         Function::Exp,
         Function::Tanh,
         Function::Sigmoid,
         Function::FastTanh,
         Function::FastSigmoid,
+        Function::Log,
+        Function::Sin,
+        Function::Cos,
+        Function::Softplus,
+        Function::LogSigmoid,
     ];
 
     pub fn name(self) -> &'static str {
@@ -34,6 +44,11 @@ impl Function {
             Function::Sigmoid => "sigmoid",
             Function::FastTanh => "fast tanh",
             Function::FastSigmoid => "fast sigmoid",
+            Function::Log => "log",
+            Function::Sin => "sin",
+            Function::Cos => "cos",
+            Function::Softplus => "softplus",
+            Function::LogSigmoid => "log sigmoid",
         }
     }
 
@@ -43,6 +58,11 @@ impl Function {
             Function::Exp => const { entry("ulps.exp") },
             Function::Tanh => const { entry("ulps.tanh") },
             Function::Sigmoid => const { entry("ulps.sigmoid") },
+            Function::Log => const { entry("ulps.log") },
+            Function::Sin => const { entry("ulps.sin") },
+            Function::Cos => const { entry("ulps.cos") },
+            Function::Softplus => const { entry("ulps.softplus") },
+            Function::LogSigmoid => const { entry("ulps.log_sigmoid") },
             Function::FastTanh if level.fuses() => const { entry("ulps.fast tanh.fused") },
             Function::FastTanh => const { entry("ulps.fast tanh.unfused") },
             Function::FastSigmoid => const { entry("ulps.fast sigmoid") },
@@ -64,12 +84,46 @@ impl Function {
                 e / (1.0 + e)
             }
             Function::Sigmoid | Function::FastSigmoid => 1.0 / (1.0 + libm::exp(-x)),
+            Function::Log => libm::log(x),
+            Function::Sin => libm::sin(x),
+            Function::Cos => libm::cos(x),
+            Function::Softplus => x.max(0.0) + libm::log1p(libm::exp(-x.abs())),
+            Function::LogSigmoid => -Function::Softplus.truth(-x),
         }
     }
 
     /// The greatest magnitude the results may have.
     fn limit(self) -> f64 {
-        if self == Function::Exp { f64::INFINITY } else { 1.0 }
+        match self {
+            Function::Exp | Function::Log | Function::Softplus | Function::LogSigmoid => {
+                f64::INFINITY
+            }
+            _ => 1.0,
+        }
+    }
+
+    /// Whether there is no result at `x`.
+    pub fn undefined(self, x: f64) -> bool {
+        x.is_nan()
+            || match self {
+                Function::Log => x < 0.0,
+                Function::Sin | Function::Cos => x.is_infinite(),
+                _ => false,
+            }
+    }
+
+    /// Whether the result has a minus sign, where that is known without it.
+    fn negative(self, x: f64) -> Option<bool> {
+        match self {
+            Function::Exp | Function::Sigmoid | Function::FastSigmoid | Function::Softplus => {
+                Some(false)
+            }
+            Function::LogSigmoid => Some(true),
+            Function::Tanh | Function::FastTanh => Some(x.is_sign_negative()),
+            Function::Log => Some(x < 1.0),
+            Function::Sin => (x.abs() < 3.0).then_some(x.is_sign_negative()),
+            Function::Cos => (x.abs() < 1.5).then_some(false),
+        }
     }
 }
 
@@ -97,6 +151,11 @@ impl<T: Element> Kernel<T> for Apply<'_, T> {
             Function::Sigmoid => each!(math::sigmoid),
             Function::FastTanh => each!(math::Fast::tanh),
             Function::FastSigmoid => each!(math::Fast::sigmoid),
+            Function::Log => each!(math::log),
+            Function::Sin => each!(math::sin),
+            Function::Cos => each!(math::cos),
+            Function::Softplus => each!(math::softplus),
+            Function::LogSigmoid => each!(math::log_sigmoid),
         }
     }
 }
@@ -107,6 +166,35 @@ pub fn apply<T: Element>(level: Level, function: Function, x: &[T]) -> Vec<T> {
     T::dispatch(level, Apply { function, x, y: &mut y });
     y
 }
+
+/// aᵇ of every pair, in whole vectors.
+struct ApplyPow<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Element> Kernel<T> for ApplyPow<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        for at in (0..self.a.len()).step_by(S::LANES) {
+            let [a, b] = [self.a, self.b].map(|from| Lanes::read::<true>(s, from, at));
+            math::pow(a, b).write::<true>(self.y, at);
+        }
+    }
+}
+
+/// aᵇ of every pair, as `level` computes it.
+pub fn apply_pow<T: Element>(level: Level, a: &[T], b: &[T]) -> Vec<T> {
+    let mut y = vec![T::ZERO; a.len()];
+    T::dispatch(level, ApplyPow { a, b, y: &mut y });
+    y
+}
+
+/// Permitted errors of aᵇ in units in the last place, of f32 and f64 for |b ln a| up to 100, and of f64 beyond.
+pub const POW: [f64; 3] =
+    [entry("ulps.pow.float32"), entry("ulps.pow.float64"), entry("ulps.pow.float64 far")];
 
 /// The greatest error met, and the first result that is wrong in kind.
 #[derive(Clone, Debug, Default)]
@@ -143,7 +231,7 @@ impl Worst {
 }
 
 /// The distance of neighbouring f32 around `x`.
-fn ulp_f32(x: f64) -> f64 {
+pub fn ulp_f32(x: f64) -> f64 {
     let exponent = ((x.to_bits() >> 52) & 0x7ff) as i64 - 1023;
     let exponent = exponent.max(-126) - 23;
     f64::from_bits(((exponent + 1023) as u64) << 52)
@@ -160,13 +248,13 @@ pub fn judge_f32(levels: &[Level], function: Function, x: &[f32]) -> Vec<Worst> 
         let y = apply(level, function, x);
         for ((&x, &y), &truth) in x.iter().zip(&y).zip(&truth) {
             check(function, x.into(), y.into(), &mut worst);
-            if x.is_nan() {
+            if function.undefined(x.into()) {
                 continue;
             }
             // What follows the greatest f32 stands for infinity.
             let beyond = 2.0 * 2.0_f64.powi(127);
-            let truth = truth.min(beyond);
-            let error = (f64::from(y).min(beyond) - truth).abs()
+            let truth = truth.clamp(-beyond, beyond);
+            let error = (f64::from(y).clamp(-beyond, beyond) - truth).abs()
                 / ulp_f32(truth.abs().clamp(function.floor(), f32::MAX.into()));
             worst.see(x.into(), error);
         }
@@ -175,7 +263,7 @@ pub fn judge_f32(levels: &[Level], function: Function, x: &[f32]) -> Vec<Worst> 
                 None => fused = Some(y),
                 Some(first) => {
                     for ((x, y), first) in x.iter().zip(&y).zip(first) {
-                        if y.to_bits() != first.to_bits() && !x.is_nan() {
+                        if y.to_bits() != first.to_bits() && !y.is_nan() {
                             worst
                                 .blame(|| format!("{x:e}: {y:e} here, {first:e} on a lower level"));
                         }
@@ -188,15 +276,13 @@ pub fn judge_f32(levels: &[Level], function: Function, x: &[f32]) -> Vec<Worst> 
     verdicts
 }
 
-/// What holds of every result, whatever its error: NaN for NaN alone, the sign of tanh,
-/// nothing below 0 elsewhere, nothing beyond 1.
+/// What holds of every result, whatever its error: NaN where there is none and nowhere else, the sign, the bounds.
 pub fn check(function: Function, x: f64, y: f64, worst: &mut Worst) {
     let name = function.name();
-    if x.is_nan() != y.is_nan() {
+    if function.undefined(x) != y.is_nan() {
         worst.blame(|| format!("{name}({x:e}) = {y:e}"));
-    } else if !x.is_nan() {
-        let odd = matches!(function, Function::Tanh | Function::FastTanh);
-        let negative = odd && x.is_sign_negative();
+    } else if !y.is_nan() {
+        let negative = function.negative(x).unwrap_or(y.is_sign_negative());
         if y.abs() > function.limit() || y.is_sign_negative() != negative {
             worst.blame(|| format!("{name}({x:e}) = {y:e}"));
         }

@@ -68,6 +68,22 @@ simd_impl!(
         n,
         _mm256_set1_ps(12_582_912.0 + 127.0),
     )))),
+    le |a, b| _mm256_cmp_ps::<_CMP_LE_OQ>(a, b),
+    eq |a, b| _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b),
+    any |m| _mm256_movemask_ps(m) != 0,
+    odd |n| { let n = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(12_582_912.0))); let odd = _mm256_and_si256(n, _mm256_set1_epi32(1)); _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_setzero_si256(), odd)) },
+    flip |v, n| {
+        let sign = _mm256_castsi256_ps(_mm256_slli_epi32::<30>(_mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(12_582_912.0)))));
+        _mm256_xor_ps(v, _mm256_and_ps(sign, _mm256_set1_ps(-0.0)))
+    },
+    split |a| {
+        const ONE: i32 = 1.0_f32.to_bits() as i32;
+        const ROOT: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+        let bits = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_set1_epi32(ONE - ROOT));
+        let n = _mm256_or_si256(_mm256_srli_epi32::<23>(bits), _mm256_castps_si256(_mm256_set1_ps(8_388_608.0)));
+        let m = _mm256_add_epi32(_mm256_and_si256(bits, _mm256_set1_epi32((1 << 23) - 1)), _mm256_set1_epi32(ROOT));
+        (_mm256_sub_ps(_mm256_castsi256_ps(n), _mm256_set1_ps(8_388_608.0 + 127.0)), _mm256_castsi256_ps(m))
+    },
 );
 
 simd_impl!(
@@ -88,4 +104,20 @@ simd_impl!(
         n,
         _mm256_set1_pd(6_755_399_441_055_744.0 + 1023.0),
     )))),
+    le |a, b| _mm256_cmp_pd::<_CMP_LE_OQ>(a, b),
+    eq |a, b| _mm256_cmp_pd::<_CMP_EQ_OQ>(a, b),
+    any |m| _mm256_movemask_pd(m) != 0,
+    odd |n| { let n = _mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(6_755_399_441_055_744.0))); let odd = _mm256_and_si256(n, _mm256_set1_epi64x(1)); _mm256_castsi256_pd(_mm256_sub_epi64(_mm256_setzero_si256(), odd)) },
+    flip |v, n| {
+        let sign = _mm256_castsi256_pd(_mm256_slli_epi64::<62>(_mm256_castpd_si256(_mm256_add_pd(n, _mm256_set1_pd(6_755_399_441_055_744.0)))));
+        _mm256_xor_pd(v, _mm256_and_pd(sign, _mm256_set1_pd(-0.0)))
+    },
+    split |a| {
+        const ONE: i64 = 1.0_f64.to_bits() as i64;
+        const ROOT: i64 = core::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
+        let bits = _mm256_add_epi64(_mm256_castpd_si256(a), _mm256_set1_epi64x(ONE - ROOT));
+        let n = _mm256_or_si256(_mm256_srli_epi64::<52>(bits), _mm256_castpd_si256(_mm256_set1_pd(4_503_599_627_370_496.0)));
+        let m = _mm256_add_epi64(_mm256_and_si256(bits, _mm256_set1_epi64x((1 << 52) - 1)), _mm256_set1_epi64x(ROOT));
+        (_mm256_sub_pd(_mm256_castsi256_pd(n), _mm256_set1_pd(4_503_599_627_370_496.0 + 1023.0)), _mm256_castsi256_pd(m))
+    },
 );

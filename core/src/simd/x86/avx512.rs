@@ -49,6 +49,22 @@ simd_impl!(
         n,
         _mm512_set1_ps(12_582_912.0 + 127.0),
     )))),
+    le |a, b| _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b),
+    eq |a, b| _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b),
+    any |m| _cvtmask16_u32(m) != 0,
+    odd |n| _mm512_test_epi32_mask(_mm512_castps_si512(_mm512_add_ps(n, _mm512_set1_ps(12_582_912.0))), _mm512_set1_epi32(1)),
+    flip |v, n| {
+        let sign = _mm512_castsi512_ps(_mm512_slli_epi32::<30>(_mm512_castps_si512(_mm512_add_ps(n, _mm512_set1_ps(12_582_912.0)))));
+        _mm512_xor_ps(v, _mm512_and_ps(sign, _mm512_set1_ps(-0.0)))
+    },
+    split |a| {
+        const ONE: i32 = 1.0_f32.to_bits() as i32;
+        const ROOT: i32 = core::f32::consts::FRAC_1_SQRT_2.to_bits() as i32;
+        let bits = _mm512_add_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(ONE - ROOT));
+        let n = _mm512_or_si512(_mm512_srli_epi32::<23>(bits), _mm512_castps_si512(_mm512_set1_ps(8_388_608.0)));
+        let m = _mm512_add_epi32(_mm512_and_si512(bits, _mm512_set1_epi32((1 << 23) - 1)), _mm512_set1_epi32(ROOT));
+        (_mm512_sub_ps(_mm512_castsi512_ps(n), _mm512_set1_ps(8_388_608.0 + 127.0)), _mm512_castsi512_ps(m))
+    },
 );
 
 simd_impl!(
@@ -79,4 +95,20 @@ simd_impl!(
         n,
         _mm512_set1_pd(6_755_399_441_055_744.0 + 1023.0),
     )))),
+    le |a, b| _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b),
+    eq |a, b| _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b),
+    any |m| _cvtmask8_u32(m) != 0,
+    odd |n| _mm512_test_epi64_mask(_mm512_castpd_si512(_mm512_add_pd(n, _mm512_set1_pd(6_755_399_441_055_744.0))), _mm512_set1_epi64(1)),
+    flip |v, n| {
+        let sign = _mm512_castsi512_pd(_mm512_slli_epi64::<62>(_mm512_castpd_si512(_mm512_add_pd(n, _mm512_set1_pd(6_755_399_441_055_744.0)))));
+        _mm512_xor_pd(v, _mm512_and_pd(sign, _mm512_set1_pd(-0.0)))
+    },
+    split |a| {
+        const ONE: i64 = 1.0_f64.to_bits() as i64;
+        const ROOT: i64 = core::f64::consts::FRAC_1_SQRT_2.to_bits() as i64;
+        let bits = _mm512_add_epi64(_mm512_castpd_si512(a), _mm512_set1_epi64(ONE - ROOT));
+        let n = _mm512_or_si512(_mm512_srli_epi64::<52>(bits), _mm512_castpd_si512(_mm512_set1_pd(4_503_599_627_370_496.0)));
+        let m = _mm512_add_epi64(_mm512_and_si512(bits, _mm512_set1_epi64((1 << 52) - 1)), _mm512_set1_epi64(ROOT));
+        (_mm512_sub_pd(_mm512_castsi512_pd(n), _mm512_set1_pd(4_503_599_627_370_496.0 + 1023.0)), _mm512_castsi512_pd(m))
+    },
 );

@@ -76,7 +76,13 @@ macro_rules! simd_impl {
         storefew |$sp:ident, $sv:ident| $storefew:expr,
         abs |$aa:ident| $abs:expr,
         copysign |$ca:ident, $cs:ident| $copysign:expr,
-        pow2 |$pn:ident| $pow2:expr $(,)?
+        pow2 |$pn:ident| $pow2:expr,
+        le |$lea:ident, $leb:ident| $le:expr,
+        eq |$eqa:ident, $eqb:ident| $eq:expr,
+        any |$am:ident| $any:expr,
+        odd |$on:ident| $odd:expr,
+        flip |$fv:ident, $fn:ident| $flip:expr,
+        split |$pa:ident| $split:expr $(,)?
     ) => {
         // SAFETY: ("the token", in every block below) `detect` alone makes a $token, where processor and system have
         // $features, and that is all an intrinsic asks for that takes no pointer.
@@ -203,6 +209,40 @@ macro_rules! simd_impl {
                 // moves it to the exponent field and the rest out.
                 // SAFETY: the token.
                 unsafe { $pow2 }
+            }
+            #[inline(always)]
+            fn le(self, $lea: $v, $leb: $v) -> $m {
+                // SAFETY: the token.
+                unsafe { $le }
+            }
+            #[inline(always)]
+            fn eq(self, $eqa: $v, $eqb: $v) -> $m {
+                // SAFETY: the token.
+                unsafe { $eq }
+            }
+            #[inline(always)]
+            fn any(self, $am: $m) -> bool {
+                // SAFETY: the token.
+                unsafe { $any }
+            }
+            #[inline(always)]
+            fn odd(self, $on: $v) -> $m {
+                // n + 1.5·2^mantissa leaves n in the low bits.
+                // SAFETY: the token.
+                unsafe { $odd }
+            }
+            #[inline(always)]
+            fn flip(self, $fv: $v, $fn: $v) -> $v {
+                // As `odd`; the bit above the lowest becomes a sign.
+                // SAFETY: the token.
+                unsafe { $flip }
+            }
+            #[inline(always)]
+            fn split(self, $pa: $v) -> ($v, $v) {
+                // With 1 − √½ added to the bits, what lies above √2 has carried into the exponent field. An integer in
+                // the low bits of 2^mantissa reads as added to it.
+                // SAFETY: the token.
+                unsafe { $split }
             }
         }
     };

@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, size, zeros};
+use crate::kernel::buffer::{room, rows as zero_rows};
 use crate::kernel::pack::Panel;
 use crate::kernel::product::{Product, Start, Strides};
-use crate::sequence::Passes;
 use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
-use crate::tape::{room, rows as zero_rows};
+use crate::time::Passes;
 use alloc::vec::Vec;
 
 /// y = W x + b (`torch.nn.Linear`): parameters are `weight` (out, in), then `bias` (out) if there is one.

@@ -86,42 +86,30 @@ pub mod batch;
 pub mod cell;
 #[cfg(feature = "alloc")]
 pub mod dense;
-#[cfg(feature = "alloc")]
-mod dropout;
 pub mod error;
 pub mod flow;
 pub mod gates;
 mod kernel;
 pub mod math;
 #[cfg(feature = "alloc")]
-pub mod network;
-#[cfg(feature = "alloc")]
-mod output;
+mod net;
 pub mod peak;
 pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;
 pub mod rng;
-mod sequence;
-#[cfg(feature = "alloc")]
-mod shard;
 #[allow(unsafe_code)]
 pub mod simd;
-#[cfg(feature = "alloc")]
-pub mod stream;
-#[cfg(feature = "alloc")]
-pub mod tape;
+mod time;
 pub mod train;
-#[cfg(feature = "alloc")]
-mod work;
 
 // pub use cell::fixed::{Gru, Lstm, Rnn};
 pub use error::Error;
 pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
-pub use network::Network;
-pub use sequence::Passes;
+pub use net::{network, network::Network, stream, tape};
 pub use simd::{Isa, Level};
+pub use time::Passes;
 
 /// What the benchmarks, the tests and the Python bindings look at, and no part of what the crate offers.
 #[doc(hidden)]

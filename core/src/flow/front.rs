@@ -5,11 +5,12 @@ use super::scale::{self, NOTHING, excess, largest, shift};
 use crate::cell::{Scratch, Step};
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{dirty_rows, room, rows};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
+use crate::net::tape::Trace;
 use crate::real::Real;
-use crate::sequence::{Passes, PullBack};
-use crate::tape::{Trace, dirty_rows, room, rows};
+use crate::time::{Passes, PullBack};
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -4,11 +4,12 @@ use super::front::{BLOCK, Front, Place, Work};
 use super::{Recorded, steps_between};
 use crate::batch::{self, Interrupt};
 use crate::error::Error;
+use crate::kernel::buffer::room;
 use crate::kernel::buffer::{size, zeros};
-use crate::network::Network;
+use crate::net::network::Network;
+use crate::net::tape::{ShardTrace, Tape};
 use crate::real::Real;
-use crate::sequence::Passes;
-use crate::tape::{ShardTrace, Tape, room};
+use crate::time::Passes;
 use alloc::vec::Vec;
 use core::ops::Range;
 

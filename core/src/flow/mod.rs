@@ -52,9 +52,10 @@ pub use lags::{LagGradients, Terms};
 use crate::{
     error::Error,
     kernel::shape::Shape,
-    network::Network,
-    sequence::{Pass, Passes},
-    tape::{Shard, ShardTrace, Tape, Trace},
+    net::network::Network,
+    net::shard::Shard,
+    net::tape::{ShardTrace, Tape, Trace},
+    time::{Pass, Passes},
 };
 
 /// One layer in one direction of a recorded net.

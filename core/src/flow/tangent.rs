@@ -6,11 +6,11 @@ use super::{Recorded, steps_between};
 use crate::batch::{self, Interrupt};
 use crate::error::Error;
 use crate::kernel::buffer::{size, zeros};
-use crate::network::Network;
+use crate::net::network::Network;
+use crate::net::tape::{ShardTrace, Tape};
 use crate::real::Real;
-use crate::sequence::Passes;
 use crate::simd::{Kernel, Simd};
-use crate::tape::{ShardTrace, Tape};
+use crate::time::Passes;
 use crate::train::reduce::{dot, subtract_multiple};
 use alloc::vec::Vec;
 
@@ -135,7 +135,7 @@ fn rows<T: Passes>(tape: &Tape<T>) -> Vec<(&ShardTrace<T>, usize)> {
 }
 
 fn zeros_of(n: usize) -> Result<Vec<i32>, Error> {
-    let mut values = crate::tape::room(n, "tangents")?;
+    let mut values = crate::kernel::buffer::room(n, "tangents")?;
     values.resize(n, 0);
     Ok(values)
 }

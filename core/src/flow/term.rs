@@ -5,15 +5,15 @@ use crate::cell::Outer;
 use crate::error::Error;
 use crate::gates::{Parameter, Role};
 use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{dirty_rows, rows};
 use crate::kernel::layout::{MOST_MAPS, Slots};
 use crate::kernel::shape::Shape;
+use crate::net::gradients::Sums;
 use crate::real::Real;
-use crate::sequence::Passes;
 use crate::simd::{Kernel, Level, Simd};
-use crate::tape::{dirty_rows, rows};
+use crate::time::Passes;
 use crate::train::global_norm;
 use crate::train::reduce::dot;
-use crate::work::Sums;
 
 /// What a weight multiplies.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,12 +4,13 @@ use super::Recorded;
 use super::front::{BLOCK, Front, Place, Work};
 use super::scale::{self, NOTHING};
 use crate::cell::InputDerivative;
-use crate::dropout::Dropout;
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, size};
-use crate::network::View;
-use crate::sequence::Passes;
-use crate::tape::{ShardTrace, dirty_rows, room, rows};
+use crate::kernel::buffer::{dirty_rows, room, rows};
+use crate::net::dropout::Dropout;
+use crate::net::tape::ShardTrace;
+use crate::net::view::View;
+use crate::time::Passes;
 use alloc::vec::Vec;
 use core::ops::Range;
 

@@ -99,6 +99,34 @@ pub fn size(factors: &[usize], what: &'static str) -> Result<usize, Error> {
         .ok_or(Error::TooLarge { what })
 }
 
+/// An empty vector with room for `len`.
+pub fn room<T>(len: usize, what: &'static str) -> Result<Vec<T>, Error> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge { what })?;
+    Ok(values)
+}
+
+/// `rows` rows of `row` numbers that will all be written before they are read.
+pub fn dirty_rows<T: Real>(
+    rows: usize,
+    row: usize,
+    what: &'static str,
+) -> Result<Buffer<T>, Error> {
+    Buffer::dirty(size(&[rows, row], what)?, what)
+}
+
+/// `rows` rows of `row` zeros.
+pub fn rows<T: Real>(rows: usize, row: usize, what: &'static str) -> Result<Buffer<T>, Error> {
+    Buffer::zeros(size(&[rows, row], what)?, what)
+}
+
+/// A copy.
+pub fn copy<T: Real>(from: &Buffer<T>, what: &'static str) -> Result<Buffer<T>, Error> {
+    let mut to = Buffer::dirty(from.len(), what)?;
+    to.copy_from_slice(from);
+    Ok(to)
+}
+
 /// Memory that was given back, for the next buffer of about its size. A training loop asks for the same
 /// buffers at every step; fresh pages from the system would cost it a quarter of its time.
 ///

@@ -3,7 +3,7 @@
 use super::{Back, Fixed, State, Tape, Variant};
 use crate::error::Error;
 use crate::real::Real;
-use crate::sequence::Passes;
+use crate::time::Passes;
 use crate::simd::Level;
 
 /// The Jacobian of a step's state by the state before it, in blocks: row i is the derivative of the i-th value.

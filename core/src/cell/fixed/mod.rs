@@ -47,7 +47,7 @@ use crate::gates::{CellKind, Role};
 use crate::kernel::shape::{Plan, Shape, Transposed, bias_slot};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
-use crate::sequence::Passes;
+use crate::time::Passes;
 use crate::simd::{Kernel, Level, Rhs, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;

@@ -1,8 +1,8 @@
 //! Dropout.
 
+use crate::net::shard::Shard;
 use crate::real::Real;
 use crate::rng;
-use crate::tape::Shard;
 use core::ops::Range;
 
 /// Dropout between layers. The mask is a function of the seed and the place alone, so that it needs no storing

@@ -3,12 +3,13 @@
 use crate::cell::Scratch;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{copy, rows};
 use crate::kernel::shape::Weights;
 use crate::kernel::states::{States, StatesMut};
-use crate::network::{Network, StateArrays};
+use crate::net::network::Network;
+use crate::net::view::StateArrays;
 use crate::real::Real;
-use crate::sequence::{OneStep, Passes};
-use crate::tape::{copy, rows};
+use crate::time::{OneStep, Passes};
 use alloc::vec::Vec;
 
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
@@ -37,7 +38,8 @@ impl<T: Real> Stream<T> {
     /// # Errors
     /// `TooLarge` if there is no memory.
     pub fn copy(&self) -> Result<Self, Error> {
-        let states = self.states.iter().map(copy).collect::<Result<_, _>>()?;
+        let states =
+            self.states.iter().map(|states| copy(states, "state")).collect::<Result<_, _>>()?;
         // What the others hold is written before it is read.
         let scratch = |like: &Buffer<T>| Buffer::zeros(like.len(), "scratch");
         let [below, above] = &self.between;
@@ -133,7 +135,7 @@ impl<T: Passes> Network<T> {
     }
 
     /// The states: h, (layers, B, state size), then the others, (layers, B, H), as
-    /// [`Input`](crate::network::Input) takes them.
+    /// [`Input`](crate::net::network::Input) takes them.
     #[must_use]
     pub fn stream_state(&self, stream: &Stream<T>) -> Vec<Vec<T>> {
         let (shape, rows) = (self.shape(0), stream.batch);
@@ -154,7 +156,11 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// `Length` where they do not fit; the stream is then as it was.
-    pub fn set_stream_state(&self, stream: &mut Stream<T>, states: StateArrays<'_, T>) -> Result<(), Error> {
+    pub fn set_stream_state(
+        &self,
+        stream: &mut Stream<T>,
+        states: StateArrays<'_, T>,
+    ) -> Result<(), Error> {
         let (config, argument, batch) = (self.config(), "states", stream.batch);
         let (states, expected) = (states.get(), config.kind.states());
         let got = states.len();

@@ -5,10 +5,11 @@ use crate::cell::{Scratch as StepScratch, Sum, WeightGradients};
 use crate::error::Error;
 use crate::gates::{Config, Parameter, Role};
 use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{dirty_rows, rows};
 use crate::kernel::shape::Shape;
+use crate::net::shard::Shard;
 use crate::real::Real;
-use crate::sequence::{Scratch, Truncation};
-use crate::tape::{Shard, dirty_rows, rows};
+use crate::time::{Scratch, Truncation};
 use core::ops::{Deref, DerefMut, Range};
 
 /// What goes back through time with one layer in one direction.

@@ -2,9 +2,10 @@
 
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
-use crate::network::View;
+use crate::kernel::buffer::{dirty_rows, room};
+use crate::net::shard::Shard;
+use crate::net::view::View;
 use crate::real::Real;
-use crate::tape::{Shard, dirty_rows, room};
 use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 

@@ -1,37 +1,28 @@
-//! All layers of a net over one shard of a batch, forward and back.
+//! A net forward: all layers over one shard of a batch, and the shards side by side.
 
-use crate::batch::{Interrupt, poll};
+use super::dropout::Dropout;
+use super::network::Network;
+use super::pieces::{Share, packed, share};
+use super::shard::{Shard, windows};
+use super::tape::{LayerTrace, Quantity, ShardTrace, Span, Tape, Trace};
+use super::view::{Input, Output, Recording, StateArrays};
+use crate::batch::{self, Interrupt, poll};
 use crate::cell::Scratch;
-use crate::dropout::Dropout;
 use crate::error::Error;
-use crate::kernel::buffer::Buffer;
+use crate::kernel::buffer::{Buffer, copy, dirty_rows, room, rows, size, zeros};
 use crate::kernel::shape::Shape;
-use crate::kernel::states::{States, StatesMut};
-use crate::network::{Input, Losses, Network, Recording, StateArrays};
-use crate::output::{Packed, Share, packed};
+use crate::kernel::states::StatesMut;
 use crate::real::Real;
-use crate::sequence::{Backward, Forward, Pass, Passes, TapeMut, Truncation};
-use crate::tape::{
-    LayerTrace, Shard, ShardTrace, Span, Tape, Trace, copy, dirty_rows, rows, windows,
-};
-use crate::work::{Back, Summed};
+use crate::time::{Forward, Pass, Passes, TapeMut};
 use alloc::vec::Vec;
 use core::ops::Range;
-
-/// What one shard gives going back.
-pub(crate) struct ShardGradients<'a, T: Real> {
-    /// By the parameters of every layer and direction.
-    pub sums: Vec<Summed<'a, T>>,
-    /// By the initial states of every layer and direction.
-    pub states: Vec<Buffer<T>>,
-}
 
 /// What is kept, and the final states of every layer and direction.
 type ShardRun<T> = (Vec<Span<T>>, Vec<Buffer<T>>);
 
 /// What to keep of the steps of a span.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
+pub(super) enum Keep {
     /// The last layer's outputs alone.
     Outputs,
     /// The layers' outputs, and the states every so many steps.
@@ -60,6 +51,132 @@ fn plan(shard: &Shard, checkpoint: Option<Option<usize>>, bidirectional: bool) -
 }
 
 impl<T: Passes> Network<T> {
+    /// Runs the net and keeps nothing.
+    ///
+    /// # Errors
+    /// Where the input does not fit, there is no memory, or `interrupt` says so.
+    pub fn forward(
+        &self,
+        input: &Input<'_, T>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Output<T>, Error> {
+        let (output, _) = self.run(input, None, interrupt)?;
+        Ok(output)
+    }
+
+    /// Runs the net and keeps what [`backward`](Self::backward) needs.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn record(
+        &self,
+        input: &Input<'_, T>,
+        recording: Recording,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(Output<T>, Tape<T>), Error> {
+        if recording.dropout.is_some_and(|(_, p)| !(0.0..1.0).contains(&p)) {
+            return Err(Error::Invalid { argument: "dropout", expected: "0 ≤ dropout < 1" });
+        }
+        let (output, shards) = self.run(input, Some(recording), interrupt)?;
+        let tape = Tape {
+            config: self.config,
+            layout: *self.cell().layout(),
+            steps: input.steps,
+            batch: input.batch,
+            shards,
+            checkpoint: recording.checkpoint,
+            dropout: recording.dropout.filter(|&(_, p)| p > 0.0),
+            version: self.version,
+        };
+        Ok((output, tape))
+    }
+
+    fn run(
+        &self,
+        input: &Input<'_, T>,
+        recording: Option<Recording>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<(Output<T>, Vec<ShardTrace<T>>), Error> {
+        self.check(input)?;
+        let (steps, batch, out) = (input.steps, input.batch, self.config.output_size());
+        let reset = |t, b| input.resets.is_some_and(|r| r.at(t, b, 1)[0]);
+        let reset = input.resets.is_some().then_some(&reset as &dyn Fn(usize, usize) -> bool);
+        let shards = Shard::cut(steps, batch, input.lengths, reset)?;
+        let mut y = zeros(size(&[steps, batch, out], "output")?, "output")?;
+        let run = |(shard, y): (&Shard, Share<'_, T>)| {
+            self.forward_shard(shard, input, recording, y, interrupt)
+        };
+        let items = shards.iter().zip(share(&mut y, &shards, batch, out)?).collect();
+        let done = batch::run(items, self.work(steps, batch), run)?;
+
+        let states = shards.iter().zip(&done).map(|(shard, (_, states))| (shard, &states[..]));
+        let states = self.gather_states(states, batch)?;
+        let traces = shards.into_iter().zip(done);
+        let traces = traces.map(|(shard, (spans, _))| ShardTrace { shard, spans }).collect();
+        Ok((Output { y, states }, traces))
+    }
+
+    fn check(&self, input: &Input<'_, T>) -> Result<(), Error> {
+        let c = &self.config;
+        input.x.check("x", input.steps, input.batch, c.input_size)?;
+        if let Some(resets) = &input.resets {
+            resets.check("resets", input.steps, input.batch, 1)?;
+        }
+        self.check_states("states", input.states, input.batch)?;
+        if let Some(lengths) = input.lengths {
+            if lengths.len() != input.batch {
+                let (expected, got) = (input.batch, lengths.len());
+                return Err(Error::Length { argument: "lengths", expected, got });
+            }
+            if let Some(at) = lengths.iter().position(|&l| l > input.steps) {
+                let (most, got) = (input.steps, lengths[at]);
+                return Err(Error::Range { argument: "lengths", at, most, got });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_states(
+        &self,
+        argument: &'static str,
+        states: Option<StateArrays<'_, T>>,
+        batch: usize,
+    ) -> Result<(), Error> {
+        let cells = self.config.num_layers * self.config.num_directions();
+        let (expected, got) = (self.config.kind.states(), states.map(|states| states.count));
+        for (state, row) in self.config.state_sizes().enumerate() {
+            let expected = size(&[cells, batch, row], argument)?;
+            if let Some(state) = states.as_ref().and_then(|states| states.get().get(state))
+                && state.len() != expected
+            {
+                return Err(Error::Length { argument, expected, got: state.len() });
+            }
+        }
+        match got {
+            Some(got) if got != expected => Err(Error::Length { argument, expected, got }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a tape of other parameters.
+    pub(crate) fn check_tape(&self, tape: &Tape<T>) -> Result<(), Error> {
+        if tape.version == self.version {
+            return Ok(());
+        }
+        let expected = "parameters as they were, but the parameters have changed since the tape was recorded; \
+                        record again";
+        Err(Error::Invalid { argument: "tape", expected })
+    }
+
+    /// What a tape of this net, as it is now, recorded: see [`Tape::trace`].
+    ///
+    /// # Errors
+    /// `Invalid` for a tape of other parameters, and as [`Tape::trace`].
+    pub fn trace(&self, tape: &Tape<T>, cell: usize, quantity: Quantity) -> Result<Vec<T>, Error> {
+        self.check_tape(tape)?;
+        tape.trace(cell, quantity)
+    }
+
     /// Runs all layers over all steps: what is kept, and the final states of every layer and direction.
     pub(crate) fn forward_shard(
         &self,
@@ -81,7 +198,10 @@ impl<T: Passes> Network<T> {
             let x = packed(shard, &steps, &input.x, config.input_size, "inputs")?;
             let mut entering = Vec::new();
             if recording.is_some() && keep == Keep::Outputs {
-                entering = states.iter().map(copy).collect::<Result<_, _>>()?;
+                entering = states
+                    .iter()
+                    .map(|states| copy(states, "checkpoints"))
+                    .collect::<Result<_, _>>()?;
             }
             let out = if keep == Keep::Steps { None } else { y.rows(shard, &steps) };
             let there = out.is_some();
@@ -108,7 +228,7 @@ impl<T: Passes> Network<T> {
     /// Runs all layers over some steps, of which `x` are the packed inputs; `states` go along. The last layer's
     /// outputs are in `out`, if that is given.
     #[allow(clippy::too_many_arguments)]
-    fn forward_span(
+    pub(super) fn forward_span(
         &self,
         (shard, steps, x): (&Shard, &Range<usize>, &[T]),
         keep: Keep,
@@ -206,13 +326,13 @@ impl<T: Passes> Network<T> {
             }
         }
         if keep == Keep::Steps && several {
-            kept.last = copy(states)?;
+            kept.last = copy(states, "tape")?;
         }
         Ok(kept)
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn forward_window(
+    pub(super) fn forward_window(
         &self,
         pass: &Pass<'_, T>,
         cell: usize,
@@ -239,7 +359,7 @@ impl<T: Passes> Network<T> {
     }
 
     /// A shard's rows of the states of one layer and direction, or of derivatives by them, padded.
-    fn states(
+    pub(super) fn states(
         &self,
         cell: usize,
         shard: &Shard,
@@ -260,205 +380,36 @@ impl<T: Passes> Network<T> {
         Ok(buffer)
     }
 
-    /// The mirror of `forward_shard`. One of the shards gets the parameters' gradients, zeros, to sum up there.
-    pub(crate) fn backward_shard<'a>(
+    /// (layers · directions, B, …) arrays of the states (or of derivatives by them) out of the shards' rows.
+    pub(super) fn gather_states<'s>(
         &self,
-        tape: &Tape<T>,
-        trace: &ShardTrace<T>,
-        losses: &Losses<'_, T>,
-        truncate: Option<usize>,
-        (mut d_x, mut parameters): (Share<'_, T>, Option<&'a mut [T]>),
-        interrupt: Interrupt<'_>,
-    ) -> Result<ShardGradients<'a, T>, Error> {
-        let (config, shard) = (self.config(), &trace.shard);
-        let dropout = Dropout::new(tape.dropout, tape.steps, tape.batch);
-        let lags = truncate.filter(|&lags| Truncation::<T>::cut_off(shard.packing(), lags) > 0);
-        let mut backs = (0..config.num_layers * config.num_directions())
-            .map(|cell| {
-                let layer = cell / config.num_directions();
-                let shape = self.shape(layer);
-                let d_final = self.states(cell, shard, losses.states, tape.batch)?;
-                let there = parameters.take().map(|all| {
-                    let own = config.layer_parameters(layer, false).map(|p| p.len()).sum();
-                    let (own, rest) = all.split_at_mut(own);
-                    parameters = Some(rest);
-                    own
-                });
-                let rows = tape.steps.saturating_mul(tape.batch);
-                let gradients = Summed::new(config, layer, &shape, rows, there)?;
-                let cell_scratch = self.cell().scratch(shape.stride);
-                Back::new(&shape, shard, d_final, lags, cell_scratch, gradients)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        for span in trace.spans.iter().rev() {
-            let again;
-            let layers = if span.layers.is_empty() {
-                let entering = span.entering.iter().map(copy);
-                let mut states = entering.collect::<Result<Vec<_>, _>>()?;
-                let from = (shard, &span.steps, &span.x[..]);
-                let keep = Keep::Steps;
-                again = self.forward_span(from, keep, dropout, None, &mut states, interrupt)?;
-                &again
-            } else {
-                &span.layers
-            };
-            let d_y = packed(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
-            let checkpoint = shard.checkpoint_steps(tape.checkpoint);
-            let checkpoint = checkpoint.filter(|_| !span.layers.is_empty());
-            let span = (shard, &span.steps, &span.x[..]);
-            let d =
-                self.backward_span(span, layers, checkpoint, dropout, d_y, &mut backs, interrupt)?;
-            d_x.put(shard, span.1, &d, self.shape(0).input_stride);
+        shards: impl Iterator<Item = (&'s Shard, &'s [Buffer<T>])>,
+        batch: usize,
+    ) -> Result<Vec<Vec<T>>, Error> {
+        let cells = self.config.num_layers * self.config.num_directions();
+        let mut out = room(self.config.kind.states(), "states")?;
+        for row in self.config.state_sizes() {
+            out.push(zeros(size(&[cells, batch, row], "states")?, "states")?);
         }
-        let (sums, states) = backs
-            .into_iter()
-            .zip(0..)
-            .map(|(back, cell)| {
-                let shape = self.shape(cell / config.num_directions());
-                back.finish(&shape, shard)
-            })
-            .unzip();
-        Ok(ShardGradients { sums, states })
-    }
-
-    /// The mirror of `forward_span`: gives the derivative by x, packed padded rows.
-    #[allow(clippy::too_many_arguments)]
-    fn backward_span<'a>(
-        &self,
-        (shard, steps, x): (&Shard, &Range<usize>, &[T]),
-        layers: &[LayerTrace<T>],
-        checkpoint: Option<usize>,
-        dropout: Option<Dropout>,
-        mut d_y: Packed<'a, T>,
-        backs: &mut [Back<'_, T>],
-        interrupt: Interrupt<'_>,
-    ) -> Result<Packed<'a, T>, Error> {
-        let config = self.config();
-        let mut d_y_row = config.output_size();
-        for layer in (0..config.num_layers).rev() {
-            let shape = self.shape(layer);
-            let kept = &layers[layer];
-            let rows = shard.packing().range(steps).len();
-            let mut d_x: Buffer<T> = dirty_rows(rows, shape.input_stride, "gradients")?;
-            for direction in (0..config.num_directions()).rev() {
-                let cell = layer * config.num_directions() + direction;
-                let back = BackwardPass {
-                    pass: shard.pass(&shape, direction == 1, input_of(x, &kept.x, layers, layer)),
-                    cell,
-                    steps,
-                    kept: &kept.directions[direction],
-                    checkpoint,
-                    d_y: (&d_y, d_y_row, direction * shape.state),
-                    d_x: &mut d_x,
-                    add_d_x: direction + 1 < config.num_directions(),
-                    back: &mut backs[cell],
-                };
-                self.backward_pass(back, shard, interrupt)?;
-            }
-            if let Some(dropout) = dropout.filter(|_| layer > 0) {
-                dropout.apply(layer, shard, steps, &mut d_x, shape.input, shape.input_stride);
-            }
-            (d_y, d_y_row) = (Packed::Copied(d_x), shape.input_stride);
-        }
-        Ok(d_y)
-    }
-
-    /// The mirror of `forward_pass`.
-    fn backward_pass(
-        &self,
-        back: BackwardPass<'_, '_, T>,
-        shard: &Shard,
-        interrupt: Interrupt<'_>,
-    ) -> Result<(), Error> {
-        let BackwardPass { pass, cell, steps, kept, checkpoint, d_y, d_x, add_d_x, back } = back;
-        let Back { d_states, d_final, lags, work } = back;
-        let (shape, n, chunk) = (pass.shape, shard.rows.len(), shard.chunk_steps());
-        let all = pass.rows.range(steps);
-        let truncation = lags.zip(d_final.as_ref()).map(|(lags, d)| Truncation {
-            lags,
-            batch: n,
-            d_final: States { data: d, rows: n, first: 0 },
-        });
-        let mut again = Trace::default();
-        let every = checkpoint.unwrap_or(steps.len());
-        for (i, window) in windows(steps.clone(), every, pass.reverse).enumerate().rev() {
-            let own = pass.rows.range(&window);
-            let (tape, first) = if checkpoint.is_some() {
-                let pass = of_rows(&pass, &within(&all, &own));
-                self.run_again(&pass, cell, shard, &kept.checkpoints, i, &window, &mut again)?;
-                (&again, &own)
-            } else {
-                (kept, &all)
-            };
-            for window in windows(window, chunk, pass.reverse).rev() {
-                poll(interrupt)?;
-                let range = pass.rows.range(&window);
-                let rows = within(&all, &range);
-                let (scratch, gradients) = work.split(shape);
-                let weights = self.packed[cell].transposed();
-                let carry = StatesMut { data: d_states, rows: n, first: 0 };
-                let (d_y, d_y_row, d_y_first) = d_y;
-                let d_x_rows = rows.start * shape.input_stride..rows.end * shape.input_stride;
-                let chunk = Backward {
-                    pass: of_rows(&pass, &rows),
-                    weights,
-                    window,
-                    tape: tape.window(shape, within(first, &range)),
-                    d_y: (&d_y[rows.start * d_y_row..rows.end * d_y_row], d_y_row, d_y_first),
-                    carry,
-                    truncation,
-                    scratch,
-                    d_x: &mut d_x[d_x_rows],
-                    add_d_x,
-                    gradients,
-                };
-                self.cell().backward(self.level(), chunk);
+        for (shard, states) in shards {
+            let shape = self.shape(0);
+            for (cell, own) in states.iter().enumerate() {
+                for (state, (out, row)) in out.iter_mut().zip(self.config.state_sizes()).enumerate()
+                {
+                    let own = &own[shape.state_at(shard.rows.len(), state)..];
+                    spread(own, &shard.rows, &mut out[cell * batch * row..], row);
+                }
             }
         }
-        Ok(())
-    }
-
-    /// Runs window `i`, whose rows x are, forward again from its checkpoint.
-    #[allow(clippy::too_many_arguments)]
-    fn run_again(
-        &self,
-        pass: &Pass<'_, T>,
-        cell: usize,
-        shard: &Shard,
-        checkpoints: &[T],
-        i: usize,
-        window: &Range<usize>,
-        to: &mut Trace<T>,
-    ) -> Result<(), Error> {
-        let (shape, n) = (pass.shape, shard.rows.len());
-        let mut states = self.states(cell, shard, None, n)?;
-        let saved = states.len();
-        states.copy_from_slice(&checkpoints[i * saved..][..saved]);
-        let mut of_step = self.scratch(shape, n)?;
-        let range = pass.rows.range(window);
-        to.make_room(shape, range.len())?;
-        for window in windows(window.clone(), shard.chunk_steps(), pass.reverse) {
-            let rows = within(&range, &pass.rows.range(&window));
-            let pass = of_rows(pass, &rows);
-            let tape = to.window_mut(shape, rows, 0);
-            let y = (&mut [][..], 0, 0);
-            self.forward_window(&pass, cell, window, tape, y, &mut states, &mut of_step);
-        }
-        Ok(())
+        Ok(out)
     }
 }
 
-/// What going back through one layer in one direction works on; x, d_y and d_x are the packed rows of `steps`.
-struct BackwardPass<'a, 'g, T: Real> {
-    pass: Pass<'a, T>,
-    cell: usize,
-    steps: &'a Range<usize>,
-    kept: &'a Trace<T>,
-    checkpoint: Option<usize>,
-    d_y: (&'a [T], usize, usize),
-    d_x: &'a mut [T],
-    add_d_x: bool,
-    back: &'a mut Back<'g, T>,
+/// Writes a shard's padded rows to their places among the batch's rows of `len` values.
+fn spread<T: Real>(from: &[T], rows: &[usize], to: &mut [T], len: usize) {
+    for (row, &b) in from.chunks(len.next_multiple_of(T::PAD)).zip(rows) {
+        to[b * len..][..len].copy_from_slice(&row[..len]);
+    }
 }
 
 /// What enters a layer: x, or what came out of dropout, or out of the layer below.
@@ -476,11 +427,11 @@ pub(crate) fn input_of<'a, T: Real>(
 }
 
 /// `rows` counted from the first of `all`.
-fn within(all: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
+pub(super) fn within(all: &Range<usize>, rows: &Range<usize>) -> Range<usize> {
     rows.start - all.start..rows.end - all.start
 }
 
 /// A pass over these rows of its x.
-fn of_rows<'a, T>(pass: &Pass<'a, T>, rows: &Range<usize>) -> Pass<'a, T> {
+pub(super) fn of_rows<'a, T>(pass: &Pass<'a, T>, rows: &Range<usize>) -> Pass<'a, T> {
     Pass { x: &pass.x[rows.start * pass.x_row..rows.end * pass.x_row], ..*pass }
 }

@@ -1,0 +1,198 @@
+//! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
+
+use super::tape::Version;
+pub use super::view::{Gradients, Input, Losses, Output, Recording, StateArrays, View};
+use crate::cell::Cell;
+use crate::cell::elementwise::Typed;
+use crate::error::Error;
+use crate::gates::{CellKind, Config, Counts};
+use crate::kernel::buffer::{room, size, zeros};
+use crate::kernel::pack::Packed;
+use crate::kernel::shape::Shape;
+use crate::real::Real;
+use crate::simd::Level;
+use crate::time::{Layer, Passes, Run};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// A recurrent net: its parameters, and the same packed for one level's kernels.
+#[derive(Debug)]
+pub struct Network<T: Passes> {
+    pub(super) config: Config,
+    cell: Cellular<T>,
+    level: Level,
+    pub(super) parameters: Vec<T>,
+    pub(crate) packed: Vec<Packed<T>>,
+    pub(super) version: Version,
+}
+
+/// A net's cell.
+#[derive(Clone, Debug)]
+enum Cellular<T: Real> {
+    /// One of the crate's.
+    Own(&'static dyn Layer<T>),
+    /// Anybody's.
+    Open(Arc<dyn Layer<T>>),
+}
+
+impl<T: Passes> Network<T> {
+    /// A net with all parameters zero, for the kernels of `level`.
+    ///
+    /// # Errors
+    /// `Invalid` or `TooLarge` where no such net can be.
+    pub fn new(config: Config, level: Level) -> Result<Self, Error> {
+        let expected = "a cell of this crate; with_cell makes nets of others";
+        let cell = T::cell(config.kind).ok_or(Error::Invalid { argument: "kind", expected })?;
+        Self::of(config, Cellular::Own(cell), level)
+    }
+
+    /// A net of any cell, with all parameters zero. `config`'s own `kind` does not matter: the cell takes its place.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_cell<C: Cell>(config: Config, level: Level) -> Result<Self, Error> {
+        Self::with_layer(config, Arc::new(Run(Typed::<C>::NEW)), level)
+    }
+
+    /// A net of anything that does a cell's part.
+    pub(crate) fn with_layer(
+        config: Config,
+        cell: Arc<dyn Layer<T>>,
+        level: Level,
+    ) -> Result<Self, Error> {
+        let layout = cell.layout();
+        let counts = Counts {
+            maps_of_x: layout.maps_of_x() as u8,
+            maps_of_h: layout.maps_of_h() as u8,
+            parameters: layout.parameters() as u8,
+            states: layout.states() as u8,
+            reads_h: layout.reads_h() || !layout.maps().is_empty(),
+        };
+        let config = Config { kind: CellKind::Open(counts), ..config };
+        Self::of(config, Cellular::Open(cell), level)
+    }
+
+    fn of(config: Config, cell: Cellular<T>, level: Level) -> Result<Self, Error> {
+        let invalid = |argument, expected| Err(Error::Invalid { argument, expected });
+        if config.input_size == 0 || config.hidden_size == 0 || config.num_layers == 0 {
+            return invalid("input_size, hidden_size, num_layers", "at least 1");
+        }
+        if config.proj_size > 0 && config.kind.counts().reads_h {
+            return invalid(
+                "proj_size",
+                "0, except for an LSTM and others that use h only through their weights",
+            );
+        }
+        if config.proj_size >= config.hidden_size {
+            return invalid("proj_size", "less than hidden_size");
+        }
+        let what = "parameters";
+        let largest = config.layer_input_size(1).max(config.layer_input_size(0));
+        let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
+        size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
+        Self::packed(config, cell, level, zeros(config.num_parameters(), what)?)
+    }
+
+    fn packed(
+        config: Config,
+        cell: Cellular<T>,
+        level: Level,
+        parameters: Vec<T>,
+    ) -> Result<Self, Error> {
+        let packed = Vec::new();
+        let mut this =
+            Network { config, cell, level, parameters, packed, version: Version::next() };
+        this.packed = this.pack(level)?;
+        Ok(this)
+    }
+
+    /// Another such net with these parameters, ordered as [`Config::parameters`]. This one stays as it is, and
+    /// with it the tapes recorded with it.
+    ///
+    /// # Errors
+    /// `Length` where they are not as many; `TooLarge` if there is no memory.
+    pub fn with_parameters(&self, parameters: Vec<T>) -> Result<Self, Error> {
+        let (expected, got) = (self.parameters.len(), parameters.len());
+        if got != expected {
+            return Err(Error::Length { argument: "parameters", expected, got });
+        }
+        Self::packed(self.config, self.cell.clone(), self.level, parameters)
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What its cell does.
+    pub(crate) fn cell(&self) -> &dyn Layer<T> {
+        match &self.cell {
+            Cellular::Own(cell) => *cell,
+            Cellular::Open(cell) => &**cell,
+        }
+    }
+
+    /// The level whose kernels it runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// The parameters, flat, in [`Config::parameters`]' order.
+    #[must_use]
+    pub fn parameters(&self) -> &[T] {
+        &self.parameters
+    }
+
+    /// Changes the parameters by `update`, and packs them anew. Tapes recorded before are of no more use.
+    ///
+    /// # Errors
+    /// What `update` returns; `TooLarge` if there is no memory. The net is then as it was.
+    pub fn update<E: From<Error>>(
+        &mut self,
+        update: impl FnOnce(&mut [T]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        update(&mut parameters)?;
+        *self = self.with_parameters(parameters)?;
+        Ok(())
+    }
+
+    /// Goes over to the kernels of another level. Tapes recorded before stay of use.
+    ///
+    /// # Errors
+    /// `TooLarge` if there is no memory; the net is then as it was.
+    pub fn set_level(&mut self, level: Level) -> Result<(), Error> {
+        self.packed = self.pack(level)?;
+        self.level = level;
+        Ok(())
+    }
+
+    /// The parameters as the kernels of `level` read them.
+    fn pack(&self, level: Level) -> Result<Vec<Packed<T>>, Error> {
+        let lanes = level.lanes::<T>();
+        let mut rest = &self.parameters[..];
+        let mut packed =
+            room(self.config.num_layers * self.config.num_directions(), "packed weights")?;
+        for layer in 0..self.config.num_layers {
+            for direction in 0..self.config.num_directions() {
+                let parameters = self.config.layer_parameters(layer, direction == 1);
+                let own;
+                (own, rest) = rest.split_at(parameters.map(|p| p.len()).sum());
+                packed.push(Packed::new(&self.config, layer, &self.shape(layer), own, lanes)?);
+            }
+        }
+        Ok(packed)
+    }
+
+    /// The sizes and the layout of one layer.
+    pub(crate) fn shape(&self, layer: usize) -> Shape {
+        Shape::of::<T>(self.cell().layout(), &self.config, layer)
+    }
+
+    pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {
+        steps.saturating_mul(batch).saturating_mul(self.parameters.len())
+    }
+}

@@ -4,115 +4,20 @@
 //! microsecond. What has to be understood first (tensors, buffers, lists of lengths) `unrolled._arguments` makes
 //! into arrays or refuses; a call in Python costs about as much as all of the rest.
 
-use crate::array::{Steps, Values, room, still, to_numpy, truths};
+use crate::array::{Steps, Values, room, still, truths};
+use crate::axes::Axes;
 use crate::compute::exception;
-use crate::network::Network;
 use crate::number::Number;
 use numpy::prelude::*;
-use numpy::{Element, PyArrayDyn, PyUntypedArray};
+use numpy::{PyArrayDyn, PyUntypedArray};
 use pyo3::call::PyCallArgs;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use unrolled::error::Error;
 use unrolled::cell::MOST_STATES;
 use unrolled::gates::{CellKind, Config};
-use unrolled::network::{Input, StateArrays, View};
-
-/// The user's order of axes. Inside, everything is (T, B, …).
-#[derive(Clone, Copy)]
-pub struct Layout {
-    pub batch_first: bool,
-    pub unbatched: bool,
-}
-
-impl Layout {
-    pub fn axes(self) -> &'static str {
-        match self {
-            Layout { unbatched: true, .. } => "T",
-            Layout { batch_first: true, .. } => "B, T",
-            Layout { .. } => "T, B",
-        }
-    }
-
-    /// The strides of a contiguous array of so many steps and rows of `features` numbers.
-    pub fn in_time(self, steps: usize, batch: usize, features: usize) -> Strides {
-        if self.batch_first && !self.unbatched {
-            Strides { time: features, batch: steps * features }
-        } else {
-            Strides { time: batch * features, batch: features }
-        }
-    }
-
-    /// Puts what is (T, B, …) into the user's order.
-    pub fn order<T: Copy>(
-        self,
-        values: &mut Vec<T>,
-        steps: usize,
-        batch: usize,
-    ) -> Result<(), Error> {
-        if !self.batch_first || steps < 2 || batch < 2 || values.is_empty() {
-            return Ok(());
-        }
-        let features = values.len() / (steps * batch);
-        let mut ordered = room(values.len(), "output")?;
-        for b in 0..batch {
-            for row in values.chunks_exact(batch * features) {
-                ordered.extend_from_slice(&row[b * features..][..features]);
-            }
-        }
-        *values = ordered;
-        Ok(())
-    }
-
-    /// An array of `values`, which are in the user's order.
-    pub fn outside<'py, T: Element>(
-        self,
-        py: Python<'py>,
-        values: Vec<T>,
-        steps: usize,
-        batch: usize,
-        features: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        match self {
-            Layout { unbatched: true, .. } => to_numpy(py, values, [steps, features]),
-            Layout { batch_first: true, .. } => to_numpy(py, values, [batch, steps, features]),
-            Layout { .. } => to_numpy(py, values, [steps, batch, features]),
-        }
-    }
-
-    /// Steps and rows of an array of this shape, which has an axis for the features too.
-    pub fn sizes(self, shape: &[usize]) -> (usize, usize) {
-        match (shape, self.batch_first) {
-            (&[steps, _], _) => (steps, 1),
-            (&[batch, steps, _], true) | (&[steps, batch, _], false) => (steps, batch),
-            _ => (0, 0),
-        }
-    }
-
-    /// The sizes of these axes.
-    fn shape(self, steps: usize, batch: usize) -> Vec<usize> {
-        match self {
-            Layout { unbatched: true, .. } => vec![steps],
-            Layout { batch_first: true, .. } => vec![batch, steps],
-            Layout { .. } => vec![steps, batch],
-        }
-    }
-}
-
-/// How far it is from a step to the next, and from a row to the next.
-#[derive(Clone, Copy)]
-pub struct Strides {
-    pub time: usize,
-    pub batch: usize,
-}
-
-impl Strides {
-    pub fn view<T>(self, data: &[T]) -> View<'_, T> {
-        View { data, time: self.time, batch: self.batch }
-    }
-}
+use unrolled::network::{Input, StateArrays};
 
 /// Has a function of `unrolled._arguments` do it.
 pub fn in_python<'py>(
@@ -158,7 +63,7 @@ pub fn shaped(name: &str, got: &[usize], axes: &str, expected: &[usize]) -> PyRe
 
 /// What a network is called with.
 pub struct Run<'py, T: Number> {
-    pub layout: Layout,
+    pub axes: Axes,
     x: Steps<'py, T>,
     states: Vec<Values<'py, T>>,
     lengths: Option<Vec<usize>>,
@@ -167,38 +72,37 @@ pub struct Run<'py, T: Number> {
 
 impl<'py, T: Number> Run<'py, T> {
     pub fn new(
-        net: &Network,
+        (config, axes, work): (&Config, Axes, usize),
         x: &Bound<'py, PyAny>,
         state: Option<&Bound<'py, PyAny>>,
         lengths: Option<&Bound<'py, PyAny>>,
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
-        let (config, batch_first) = (&net.config, net.batch_first);
         let x = array::<T>("x", x)?;
         let (ndim, features) = (x.ndim(), config.input_size);
         if !matches!(ndim, 2 | 3) || x.shape().last() != Some(&features) {
-            let axes = Layout { batch_first, unbatched: false }.axes();
+            let axes = axes.written();
             let got = written(x.shape());
             return Err(PyValueError::new_err(format!(
                 "x: expected shape ({axes}, {features}) or (T, {features}), got {got}"
             )));
         }
-        let layout = Layout { batch_first, unbatched: ndim == 2 };
-        let (steps, batch) = layout.sizes(x.shape());
+        let axes = Axes { unbatched: ndim == 2, ..axes };
+        let (steps, batch) = axes.sizes(x.shape());
         // What may run Python first: it could change an array that is being read.
         let alone = state.is_none() && lengths.is_none() && resets.is_none();
-        let state = states(config, STATE, state, batch, layout)?;
-        let lengths = lengths.map(|given| row_lengths(given, steps, batch, layout)).transpose()?;
-        let resets = resets.map(|given| episodes(given, steps, batch, layout)).transpose()?;
+        let state = states(config, STATE, state, batch, axes)?;
+        let lengths = lengths.map(|given| row_lengths(given, steps, batch, axes)).transpose()?;
+        let resets = resets.map(|given| episodes(given, steps, batch, axes)).transpose()?;
         if !alone {
             still("x", &x)?;
         }
-        let x = Steps::new("x", &x, layout, net.work_per_input())?;
+        let x = Steps::new("x", &x, axes, work)?;
         let states = state.values()?;
         if (x.steps, x.batch) != (steps, batch) {
             return Err(PyValueError::new_err("x: expected to stay as it is, got another shape"));
         }
-        Ok(Run { layout, x, states, lengths, resets })
+        Ok(Run { axes, x, states, lengths, resets })
     }
 
     pub fn steps(&self) -> usize {
@@ -207,7 +111,7 @@ impl<'py, T: Number> Run<'py, T> {
 
     pub fn input(&self) -> PyResult<Input<'_, T>> {
         let (steps, batch) = (self.x.steps, self.x.batch);
-        let in_time = self.layout.in_time(steps, batch, 1);
+        let in_time = self.axes.in_time(steps, batch, 1);
         Ok(Input {
             x: self.x.view()?,
             steps,
@@ -223,9 +127,9 @@ fn row_lengths(
     given: &Bound<'_, PyAny>,
     steps: usize,
     batch: usize,
-    layout: Layout,
+    axes: Axes,
 ) -> PyResult<Vec<usize>> {
-    if layout.unbatched {
+    if axes.unbatched {
         let message = "lengths must be None when x has no batch axis";
         return Err(PyValueError::new_err(message));
     }
@@ -242,11 +146,11 @@ fn episodes(
     given: &Bound<'_, PyAny>,
     steps: usize,
     batch: usize,
-    layout: Layout,
+    axes: Axes,
 ) -> PyResult<Vec<bool>> {
     let py = given.py();
-    let shape = PyTuple::new(py, layout.shape(steps, batch))?;
-    truths("resets", &in_python(py, "resets", (given, layout.axes(), shape))?)
+    let shape = PyTuple::new(py, axes.shape(steps, batch))?;
+    truths("resets", &in_python(py, "resets", (given, axes.written(), shape))?)
 }
 
 /// What a state is called in messages: all of it, and its parts.
@@ -297,13 +201,13 @@ pub fn states<'py, T: Number>(
     names: Names,
     given: Option<&Bound<'py, PyAny>>,
     batch: usize,
-    layout: Layout,
+    axes: Axes,
 ) -> PyResult<States<'py, T>> {
     let Some(given) = given else { return Ok(States { names, parts: Vec::new() }) };
     let part = |name: &str, given: &Bound<'py, PyAny>, columns| {
         let part = array::<T>(name, given)?;
         let cells = config.num_layers * config.num_directions();
-        if layout.unbatched {
+        if axes.unbatched {
             shaped(name, part.shape(), "(layers*directions, H)", &[cells, columns])?;
         } else {
             shaped(name, part.shape(), "(layers*directions, B, H)", &[cells, batch, columns])?;
@@ -335,15 +239,15 @@ pub fn states<'py, T: Number>(
 
 /// The derivative by y, checked against the tape it is for, still to be read by [`Steps::new`].
 pub fn d_y<'py, T: Number>(
-    net: &Network,
+    config: &Config,
     given: &Bound<'py, PyAny>,
     (steps, batch): (usize, usize),
-    layout: Layout,
+    axes: Axes,
 ) -> PyResult<Bound<'py, PyArrayDyn<T>>> {
     let found = array::<T>("dy", given)?;
-    let mut expected = layout.shape(steps, batch);
-    expected.push(net.config.output_size());
-    let axes = format!("({}, directions*H)", layout.axes());
+    let mut expected = axes.shape(steps, batch);
+    expected.push(config.output_size());
+    let axes = format!("({}, directions*H)", axes.written());
     shaped("dy", found.shape(), &axes, &expected)?;
     Ok(found)
 }

@@ -2,7 +2,7 @@
 //!
 //! An array is copied where its memory is in no order that serves, or where that is the cheapest way to it.
 
-use crate::arguments::{Layout, Strides};
+use crate::axes::{Axes, Strides};
 use crate::compute::exception;
 use numpy::ndarray::{Array, ArrayView, IntoDimension, ShapeError};
 use numpy::prelude::*;
@@ -127,7 +127,6 @@ fn owner<'py>(array: &Bound<'py, PyAny>) -> Bound<'py, PyAny> {
     }
 }
 
-
 /// Truths, which come as bytes: a NumPy bool may hold any byte, a Rust one may not.
 pub fn truths(argument: &str, array: &Bound<'_, PyAny>) -> PyResult<Vec<bool>> {
     let bytes = Values::<u8>::typed(argument, array)?;
@@ -146,24 +145,24 @@ pub struct Steps<'py, T: Element> {
 }
 
 impl<'py, T: Element + Copy> Steps<'py, T> {
-    /// `array` has the axes of `layout`, and one for the features; for `work` see [`Values::new`].
+    /// `array` has the axes of `axes`, and one for the features; for `work` see [`Values::new`].
     pub fn new(
         argument: &str,
         array: &Bound<'py, PyArrayDyn<T>>,
-        layout: Layout,
+        axes: Axes,
         work: usize,
     ) -> PyResult<Self> {
         let &[.., features] = array.shape() else {
             return Err(PyValueError::new_err(format!("{argument}: expected two or three axes")));
         };
-        let (steps, batch) = layout.sizes(array.shape());
-        if array.is_c_contiguous() || layout.unbatched {
-            let strides = layout.in_time(steps, batch, features);
+        let (steps, batch) = axes.sizes(array.shape());
+        if array.is_c_contiguous() || axes.unbatched {
+            let strides = axes.in_time(steps, batch, features);
             let values = Values::new(argument, array, work)?;
             return Ok(Steps { steps, batch, strides, values });
         }
         let swapped = array.call_method1(intern!(array.py(), "swapaxes"), (0, 1))?.cast_into()?;
-        let other = Layout { batch_first: !layout.batch_first, ..layout };
+        let other = Axes { batch_first: !axes.batch_first, ..axes };
         let strides = other.in_time(steps, batch, features);
         Ok(Steps { steps, batch, strides, values: Values::new(argument, &swapped, work)? })
     }
@@ -266,4 +265,43 @@ pub fn zeros<T: Copy + Default>(len: usize, what: &'static str) -> Result<Vec<T>
     let mut values = room(len, what)?;
     values.resize(len, T::default());
     Ok(values)
+}
+
+impl Axes {
+    /// Puts what is (T, B, …) into the user's order.
+    pub fn order<T: Copy>(
+        self,
+        values: &mut Vec<T>,
+        steps: usize,
+        batch: usize,
+    ) -> Result<(), Error> {
+        if !self.batch_first || steps < 2 || batch < 2 || values.is_empty() {
+            return Ok(());
+        }
+        let features = values.len() / (steps * batch);
+        let mut ordered = room(values.len(), "output")?;
+        for b in 0..batch {
+            for row in values.chunks_exact(batch * features) {
+                ordered.extend_from_slice(&row[b * features..][..features]);
+            }
+        }
+        *values = ordered;
+        Ok(())
+    }
+
+    /// An array of `values`, which are in the user's order.
+    pub fn outside<'py, T: Element>(
+        self,
+        py: Python<'py>,
+        values: Vec<T>,
+        steps: usize,
+        batch: usize,
+        features: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Axes { unbatched: true, .. } => to_numpy(py, values, [steps, features]),
+            Axes { batch_first: true, .. } => to_numpy(py, values, [batch, steps, features]),
+            Axes { .. } => to_numpy(py, values, [steps, batch, features]),
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! Arrays have all their axes here, (…, B, …), with a batch or without; `cell` counts layers · directions.
 
-use crate::arguments::{Layout, d_y};
+use crate::arguments::d_y;
 use crate::array::{Steps, Values, copied, to_numpy};
+use crate::axes::Axes;
 use crate::compute::interruptible;
 use crate::network::{Network, typed_tape};
 use crate::number::{Number, each};
@@ -177,11 +178,11 @@ pub fn gradient_by_lag<'py>(
         parameter: usize,
         terms: Terms<'_>,
     ) -> PyResult<Arrays<'py>> {
-        let layout = Layout { batch_first: network.batch_first, unbatched: tape.unbatched };
+        let axes = Axes { batch_first: network.batch_first, unbatched: tape.unbatched };
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
-        let dy = d_y::<T>(network, dy, (steps, batch), layout)?;
-        let dy = Steps::new("dy", &dy, layout, network.work_per_gradient())?;
+        let dy = d_y::<T>(&network.config, dy, (steps, batch), axes)?;
+        let dy = Steps::new("dy", &dy, axes, network.work_per_gradient())?;
         let d_y = dy.view()?;
         let work = network.work(steps, batch).saturating_mul(steps);
         let net = net.get(py);

@@ -8,11 +8,13 @@
 mod activation;
 mod arguments;
 mod array;
+mod axes;
 mod callback;
 mod compute;
 mod dense;
 mod flow;
 mod machine;
+mod modules;
 mod network;
 mod number;
 mod optimizer;
@@ -42,11 +44,11 @@ mod _native {
         available_isas, get_num_threads, isa, multiply_adds, set_max_isa, set_num_threads,
     };
     #[pymodule_export]
+    use crate::modules::{load, snapshots};
+    #[pymodule_export]
     use crate::network::Network;
     #[pymodule_export]
     use crate::optimizer::{Optimizer, check_adam, check_sgd};
-    #[pymodule_export]
-    use crate::parameters::{load, snapshots};
     #[pymodule_export]
     use crate::stream::{Stream, undo};
     #[pymodule_export]

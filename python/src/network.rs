@@ -1,7 +1,8 @@
 //! Networks: parameters in and out, forward, record, backward.
 
-use crate::arguments::{D_STATE, Layout, Run, d_y, in_python, state_arrays, states};
+use crate::arguments::{D_STATE, Run, d_y, in_python, state_arrays, states};
 use crate::array::{Steps, copied, still, to_numpy, zeros};
+use crate::axes::Axes;
 use crate::compute::{detached, interruptible};
 use crate::machine::level;
 use crate::number::{AnyShared, Float, Number, each, is_double};
@@ -98,9 +99,10 @@ impl Network {
         steps.saturating_mul(batch).saturating_mul(step)
     }
 
-    /// Multiply-adds for each number of x, about.
-    pub fn work_per_input(&self) -> usize {
-        self.num_parameters / self.config.input_size
+    /// What it is called with: its sizes, its order of axes, and multiply-adds for each number of x, about.
+    fn called(&self) -> (&Config, Axes, usize) {
+        let axes = Axes { batch_first: self.batch_first, unbatched: false };
+        (&self.config, axes, self.num_parameters / self.config.input_size)
     }
 
     /// Multiply-adds for each number of dy, about.
@@ -121,16 +123,16 @@ impl Network {
         net: &Shared<Net<T>>,
         run: &Run<'py, T>,
     ) -> PyResult<Outputs<'py>> {
-        let (input, layout) = (run.input()?, run.layout);
+        let (input, axes) = (run.input()?, run.axes);
         let (steps, batch) = (input.steps, input.batch);
         let net = net.get(py);
         let output = interruptible(py, self.work(steps, batch), |interrupt| {
             let mut output = net.forward(&input, interrupt)?;
-            layout.order(&mut output.y, steps, batch)?;
+            axes.order(&mut output.y, steps, batch)?;
             Ok(output)
         })?;
-        let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
-        Ok((y, self.state(py, output.states, batch, layout.unbatched)?))
+        let y = axes.outside(py, output.y, steps, batch, self.config.output_size())?;
+        Ok((y, self.state(py, output.states, batch, axes.unbatched)?))
     }
 
     fn record_as<'py, T: Number>(
@@ -140,17 +142,17 @@ impl Network {
         run: &Run<'py, T>,
         recording: Recording,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
-        let (input, layout) = (run.input()?, run.layout);
+        let (input, axes) = (run.input()?, run.axes);
         let (steps, batch) = (input.steps, input.batch);
         let net = net.get(py);
         let (output, tape) = interruptible(py, self.work(steps, batch), |interrupt| {
             let (mut output, tape) = net.record(&input, recording, interrupt)?;
-            layout.order(&mut output.y, steps, batch)?;
+            axes.order(&mut output.y, steps, batch)?;
             Ok((output, tape))
         })?;
-        let y = layout.outside(py, output.y, steps, batch, self.config.output_size())?;
-        let state = self.state(py, output.states, batch, layout.unbatched)?;
-        Ok((y, state, Tape { tape: T::wrap(tape), unbatched: layout.unbatched }))
+        let y = axes.outside(py, output.y, steps, batch, self.config.output_size())?;
+        let state = self.state(py, output.states, batch, axes.unbatched)?;
+        Ok((y, state, Tape { tape: T::wrap(tape), unbatched: axes.unbatched }))
     }
 
     fn backward_as<'py, T: Number>(
@@ -162,19 +164,19 @@ impl Network {
         d_state: Option<&Bound<'py, PyAny>>,
         truncate: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-        let layout = Layout { batch_first: self.batch_first, unbatched: tape.unbatched };
+        let axes = Axes { batch_first: self.batch_first, unbatched: tape.unbatched };
         let tape = typed_tape::<T>(tape)?;
         let (steps, batch) = (tape.steps(), tape.batch());
-        let dy = d_y::<T>(self, dy, (steps, batch), layout)?;
+        let dy = d_y::<T>(&self.config, dy, (steps, batch), axes)?;
         let given = d_state.is_some() || truncate.is_some();
-        let d_state = states::<T>(&self.config, D_STATE, d_state, batch, layout)?;
+        let d_state = states::<T>(&self.config, D_STATE, d_state, batch, axes)?;
         let truncate = truncate.map(|given| in_python(py, "truncate", (given,))?.extract());
         let truncate = truncate.transpose()?.map(|most: usize| most.min(steps));
         // Nothing that runs Python comes between this and the work.
         if given {
             still("dy", &dy)?;
         }
-        let dy = Steps::new("dy", &dy, layout, self.work_per_gradient())?;
+        let dy = Steps::new("dy", &dy, axes, self.work_per_gradient())?;
         let d_state = d_state.values()?;
         let losses = Losses { y: dy.view()?, states: state_arrays(&d_state)? };
         // At most: all steps again from a checkpoint, and twice a pass for each step that a term may be long.
@@ -183,12 +185,12 @@ impl Network {
         let net = net.get(py);
         let g = interruptible(py, work, |interrupt| {
             let mut g = net.backward(tape, &losses, truncate, interrupt)?;
-            layout.order(&mut g.x, steps, batch)?;
+            axes.order(&mut g.x, steps, batch)?;
             Ok(g)
         })?;
         let parameters = to_numpy(py, g.parameters, [self.num_parameters])?;
-        let x = layout.outside(py, g.x, steps, batch, self.config.input_size)?;
-        let state = self.state(py, g.states, batch, layout.unbatched)?;
+        let x = axes.outside(py, g.x, steps, batch, self.config.input_size)?;
+        let state = self.state(py, g.states, batch, axes.unbatched)?;
         Ok((parameters, x, state))
     }
 }
@@ -323,7 +325,7 @@ impl Network {
         resets: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Outputs<'py>> {
         each!(&self.net, net => {
-            let run = Run::new(self, x, state, lengths, resets)?;
+            let run = Run::new(self.called(), x, state, lengths, resets)?;
             self.forward_as(py, net, &run)
         })
     }
@@ -342,7 +344,7 @@ impl Network {
         dropout: Option<(u64, f64)>,
     ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>, Tape)> {
         each!(&self.net, net => {
-            let run = Run::new(self, x, state, lengths, resets)?;
+            let run = Run::new(self.called(), x, state, lengths, resets)?;
             let checkpoint = checkpoint
                 .map(|given| in_python(py, "checkpoint", (given,))?.extract::<usize>())
                 .transpose()?

@@ -1,7 +1,6 @@
 //! The two float types behind one Python class.
 
 use crate::array::Values;
-use crate::parameters::AnyValues;
 use crate::shared::Shared;
 use pyo3::prelude::*;
 use unrolled::Passes;
@@ -25,6 +24,12 @@ macro_rules! each {
 pub(crate) use each;
 
 pub type AnyTape = Float<Tape<f32>, Tape<f64>>;
+
+/// The numbers of arrays of either type.
+pub enum AnyValues<'py> {
+    F32(Vec<Values<'py, f32>>),
+    F64(Vec<Values<'py, f64>>),
+}
 
 /// `f32` or `f64`: what the crate computes in and NumPy has arrays of.
 pub trait Number: Passes + numpy::Element {

@@ -2,11 +2,10 @@
 
 use crate::array::{Values, copied, room, to_numpy};
 use crate::compute::{exception, unlocked};
+use crate::modules::{Module, each_module};
 use crate::number::Number;
-use crate::parameters::{
-    AnyValues, Change, Module, Parameters, alike, any_values, check_length, each, each_module,
-    joined,
-};
+use crate::number::{AnyValues, each};
+use crate::parameters::{Change, Parameters, alike, any_values, check_length, joined};
 use crate::shared::Shared;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;

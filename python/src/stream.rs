@@ -1,7 +1,8 @@
 //! One time step a call.
 
-use crate::arguments::{Layout, STATE, array, shaped, state_arrays, states};
+use crate::arguments::{STATE, array, shaped, state_arrays, states};
 use crate::array::{Values, copied, zeros};
+use crate::axes::Axes;
 use crate::compute::{detached, exception, is_brief};
 use crate::network::Network;
 use crate::number::{AnyShared, Float, Number, each};
@@ -173,9 +174,9 @@ impl Stream {
         state: &Bound<'py, PyAny>,
         unbatched: bool,
     ) -> PyResult<()> {
-        let layout = Layout { batch_first: false, unbatched };
+        let axes = Axes { batch_first: false, unbatched };
         let config = &self.network.get().config;
-        let given = states::<T>(config, STATE, Some(state), self.batch, layout)?.values()?;
+        let given = states::<T>(config, STATE, Some(state), self.batch, axes)?.values()?;
         let Some(given) = state_arrays(&given)? else { return Ok(()) };
         let net = net.get(py);
         running

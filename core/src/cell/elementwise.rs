@@ -12,7 +12,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 
 /// The elementwise work of a cell, in so many rounds (stages) as there are products between them, and one more.
-pub trait Elementwise<T: Real>: Copy + Debug + Send + Sync {
+pub trait Elementwise<T: Real>: Debug + Send + Sync {
     /// What is known when compiled.
     type Known: Known;
     /// Whether all of it is: then a step of a single row is worth compiling for its size.

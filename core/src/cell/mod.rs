@@ -9,6 +9,8 @@
 
 mod chunk;
 pub(crate) mod elementwise;
+#[cfg(feature = "alloc")]
+pub mod formula;
 // pub mod fixed;
 mod gru;
 mod gru_original;

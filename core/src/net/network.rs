@@ -4,6 +4,7 @@ use super::tape::Version;
 pub use super::view::{Gradients, Input, Losses, Output, Recording, StateArrays, View};
 use crate::cell::Cell;
 use crate::cell::elementwise::Typed;
+use crate::cell::formula::Formula;
 use crate::error::Error;
 use crate::gates::{CellKind, Config, Counts};
 use crate::kernel::buffer::{room, size, zeros};
@@ -54,12 +55,16 @@ impl<T: Passes> Network<T> {
         Self::with_layer(config, Arc::new(Run(Typed::<C>::NEW)), level)
     }
 
+    /// A net of a formula, with all parameters zero. `config`'s own `kind` does not matter.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_formula(config: Config, formula: &Formula, level: Level) -> Result<Self, Error> {
+        Self::with_layer(config, T::of_program(formula.program()), level)
+    }
+
     /// A net of anything that does a cell's part.
-    pub(crate) fn with_layer(
-        config: Config,
-        cell: Arc<dyn Layer<T>>,
-        level: Level,
-    ) -> Result<Self, Error> {
+    fn with_layer(config: Config, cell: Arc<dyn Layer<T>>, level: Level) -> Result<Self, Error> {
         let layout = cell.layout();
         let counts = Counts {
             maps_of_x: layout.maps_of_x() as u8,

@@ -2,6 +2,8 @@
 
 use super::{Backward, Forward, Pass, Rows, TapeMut, With};
 use crate::cell::elementwise::{Elementwise, Typed};
+#[cfg(feature = "alloc")]
+use crate::cell::formula::Program;
 use crate::cell::{
     self, Cell, Chunk, ForgetGate, InputDerivative, NoForgetGate, Outer, Relu, ResetAfter,
     ResetBefore, Scratch, Sigmoid, Step, Tanh,
@@ -13,6 +15,8 @@ use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::StatesMut;
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
+#[cfg(feature = "alloc")]
+use alloc::sync::Arc;
 use core::fmt::Debug;
 
 /// What a net asks of its cell. Every [`Cell`] does it, and so does every formula.
@@ -151,6 +155,10 @@ pub trait Passes: Element {
     /// The cell of a kind.
     #[doc(hidden)]
     fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>>;
+    /// The cell of a formula.
+    #[cfg(feature = "alloc")]
+    #[doc(hidden)]
+    fn of_program(program: &Program) -> Arc<dyn Layer<Self>>;
     /// Runs `Chunk`.
     #[doc(hidden)]
     fn chunk(level: Level, chunk: Chunk<'_, Self>);
@@ -169,6 +177,11 @@ macro_rules! passes {
             #[inline(never)]
             fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>> {
                 of_kind(kind)
+            }
+            #[cfg(feature = "alloc")]
+            #[inline(never)]
+            fn of_program(program: &Program) -> Arc<dyn Layer<Self>> {
+                Arc::new(Run(program.clone()))
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);

@@ -1,0 +1,67 @@
+//! Cells as formulas: an expression graph as data, its reverse, and a short program of vector instructions for both.
+//!
+//! A [`Formula`] says what a cell computes from the maps of x and of h, elementwise. Its reverse is derived by the chain
+//! rule; what the way back needs of the way forward is kept or computed again; and both become instructions that an
+//! interpreter runs over blocks of units in the first cache, at every level. No compiler is needed where it runs.
+
+mod code;
+mod derive;
+mod description;
+mod graph;
+mod program;
+mod run;
+
+pub use description::{
+    Binary, Description, Fed, MOST_CONSTANTS, MOST_NODES, MOST_PARAMETERS, MapOf, Node, Surrogate,
+    Unary,
+};
+pub use program::Program;
+
+use crate::error::Error;
+use alloc::string::String;
+use core::fmt::Write;
+
+/// A cell as a formula, checked and compiled.
+#[derive(Clone, Debug)]
+pub struct Formula {
+    description: Description,
+    program: Program,
+}
+
+impl Formula {
+    /// Checks and compiles a description. Takes time and memory in proportion to its nodes, of which there are
+    /// [`MOST_NODES`] at most.
+    ///
+    /// # Errors
+    /// `Invalid` for what is not a formula, or too large.
+    pub fn new(description: Description) -> Result<Self, Error> {
+        description.check()?;
+        let program = Program::new(&description)?;
+        Ok(Formula { description, program })
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The programs, in words, and how many numbers a unit keeps.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let (mut text, program) = (String::new(), &self.program);
+        for (what, codes) in [("forward", &program.forward), ("backward", &program.backward)] {
+            for (stage, code) in codes.iter().enumerate() {
+                let count: usize = code.phases.iter().map(alloc::vec::Vec::len).sum();
+                // A string takes whatever is written to it.
+                let _ = write!(text, "{what}, stage {stage}: {count} instructions\n{code}");
+            }
+        }
+        let _ = writeln!(text, "kept: {} numbers a unit and step, and the states", program.kept);
+        text
+    }
+}

@@ -1,0 +1,285 @@
+//! The interpreter: one instruction over a block of units at a time, with everything in the first cache.
+//!
+//! A block of values that an instruction makes stands behind those of all earlier instructions of its phase. So its
+//! operands and its result are apart, which the compiler is told by splitting the memory there, and no block is
+//! needed twice. What an instruction costs beside its arithmetic, to be found and to read and write blocks, is shared
+//! by all vectors of the block.
+
+use super::code::{Code, Instruction, Place, Step};
+use super::description::{Binary, Unary};
+use crate::kernel::shape::Shape;
+use crate::kernel::states::{States, StatesMut};
+use crate::math::{cos, exp, log, log_sigmoid, pow, sigmoid, sin, softplus, tanh};
+use crate::real::Real;
+use crate::simd::{Lanes, Simd};
+
+/// What the rows of a program are.
+pub struct Memory<'a, T> {
+    pub shape: &'a Shape,
+    /// The rows at work.
+    pub planes: &'a mut [T],
+    /// The rows that the way forward left; empty on that way.
+    pub kept: &'a [T],
+    pub states: StatesMut<'a, T>,
+    /// Gets or gives h in place of the first state, where that is projected.
+    pub unprojected: Unprojected<'a, T>,
+    pub before: States<'a, T>,
+    pub parameters: &'a [T],
+    pub scratch: &'a mut [T],
+}
+
+/// What stands in for h where that is a projection.
+pub enum Unprojected<'a, T> {
+    Nothing,
+    New(&'a mut [T]),
+    Derivative(&'a [T]),
+}
+
+/// Lines of a block: enough for its instructions to be worth finding, few enough for all blocks to stay near.
+const LINES: usize = 8;
+
+/// Units of a block.
+pub const fn block<T: Real>() -> usize {
+    LINES * T::PAD
+}
+
+/// Numbers of scratch for rows of so many units.
+pub fn scratch<T: Real>(code: &Code, stride: usize) -> usize {
+    code.blocks * block::<T>() + code.spare * stride + code.means * T::PAD
+}
+
+/// Runs the code for every row.
+#[inline(always)]
+pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memory<'_, T>) {
+    let (stride, hidden) = (memory.shape.stride, memory.shape.hidden);
+    let size = block::<T>();
+    let own = &mut *memory.scratch;
+    let (blocks, own) = own.split_at_mut(code.blocks * size);
+    let (spare, sums) = own.split_at_mut(code.spare * stride);
+    let sums = &mut sums[..code.means * T::PAD];
+    for (block, &number) in blocks.chunks_mut(size).zip(&code.numbers) {
+        block.fill(T::from_f64(number));
+    }
+    memory.scratch = &mut [];
+    for row in 0..rows {
+        sums.fill(T::ZERO);
+        for (instructions, summed) in code.phases.iter().zip(&code.sums) {
+            let mut u = 0;
+            while u < stride {
+                let n = if stride - u < size { stride - u } else { size };
+                let at = At { row, u, n };
+                for instruction in instructions {
+                    execute(s, instruction, &mut memory, at, blocks, spare, sums);
+                }
+                u += n;
+            }
+            means(&mut sums[summed.start * T::PAD..summed.end * T::PAD], hidden);
+        }
+    }
+}
+
+/// A block of units of a row.
+#[derive(Clone, Copy)]
+struct At {
+    row: usize,
+    u: usize,
+    n: usize,
+}
+
+/// From sums by place within a line to their mean, in every place: by halves, so that the order is the line's alone.
+fn means<T: Real>(sums: &mut [T], units: usize) {
+    let count = T::from_f64(units as f64);
+    for sum in sums.chunks_mut(T::PAD) {
+        let mut half = T::PAD / 2;
+        while half > 0 {
+            for i in 0..half {
+                sum[i] = sum[i] + sum[i + half];
+            }
+            half /= 2;
+        }
+        let mean = sum[0] / count;
+        sum.fill(mean);
+    }
+}
+
+/// The rows of a place, and where the block begins in them.
+#[inline(always)]
+fn read<'m, T: Real>(memory: &'m Memory<'_, T>, spare: &'m [T], place: Place, at: At) -> &'m [T] {
+    let shape = memory.shape;
+    let (stride, row) = (shape.stride, shape.row());
+    let plane = |n: u8| at.row * row + n as usize * stride + at.u;
+    let from = match place {
+        Place::Plane(n) => &memory.planes[plane(n)..],
+        Place::Kept(n) => &memory.kept[plane(n)..],
+        Place::State(n) => match &memory.unprojected {
+            Unprojected::Derivative(d) if n == 0 => &d[at.row * stride + at.u..],
+            _ => &memory.states.data[memory.states.at(shape, n as usize, at.row) + at.u..],
+        },
+        Place::Before(n) => {
+            let before = memory.before.of(shape, n as usize);
+            &before[at.row * shape.state_row(n as usize) + at.u..]
+        }
+        Place::Parameter(n) => &memory.parameters[n as usize * stride + at.u..],
+        Place::Spare(n) => &spare[n as usize * stride + at.u..],
+    };
+    &from[..at.n]
+}
+
+#[inline(always)]
+fn written<'m, T: Real>(
+    memory: &'m mut Memory<'_, T>,
+    spare: &'m mut [T],
+    place: Place,
+    at: At,
+) -> &'m mut [T] {
+    let shape = memory.shape;
+    let (stride, row) = (shape.stride, shape.row());
+    let to = match place {
+        Place::Plane(n) => &mut memory.planes[at.row * row + n as usize * stride + at.u..],
+        Place::State(n) => match &mut memory.unprojected {
+            Unprojected::New(h) if n == 0 => &mut h[at.row * stride + at.u..],
+            _ => {
+                let begin = memory.states.at(shape, n as usize, at.row) + at.u;
+                &mut memory.states.data[begin..]
+            }
+        },
+        Place::Spare(n) => &mut spare[n as usize * stride + at.u..],
+        Place::Kept(_) | Place::Before(_) | Place::Parameter(_) => &mut [],
+    };
+    let n = if to.len() < at.n { to.len() } else { at.n };
+    &mut to[..n]
+}
+
+/// A loop over the vectors of a block, inlined where it stands.
+macro_rules! vectors {
+    ($s:ident, $n:expr, |$u:ident| $body:expr) => {{
+        let mut $u = 0;
+        while $u < $n {
+            $body;
+            $u += S::LANES;
+        }
+    }};
+}
+
+#[inline(always)]
+fn execute<T: Real, S: Simd<T>>(
+    s: S,
+    instruction: &Instruction,
+    memory: &mut Memory<'_, T>,
+    at: At,
+    blocks: &mut [T],
+    spare: &mut [T],
+    sums: &mut [T],
+) {
+    let size = block::<T>();
+    let &Instruction { step, operands, to } = instruction;
+    let (earlier, own) = blocks.split_at_mut(to as usize * size);
+    let of = |i: usize| &earlier[operands[i] as usize * size..][..at.n];
+    match step {
+        Step::Load(place) => {
+            own[..at.n].copy_from_slice(read(memory, spare, place, at));
+        }
+        Step::Store(place) => {
+            let (from, hidden) = (of(0), memory.shape.hidden);
+            let to = written(memory, spare, place, at);
+            let len = to.len();
+            to.copy_from_slice(&from[..len]);
+            // What stands behind the last unit may be anything, but in rows of results it is zero.
+            if at.u + len > hidden {
+                to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
+            }
+        }
+        Step::Sum(mean) => {
+            let (from, hidden) = (of(0), memory.shape.hidden);
+            let sum = &mut sums[mean as usize * T::PAD..][..T::PAD];
+            let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
+            vectors!(S, n, |u| {
+                let to = u % T::PAD;
+                let more = Lanes::<T, S>::read::<true>(s, &from[..n], u);
+                (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to)
+            });
+        }
+        Step::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
+        Step::Unary(function) => unary(s, function, of(0), &mut own[..at.n]),
+        Step::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..at.n]),
+        Step::Where | Step::MulAdd | Step::NegMulAdd => {
+            ternary(s, step, [of(0), of(1), of(2)], &mut own[..at.n]);
+        }
+    }
+}
+
+#[inline(always)]
+fn unary<T: Real, S: Simd<T>>(s: S, function: Unary, x: &[T], y: &mut [T]) {
+    let x = &x[..y.len()];
+    macro_rules! each {
+        (|$x:ident| $y:expr) => {
+            vectors!(S, y.len(), |u| {
+                let $x = Lanes::<T, S>::read::<false>(s, x, u);
+                $y.write::<false>(y, u)
+            })
+        };
+    }
+    match function {
+        Unary::Neg => each!(|x| -x),
+        Unary::Abs => each!(|x| x.abs()),
+        Unary::Exp => each!(|x| exp(x)),
+        Unary::Log => each!(|x| log(x)),
+        Unary::Sqrt => each!(|x| x.sqrt()),
+        Unary::Sin => each!(|x| sin(x)),
+        Unary::Cos => each!(|x| cos(x)),
+        Unary::Tanh => each!(|x| tanh(x)),
+        Unary::Sigmoid => each!(|x| sigmoid(x)),
+        Unary::LogSigmoid => each!(|x| log_sigmoid(x)),
+        Unary::Relu => each!(|x| x.at_least(0.0)),
+        Unary::Softplus => each!(|x| softplus(x)),
+        Unary::Silu => each!(|x| x * sigmoid(x)),
+        // A mean is made of two steps of its own.
+        Unary::StopGradient | Unary::Mean => y.copy_from_slice(x),
+    }
+}
+
+#[inline(always)]
+fn binary<T: Real, S: Simd<T>>(s: S, function: Binary, [a, b]: [&[T]; 2], y: &mut [T]) {
+    let (a, b) = (&a[..y.len()], &b[..y.len()]);
+    macro_rules! each {
+        (|$a:ident, $b:ident| $y:expr) => {
+            vectors!(S, y.len(), |u| {
+                let $a = Lanes::<T, S>::read::<false>(s, a, u);
+                let $b = Lanes::<T, S>::read::<false>(s, b, u);
+                $y.write::<false>(y, u)
+            })
+        };
+    }
+    match function {
+        Binary::Add => each!(|a, b| a + b),
+        Binary::Sub => each!(|a, b| a - b),
+        Binary::Mul => each!(|a, b| a * b),
+        Binary::Div => each!(|a, b| a / b),
+        Binary::Pow => each!(|a, b| pow(a, b)),
+        Binary::Minimum => each!(|a, b| a.minimum(b)),
+        Binary::Maximum => each!(|a, b| a.maximum(b)),
+        Binary::Less => each!(|a, b| a.if_less(b, a.like(1.0), a.like(0.0))),
+        Binary::LessEqual => each!(|a, b| a.if_less_equal(b, a.like(1.0), a.like(0.0))),
+        Binary::Equal => each!(|a, b| a.if_equal(b, a.like(1.0), a.like(0.0))),
+    }
+}
+
+#[inline(always)]
+fn ternary<T: Real, S: Simd<T>>(s: S, step: Step, [a, b, c]: [&[T]; 3], y: &mut [T]) {
+    let (a, b, c) = (&a[..y.len()], &b[..y.len()], &c[..y.len()]);
+    macro_rules! each {
+        (|$a:ident, $b:ident, $c:ident| $y:expr) => {
+            vectors!(S, y.len(), |u| {
+                let $a = Lanes::<T, S>::read::<false>(s, a, u);
+                let $b = Lanes::<T, S>::read::<false>(s, b, u);
+                let $c = Lanes::<T, S>::read::<false>(s, c, u);
+                $y.write::<false>(y, u)
+            })
+        };
+    }
+    match step {
+        Step::MulAdd => each!(|a, b, c| a.mul_add(b, c)),
+        Step::NegMulAdd => each!(|a, b, c| a.neg_mul_add(b, c)),
+        _ => each!(|a, b, c| a.if_equal(a.like(0.0), c, b)),
+    }
+}

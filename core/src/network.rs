@@ -1,8 +1,8 @@
 //! Nets of run-time sizes: layers, directions, dropout between layers, batches in parallel.
 
 use crate::batch::{self, Interrupt};
-use crate::cell::{Cell, MOST_STATES};
 use crate::cell::elementwise::Typed;
+use crate::cell::{Cell, MOST_STATES};
 use crate::error::Error;
 use crate::gates::{CellKind, Config, Counts};
 use crate::kernel::buffer::{Buffer, size, zeros};

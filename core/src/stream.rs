@@ -154,7 +154,11 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// `Length` where they do not fit; the stream is then as it was.
-    pub fn set_stream_state(&self, stream: &mut Stream<T>, states: StateArrays<'_, T>) -> Result<(), Error> {
+    pub fn set_stream_state(
+        &self,
+        stream: &mut Stream<T>,
+        states: StateArrays<'_, T>,
+    ) -> Result<(), Error> {
         let (config, argument, batch) = (self.config(), "states", stream.batch);
         let (states, expected) = (states.get(), config.kind.states());
         let got = states.len();

@@ -187,14 +187,22 @@ fn bits<T: Passes>(values: &[T]) -> Vec<u64> {
 #[track_caller]
 fn same<T: Passes>(a: &Output<T>, b: &Output<T>) {
     assert_eq!(bits(&a.y), bits(&b.y), "y");
-    assert_eq!(a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), "states");
+    assert_eq!(
+        a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(),
+        b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(),
+        "states"
+    );
 }
 
 #[track_caller]
 fn same_gradients<T: Passes>(a: &Gradients<T>, b: &Gradients<T>) {
     assert_eq!(bits(&a.parameters), bits(&b.parameters), "d_parameters");
     assert_eq!(bits(&a.x), bits(&b.x), "d_x");
-    assert_eq!(a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(), "d_states");
+    assert_eq!(
+        a.states.iter().map(|s| bits(s)).collect::<Vec<_>>(),
+        b.states.iter().map(|s| bits(s)).collect::<Vec<_>>(),
+        "d_states"
+    );
 }
 
 #[cfg(feature = "rayon")]

@@ -1,12 +1,13 @@
 //! What lies between the products of a step: the cell's own function, unit by unit, over rows of a batch.
 
-use super::spec::{Array, Cell, Derivatives};
+use super::spec::{Cell, Derivatives};
 use super::units;
 use crate::kernel::layout::Layout;
 use crate::kernel::plan::Known;
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
+use crate::simd::flat::Array;
 use crate::simd::{Lanes, Simd};
 use core::fmt::Debug;
 use core::marker::PhantomData;

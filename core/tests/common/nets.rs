@@ -4,7 +4,7 @@
 use super::common::Case;
 use unrolled::Passes;
 use unrolled::error::Error;
-use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, View, StateArrays};
+use unrolled::network::{Gradients, Input, Losses, Network, Output, Recording, StateArrays, View};
 use unrolled::simd::{Isa, Level};
 use unrolled::tape::Tape;
 

@@ -51,7 +51,11 @@ fn stack_of<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (R,
 fn judge<C: Cell, T: Passes, const I: usize, const H: usize>(
     name: &str,
     make: fn(&Parameters<C, T, I, H>) -> Fixed<C, T, I, H>,
-) {
+) where
+    Fixed<C, T, I, H>: Send,
+    Parameters<C, T, I, H>: Send,
+    Tape<C, T, I, H, STEPS>: Send,
+{
     let sizes = [
         size_of::<Fixed<C, T, I, H>>(),
         size_of::<Parameters<C, T, I, H>>(),

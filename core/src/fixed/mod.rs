@@ -29,9 +29,9 @@
 //! | `Lstm<f32, 1, 64>` | 68608 | 68608 | 512 | 298304 |
 //! | `Lstm<f64, 1, 64>` | 137216 | 137216 | 1024 | 596544 |
 //! | `Lstm<f32, 1, 128>` | 268288 | 268288 | 1024 | 858432 |
-//! | `Gru<f32, 1, 32>` | 13696 | 13440 | 256 | 108096 |
-//! | `Gru<f32, 1, 64, ResetBefore>` | 51968 | 51456 | 512 | 265024 |
-//! | `Rnn<f32, 1, 64>` | 17152 | 17152 | 512 | 99392 |
+//! | `Gru<f32, 1, 32>` | 13696 | 13440 | 128 | 99904 |
+//! | `Gru<f32, 1, 64, ResetBefore>` | 51968 | 51456 | 256 | 248640 |
+//! | `Rnn<f32, 1, 64>` | 17152 | 17152 | 256 | 83008 |
 //!
 //! Beside its arguments a step, or the way back, takes 4 KiB of stack at the most and (S + 1) · H numbers. What is *made*
 //! at run time is another matter: a cell made from its parameters takes up to three times its size while it is made,

@@ -13,6 +13,7 @@ use crate::real::Real;
 pub(super) struct Aligned<A>(pub A);
 
 /// Units in a panel, of a cell with so many slots: as many as fill the registers with sums.
+#[inline(always)]
 pub(super) const fn panel(slots: usize) -> usize {
     if slots == 1 { 64 } else { 16 }
 }

@@ -307,7 +307,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     if const { $fed.gates == $gates && $fed.chains == $chains } {
                         let Fed { slot, at, .. } = const { $fed };
                         let w = &$w[at..at + $gates * $steps * units];
-                        let of = Sum { by: &$by[..$steps], w, slot, units, panel: panel(Z::SLOTS) };
+                        let of = Sum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
                         of.tiles::<S, R, _, $gates, $chains>(s, u, &mut tiles);
                     }
                 )*
@@ -459,7 +459,7 @@ fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
     k: usize,
     own: usize,
 ) -> Lanes<T, S> {
-    let (at, width) = place([1, rows, Z::UNITS], panel(Z::SLOTS), own);
+    let (at, width) = place([1, rows, Z::UNITS], const { panel(Z::SLOTS) }, own);
     let lanes = if Z::UNITS - own < S::LANES { Z::UNITS - own } else { S::LANES };
     let from = &panels[at + k * width..][..lanes];
     if R::EXTRA == PART && t == R::RUN {

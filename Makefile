@@ -78,7 +78,10 @@ lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stub
 lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
+	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
+	  -- -D warnings
 	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
 	for feature in $(FEATURES); do \
 	  $(CARGO) clippy -p unrolled --no-default-features --features $$feature -- -D warnings; \

@@ -6,8 +6,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 use unrolled::Passes;
-use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::cell::Cell;
 use unrolled::error::Error;
+use unrolled::fixed::{Fixed, Parameters};
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::math::{Accurate, Fast, Math};
 use unrolled::network::{Input, Losses, Network, Recording, View};
@@ -46,7 +47,7 @@ fn peak<T: Element>(level: Level) -> f64 {
     operations as f64 / seconds / 1e9
 }
 
-fn parameters<T: Real, const I: usize, const H: usize, const G: usize>() -> Parameters<T, I, H, G> {
+fn parameters<C: Cell, T: Real, const I: usize, const H: usize>() -> Parameters<C, T, I, H> {
     let mut p = Parameters::zeros();
     let mut rng = Rng::new(1);
     for own in p.slices_mut() {
@@ -55,20 +56,13 @@ fn parameters<T: Real, const I: usize, const H: usize, const G: usize>() -> Para
     p
 }
 
-fn stream<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+fn stream<C: Cell, const I: usize, const H: usize>(
     name: &str,
-    make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+    make: fn(&Parameters<C, f32, I, H>) -> Fixed<C, f32, I, H>,
     prototype: &str,
 ) {
-    fn nanoseconds<
-        M: Math,
-        V: Variant,
-        const I: usize,
-        const H: usize,
-        const G: usize,
-        const S: usize,
-    >(
-        cell: &Fixed<f32, V, I, H, G, S>,
+    fn nanoseconds<M: Math, C: Cell, const I: usize, const H: usize>(
+        cell: &Fixed<C, f32, I, H>,
         math: M,
     ) -> f64 {
         let mut state = cell.zero_state();
@@ -126,12 +120,11 @@ fn batched<T: Passes>(
         x: View::time_major(&x, batch, inputs),
         steps,
         batch,
-        h: None,
-        c: None,
+        states: None,
         lengths: None,
         resets: None,
     };
-    let losses = Losses { y: View::time_major(&d_y, batch, units), h: None, c: None };
+    let losses = Losses { y: View::time_major(&d_y, batch, units), states: None };
     let forward = time(|| {
         black_box(net.forward(&input, None).unwrap());
     });
@@ -145,6 +138,7 @@ fn batched<T: Passes>(
         CellKind::Lstm { .. } => "LSTM",
         CellKind::Gru { .. } => "GRU",
         CellKind::Rnn(_) => "RNN",
+        CellKind::Open(_) => "open",
     };
     let sizes = format!("{steps},{batch},{inputs},{units}");
     println!(

@@ -4,7 +4,8 @@
 //! `speed.rs` sets times beside the machine's own limit; this one takes single cases and many samples.
 
 use divan::{Bencher, black_box};
-use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::cell::Cell;
+use unrolled::fixed::{Fixed, Parameters};
 use unrolled::math::{Accurate, Fast, Math};
 use unrolled::rng::Rng;
 use unrolled::simd::{Isa, Level};
@@ -23,11 +24,11 @@ fn levels() -> impl Iterator<Item = Isa> {
     Level::available().map(Level::isa)
 }
 
-fn step<M: Math, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+fn step<M: Math, C: Cell, const I: usize, const H: usize>(
     bencher: Bencher<'_, '_>,
     isa: Isa,
     math: M,
-    make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+    make: fn(&Parameters<C, f32, I, H>) -> Fixed<C, f32, I, H>,
 ) {
     Level::set_limit(isa);
     let mut parameters = Parameters::zeros();

@@ -157,8 +157,8 @@ mod passes {
         let x = vec![0.3; steps * batch * inputs];
         let d_y = vec![0.1; steps * batch * units];
         let x = View::time_major(&x, batch, inputs);
-        let input = Input { x, steps, batch, h: None, c: None, lengths: None, resets: None };
-        let losses = Losses { y: View::time_major(&d_y, batch, units), h: None, c: None };
+        let input = Input { x, steps, batch, states: None, lengths: None, resets: None };
+        let losses = Losses { y: View::time_major(&d_y, batch, units), states: None };
         let once = 2 * steps * batch * kind.gates().len() * units * (inputs + units);
         let flops = if backward { 3 * once } else { once };
         bencher.counter(ItemsCount::new(flops)).bench_local(|| {

@@ -32,12 +32,12 @@
 //! let (steps, batch) = (10, 4);
 //! let x = vec![0.5; steps * batch * 3];
 //! let x = View::time_major(&x, batch, 3);
-//! let input = Input { x, steps, batch, h: None, c: None, lengths: None, resets: None };
+//! let input = Input { x, steps, batch, states: None, lengths: None, resets: None };
 //! let (output, tape) = net.record(&input, Recording::default(), None)?;
 //!
 //! // The loss is the sum of the outputs, say.
 //! let d_y = vec![1.0; output.y.len()];
-//! let losses = Losses { y: View::time_major(&d_y, batch, 20), h: None, c: None };
+//! let losses = Losses { y: View::time_major(&d_y, batch, 20), states: None };
 //! let g = net.backward(&tape, &losses, None, None)?;
 //!
 //! let adam = Adam::default();
@@ -57,7 +57,8 @@
 //!   run. The only `unsafe` code, and the one inner loop of every product (`accumulate`).
 //! * [`math`]: tanh and the logistic function on those vectors, within 2.5 units in the last place.
 //! * `kernel`: products over rows and units, packed weights, aligned memory.
-//! * [`cell`]: one time step of each cell, forward beside backward, and the [cells of fixed sizes](cell::fixed).
+//! * [`cell`]: one time step of each cell, forward beside backward.
+//! * [`fixed`]: cells of sizes known when the program is compiled, there and back.
 //! * `sequence`: a layer over a window of time, there and back; what ends, what is reset.
 //! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
 //! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
@@ -87,6 +88,7 @@ pub mod cell;
 #[cfg(feature = "alloc")]
 pub mod dense;
 pub mod error;
+pub mod fixed;
 pub mod flow;
 pub mod gates;
 mod kernel;
@@ -103,8 +105,8 @@ pub mod simd;
 mod time;
 pub mod train;
 
-// pub use cell::fixed::{Gru, Lstm, Rnn};
 pub use error::Error;
+pub use fixed::{Gru, Lstm, Rnn};
 pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use net::{network, network::Network, stream, tape};

@@ -2,8 +2,8 @@
 
 use unrolled::Passes;
 use unrolled::activation::Function;
-use unrolled::cell::fixed;
 use unrolled::dense::Dense;
+use unrolled::fixed;
 use unrolled::rng::Rng;
 use unrolled::simd::{Isa, Level};
 

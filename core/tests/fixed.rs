@@ -7,23 +7,29 @@ mod nets;
 use common::Shape;
 use nets::{Arrays, levels};
 use unrolled::Passes;
-use unrolled::cell::fixed::{
-    Fixed, Jacobian, Parameters, Relu, ResetBefore, Sigmoid, State, Tape, Variant,
-};
-use unrolled::gates::Config;
+use unrolled::cell::{Cell, NoForgetGate, Relu, ResetBefore, Sigmoid};
+use unrolled::fixed::{Fixed, Parameters, State, Tape};
+use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::Recording;
 use unrolled::simd::{Isa, Level};
 use unrolled::{Gru, Lstm, Rnn};
 
 const STEPS: usize = 70;
 
-fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-    _: fn(&Parameters<T, I, H, G>) -> Fixed<T, V, I, H, G, S>,
+const LSTM: CellKind = CellKind::Lstm { forget_gate: true };
+const LSTM_1997: CellKind = CellKind::Lstm { forget_gate: false };
+const GRU: CellKind = CellKind::Gru { reset_after: true };
+const GRU_ORIGINAL: CellKind = CellKind::Gru { reset_after: false };
+const RNN: CellKind = CellKind::Rnn(Activation::Tanh);
+
+fn judge<C: Cell, T: Passes, const I: usize, const H: usize>(
+    make: fn(&Parameters<C, T, I, H>) -> Fixed<C, T, I, H>,
+    kind: CellKind,
     steps: usize,
 ) {
-    let case = Shape::new(Config::new(V::KIND, I, H), steps, 1, 7).case();
+    let case = Shape::new(Config::new(kind, I, H), steps, 1, 7).case();
     let arrays = Arrays::<T>::new(case);
-    let mut p = Parameters::<T, I, H, G>::zeros();
+    let mut p = Parameters::<C, T, I, H>::zeros();
     let net = arrays.net(Level::best());
     let mut rest = net.parameters();
     for own in p.slices_mut() {
@@ -31,16 +37,20 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
         (from, rest) = rest.split_at(own.len());
         own.copy_from_slice(from);
     }
+    assert!(rest.is_empty());
     let (output, record, g) = arrays.run(&net, Recording::default(), None);
 
-    let cell = Fixed::<T, V, I, H, G, S>::from_parameters(&p);
-    let mut state: State<T, H> = cell.zero_state();
-    state.h.copy_from_slice(&arrays.h0);
-    if V::KIND.has_cell_state() {
-        state.c.copy_from_slice(&arrays.c0);
-    }
+    let cell = make(&p);
+    let of = |h: &[T], c: &[T]| {
+        let mut state: State<C, T, H> = cell.zero_state();
+        for (own, from) in state.as_mut().iter_mut().zip([h, c]) {
+            own.copy_from_slice(from);
+        }
+        state
+    };
+    let mut state = of(&arrays.h0, &arrays.c0);
     let mut plain = state;
-    let mut tape: Box<Tape<T, I, H, G, S, STEPS>> = Box::new(cell.tape());
+    let mut tape: Box<Tape<C, T, I, H, STEPS>> = Box::new(cell.tape());
     let mut y = Vec::new();
     for x in arrays.x.chunks(I) {
         let x: &[T; I] = x.try_into().unwrap();
@@ -49,52 +59,48 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
     }
     assert_eq!(y, output.y);
     assert_eq!(state, plain);
-    assert_eq!(state.h[..], output.h);
-
-    let mut d_state: State<T, H> = cell.zero_state();
-    d_state.h.copy_from_slice(&arrays.dh);
-    if V::KIND.has_cell_state() {
-        assert_eq!(state.c[..], output.c);
-        d_state.c.copy_from_slice(&arrays.dc);
+    assert_eq!(state.as_ref().len(), output.states.len());
+    for (own, expected) in state.as_ref().iter().zip(&output.states) {
+        assert_eq!(own[..], **expected);
     }
-    let mut jacobian = Jacobian::zeros();
+
+    let mut d_state = of(&arrays.dh, &arrays.dc);
+    let count = d_state.as_ref().len() * H;
     let jacobians = net.step_jacobians(&record, 0, None).unwrap();
-    for (t, expected) in jacobians.chunks((jacobians.len() / steps.max(1)).max(1)).enumerate() {
-        cell.jacobian(&mut tape, t, &mut jacobian).unwrap();
-        let Jacobian { h_h, h_c, c_h, c_c } = &jacobian;
-        let s = if V::KIND.has_cell_state() { 2 * H } else { H };
-        for (i, expected) in expected.chunks(s).enumerate() {
-            let (h, c) = if i < H { (h_h[i], h_c[i]) } else { (c_h[i - H], c_c[i - H]) };
-            assert_eq!([h, c].as_flattened()[..s], *expected, "step {t}, row {i}");
+    for (t, expected) in jacobians.chunks(count * count).enumerate() {
+        for (i, expected) in expected.chunks(count).enumerate() {
+            let mut row = cell.zero_state();
+            row[i / H][i % H] = T::ONE;
+            cell.pull_back(&mut tape, t, &mut row).unwrap();
+            assert_eq!(row.as_ref().as_flattened(), expected, "step {t}, row {i}");
         }
         let mut cotangent = d_state;
         cell.pull_back(&mut tape, t, &mut cotangent).unwrap();
-        let v = [d_state.h, d_state.c];
-        let row = |j: usize| {
-            let column = expected.chunks(s).map(|row| row[j].to_f64());
-            v.as_flattened().iter().zip(column).map(|(v, j)| v.to_f64() * j).sum::<f64>()
+        let back = |state: &State<C, T, H>| -> Vec<f64> {
+            state.as_ref().as_flattened().iter().map(|v| v.to_f64()).collect()
         };
-        let product: Vec<f64> = (0..s).map(row).collect();
-        let got: Vec<f64> =
-            [cotangent.h, cotangent.c].as_flattened()[..s].iter().map(|v| v.to_f64()).collect();
-        common::assert_close("vᵀJ", &got, &product, common::tolerance::gradients::<T>());
+        let v = back(&d_state);
+        let row = |j: usize| {
+            let column = expected.chunks(count).map(|row| row[j].to_f64());
+            v.iter().zip(column).map(|(v, j)| v * j).sum::<f64>()
+        };
+        let product: Vec<f64> = (0..count).map(row).collect();
+        let tolerance = common::tolerance::gradients::<T>();
+        common::assert_close("vᵀJ", &back(&cotangent), &product, tolerance);
     }
-    assert!(cell.jacobian(&mut tape, steps, &mut jacobian).is_err());
+    assert!(cell.pull_back(&mut tape, steps, &mut d_state).is_err());
     let d_y: Vec<[T; H]> = arrays.dy.chunks(H).map(|d| d.try_into().unwrap()).collect();
     let mut d_x = vec![[T::ZERO; I]; steps];
     let mut gradients = Parameters::zeros();
     cell.backward(&mut tape, &d_y, &mut d_state, &mut d_x, &mut gradients).unwrap();
     assert_eq!(d_x.as_flattened(), g.x);
-    assert_eq!(d_state.h[..], g.h);
-    if V::KIND.has_cell_state() {
-        assert_eq!(d_state.c[..], g.c);
+    for (own, expected) in d_state.as_ref().iter().zip(&g.states) {
+        assert_eq!(own[..], **expected);
     }
-    let mut flat = Vec::new();
-    gradients.slices().iter().for_each(|own| flat.extend_from_slice(own));
-    assert_eq!(flat, g.parameters);
+    assert_eq!(gradients.slices().concat(), g.parameters);
 
     // A full tape and wrong lengths are errors, and change nothing.
-    let mut full: Box<Tape<T, I, H, G, S, 0>> = Box::new(cell.tape());
+    let mut full: Box<Tape<C, T, I, H, 0>> = Box::new(cell.tape());
     let before = state;
     assert!(cell.record(&[T::ZERO; I], &mut state, &mut full).is_err());
     assert_eq!(state, before);
@@ -105,12 +111,13 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
 }
 
 fn every_variant<T: Passes, const I: usize, const H: usize>(steps: usize) {
-    judge(Lstm::<T, I, H>::from_parameters, steps);
-    judge(Gru::<T, I, H>::from_parameters, steps);
-    judge(Gru::<T, I, H, ResetBefore>::from_parameters, steps);
-    judge(Rnn::<T, I, H>::from_parameters, steps);
-    judge(Rnn::<T, I, H, Relu>::from_parameters, steps);
-    judge(Rnn::<T, I, H, Sigmoid>::from_parameters, steps);
+    judge(Lstm::<T, I, H>::from_parameters, LSTM, steps);
+    judge(Fixed::<NoForgetGate, T, I, H>::from_parameters, LSTM_1997, steps);
+    judge(Gru::<T, I, H>::from_parameters, GRU, steps);
+    judge(Gru::<T, I, H, ResetBefore>::from_parameters, GRU_ORIGINAL, steps);
+    judge(Rnn::<T, I, H>::from_parameters, RNN, steps);
+    judge(Rnn::<T, I, H, Relu>::from_parameters, CellKind::Rnn(Activation::Relu), steps);
+    judge(Rnn::<T, I, H, Sigmoid>::from_parameters, CellKind::Rnn(Activation::Sigmoid), steps);
 }
 
 #[test]
@@ -125,10 +132,10 @@ fn fixed_sizes_give_the_bits_of_run_time_sizes() {
         every_variant::<f64, 2, 13>(STEPS);
         every_variant::<f32, 1, 1>(0);
         // More than one block of units before the last, which is of a whole tile more, and of a part of one.
-        judge(Lstm::<f32, 2, 80>::from_parameters, 3);
-        judge(Gru::<f32, 1, 72>::from_parameters, 3);
-        judge(Gru::<f64, 1, 50, ResetBefore>::from_parameters, 3);
-        judge(Rnn::<f32, 1, 164>::from_parameters, 3);
+        judge(Lstm::<f32, 2, 80>::from_parameters, LSTM, 3);
+        judge(Gru::<f32, 1, 72>::from_parameters, GRU, 3);
+        judge(Gru::<f64, 1, 50, ResetBefore>::from_parameters, GRU_ORIGINAL, 3);
+        judge(Rnn::<f32, 1, 164>::from_parameters, RNN, 3);
     }
     Level::set_limit(Isa::Avx512);
 }

@@ -73,9 +73,8 @@ fn compute(level: Level) -> Lines {
 /// All that touches the crate's interface.
 mod adapter {
     use super::{Hashes, Lines, hash};
-    use unrolled::cell::fixed::{
-        self, Fixed, Jacobian, Parameters, Relu, ResetBefore, Sigmoid, Tape, Variant,
-    };
+    use unrolled::cell::{Cell, Relu, ResetBefore, Sigmoid};
+    use unrolled::fixed::{self, Fixed, Parameters, State, Tape};
     use unrolled::flow::Terms;
     use unrolled::network::{Input, Losses, Network, Recording, StateArrays, View};
     use unrolled::rng::{bits_at, derive, uniform_at};
@@ -304,37 +303,32 @@ mod adapter {
         every_variant::<f32, 17, 33>(lines);
         every_variant::<f64, 2, 13>(lines);
         // More than one block of units.
-        one(Lstm::<f32, 2, 80>::from_parameters, lines);
-        one(Gru::<f32, 1, 72>::from_parameters, lines);
-        one(Rnn::<f64, 1, 164>::from_parameters, lines);
+        one("lstm", Lstm::<f32, 2, 80>::from_parameters, lines);
+        one("gru", Gru::<f32, 1, 72>::from_parameters, lines);
+        one("rnn_tanh", Rnn::<f64, 1, 164>::from_parameters, lines);
         read_out::<f32>(lines);
         read_out::<f64>(lines);
     }
 
     fn every_variant<T: Passes, const I: usize, const H: usize>(lines: &mut Lines) {
-        one(Lstm::<T, I, H>::from_parameters, lines);
-        one(Gru::<T, I, H>::from_parameters, lines);
-        one(Gru::<T, I, H, ResetBefore>::from_parameters, lines);
-        one(Rnn::<T, I, H>::from_parameters, lines);
-        one(Rnn::<T, I, H, Relu>::from_parameters, lines);
-        one(Rnn::<T, I, H, Sigmoid>::from_parameters, lines);
+        one("lstm", Lstm::<T, I, H>::from_parameters, lines);
+        one("gru", Gru::<T, I, H>::from_parameters, lines);
+        one("gru_original", Gru::<T, I, H, ResetBefore>::from_parameters, lines);
+        one("rnn_tanh", Rnn::<T, I, H>::from_parameters, lines);
+        one("rnn_relu", Rnn::<T, I, H, Relu>::from_parameters, lines);
+        one("rnn_sigmoid", Rnn::<T, I, H, Sigmoid>::from_parameters, lines);
     }
 
     /// Steps of a cell of fixed size.
     const STEPS: usize = 6;
 
-    fn one<
-        T: Passes,
-        V: Variant,
-        const I: usize,
-        const H: usize,
-        const G: usize,
-        const S: usize,
-    >(
-        make: fn(&Parameters<T, I, H, G>) -> Fixed<T, V, I, H, G, S>,
+    fn one<C: Cell, T: Passes, const I: usize, const H: usize>(
+        name: &str,
+        make: fn(&Parameters<C, T, I, H>) -> Fixed<C, T, I, H>,
         lines: &mut Lines,
     ) {
-        let config = Config::new(V::KIND, I, H);
+        let kind = CELLS.iter().find(|(own, ..)| *own == name).unwrap().1;
+        let config = Config::new(kind, I, H);
         let mut flat = vec![T::ZERO; config.num_parameters()];
         initialise(&config, Init::Uniform, 0.0, 7, &mut flat).unwrap();
         let mut parameters = Parameters::zeros();
@@ -347,14 +341,13 @@ mod adapter {
         let cell = make(&parameters);
         let state = |what: u64| {
             let mut state = cell.zero_state();
-            state.h.copy_from_slice(&numbers(what, H, 1.0));
-            if V::KIND.has_cell_state() {
-                state.c.copy_from_slice(&numbers(what + 1, H, 1.0));
+            for (own, what) in state.as_mut().iter_mut().zip(what..) {
+                own.copy_from_slice(&numbers(what, H, 1.0));
             }
             state
         };
         let mut now = state(2);
-        let mut tape: Box<Tape<T, I, H, G, S, STEPS>> = Box::new(cell.tape());
+        let mut tape: Box<Tape<C, T, I, H, STEPS>> = Box::new(cell.tape());
         let (x, d_y) = (numbers::<T>(0, STEPS * I, 2.0), numbers::<T>(1, STEPS * H, 1.0));
         let (x, d_y) = (x.as_chunks::<I>().0, d_y.as_chunks::<H>().0);
         let mut y = Vec::new();
@@ -364,29 +357,47 @@ mod adapter {
         let mut stepped = now;
         y.extend_from_slice(cell.step(&x[0], &mut stepped));
 
-        let (mut jacobian, mut jacobians) = (Jacobian::zeros(), Vec::new());
+        let mut jacobians = Vec::new();
         let mut cotangent = state(4);
         for t in (0..STEPS).rev() {
-            cell.jacobian(&mut tape, t, &mut jacobian).unwrap();
-            let Jacobian { h_h, h_c, c_h, c_c } = &jacobian;
-            for part in [h_h, h_c, c_h, c_c] {
-                jacobians.extend_from_slice(part.as_flattened());
+            // By h and c, also where there is no c: blocks h_h, h_c, c_h, c_c.
+            let mut blocks = [[[T::ZERO; H]; H]; 4];
+            for row in 0..now.as_ref().len() * H {
+                let (state, unit) = (row / H, row % H);
+                let mut own = cell.zero_state();
+                own[state][unit] = T::ONE;
+                cell.pull_back(&mut tape, t, &mut own).unwrap();
+                for (by, d) in h_and_c(&own).into_iter().enumerate() {
+                    blocks[2 * state + by][unit] = d;
+                }
             }
+            jacobians.extend_from_slice(blocks.as_flattened().as_flattened());
             cell.pull_back(&mut tape, t, &mut cotangent).unwrap();
         }
         let (mut d_state, mut d_x, mut d) = (state(4), [[T::ZERO; I]; STEPS], Parameters::zeros());
         cell.backward(&mut tape, d_y, &mut d_state, &mut d_x, &mut d).unwrap();
         let hashes = vec![
             ("y", hash(&[&y])),
-            ("states", hash(&[&now.h, &now.c, &stepped.h, &stepped.c])),
+            ("states", states(&[now, stepped])),
             ("d_parameters", hash(&d.slices())),
             ("d_x", hash(&[d_x.as_flattened()])),
-            ("d_states", hash(&[&d_state.h, &d_state.c])),
+            ("d_states", states(&[d_state])),
             ("jacobians", hash(&[&jacobians])),
-            ("pull_back", hash(&[&cotangent.h, &cotangent.c])),
+            ("pull_back", states(&[cotangent])),
         ];
-        let kind = CELLS.iter().find(|(_, kind, _)| *kind == V::KIND).unwrap().0;
-        lines.push((format!("{} fixed {kind} I{I} H{H}", T::NAME), hashes));
+        lines.push((format!("{} fixed {name} I{I} H{H}", T::NAME), hashes));
+    }
+
+    /// h, and c where there is one, else zeros.
+    fn h_and_c<C: Cell, T: Passes, const H: usize>(state: &State<C, T, H>) -> [[T; H]; 2] {
+        let mut both = [[T::ZERO; H]; 2];
+        both.iter_mut().zip(state.as_ref()).for_each(|(to, from)| *to = *from);
+        both
+    }
+
+    fn states<C: Cell, T: Passes, const H: usize>(all: &[State<C, T, H>]) -> u32 {
+        let all: Vec<_> = all.iter().flat_map(h_and_c).collect();
+        hash(&all.iter().map(|own| &own[..]).collect::<Vec<_>>())
     }
 
     fn read_out<T: Passes>(lines: &mut Lines) {

@@ -14,7 +14,8 @@ use std::fmt::Write;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::cell::Cell;
+use unrolled::fixed::{Fixed, Parameters};
 use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::simd::{Isa, Level};
 use unrolled::{Activation, CellKind, Config, Gru, Lstm, Rnn};
@@ -62,8 +63,8 @@ const PIECES: [Piece; 9] = [
     Piece { name: "both_rnn_20_8_16_32", repeats: 10, run: |n| pass(RNN, true, n) },
 ];
 
-fn step<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-    make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+fn step<C: Cell, const I: usize, const H: usize>(
+    make: fn(&Parameters<C, f32, I, H>) -> Fixed<C, f32, I, H>,
     repeats: usize,
 ) {
     let mut parameters = Parameters::zeros();
@@ -103,8 +104,8 @@ fn pass(kind: CellKind, backward: bool, repeats: usize) {
     let x = vec![0.3; steps * batch * inputs];
     let d_y = vec![0.1; steps * batch * units];
     let x = View::time_major(&x, batch, inputs);
-    let input = Input { x, steps, batch, h: None, c: None, lengths: None, resets: None };
-    let losses = Losses { y: View::time_major(&d_y, batch, units), h: None, c: None };
+    let input = Input { x, steps, batch, states: None, lengths: None, resets: None };
+    let losses = Losses { y: View::time_major(&d_y, batch, units), states: None };
     for _ in 0..repeats {
         if backward {
             let (_, tape) = net.record(black_box(&input), Recording::default(), None).unwrap();

@@ -18,7 +18,8 @@ use std::hint::black_box;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use unrolled::Passes;
-use unrolled::cell::fixed::{Fixed, Parameters, Variant};
+use unrolled::cell::Cell;
+use unrolled::fixed::{Fixed, Parameters};
 use unrolled::flow::Terms;
 use unrolled::internals::{Extent, Lhs, Rhs, accumulate, chains as chains_of};
 use unrolled::network::{Input, Losses, Network, Recording, View};
@@ -80,8 +81,8 @@ fn stream_step<T: Passes>(net: &Network<T>, stream: &mut Stream<T>, x: &[T], y: 
 /// Calls everything once, so that the linker keeps it; and shows that it runs.
 #[inline(never)]
 fn use_everything() {
-    fn step<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-        make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+    fn step<C: Cell, const I: usize, const H: usize>(
+        make: fn(&Parameters<C, f32, I, H>) -> Fixed<C, f32, I, H>,
     ) {
         let cell = make(&Parameters::zeros());
         let mut state = cell.zero_state();
@@ -92,8 +93,8 @@ fn use_everything() {
         let x = [T::ONE; 2 * 2 * 2];
         let d_y = [T::ONE; 2 * 2 * 3];
         let x = View::time_major(&x, 2, 2);
-        let input = Input { x, steps: 2, batch: 2, h: None, c: None, lengths: None, resets: None };
-        let losses = Losses { y: View::time_major(&d_y, 2, 3), h: None, c: None };
+        let input = Input { x, steps: 2, batch: 2, states: None, lengths: None, resets: None };
+        let losses = Losses { y: View::time_major(&d_y, 2, 3), states: None };
         let (_, tape) = net.record(&input, Recording::default(), None).unwrap();
         black_box(net.backward(&tape, &losses, None, None).unwrap());
         black_box(net.gradient_by_lag(&tape, losses.y, 1, Terms::All, None).unwrap());

@@ -138,7 +138,6 @@ proptest! {
             };
             prop_assert_eq!(beginning(&all.y, config.output_size()), bits(&one.y));
             prop_assert_eq!(beginning(&g.x, config.input_size), bits(&g_one.x));
-            let (s, hidden) = (config.state_size(), config.hidden_size);
             for (state, len) in config.state_sizes().enumerate() {
                 let (all, g) = (&all.states[state], &g.states[state]);
                 prop_assert_eq!(bits(&pick(all, case.batch, len, b)), bits(&one.states[state]));

@@ -3,10 +3,11 @@
 #![cfg(all(target_os = "linux", target_pointer_width = "64", feature = "alloc"))]
 
 use std::hint::black_box;
-use unrolled::cell::fixed::{Fixed, Parameters, ResetBefore, State, Tape, Variant};
+use unrolled::cell::{Array, Cell, ResetBefore};
+use unrolled::fixed::{Fixed, Parameters, State, Tape};
 use unrolled::{Gru, Lstm, Passes, Rnn};
 
-const DOCUMENTATION: &str = include_str!("../src/cell/fixed/mod.rs");
+const DOCUMENTATION: &str = include_str!("../src/fixed/mod.rs");
 const STEPS: usize = 64;
 /// What the documentation allows a call to take beside its arguments and some values for each unit.
 const MOST: usize = 4 << 10;
@@ -47,15 +48,19 @@ fn stack_of<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> (R,
     measured.unwrap().join().unwrap()
 }
 
-fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
+fn judge<C: Cell, T: Passes, const I: usize, const H: usize>(
     name: &str,
-    make: fn(&Parameters<T, I, H, G>) -> Fixed<T, V, I, H, G, S>,
-) {
+    make: fn(&Parameters<C, T, I, H>) -> Fixed<C, T, I, H>,
+) where
+    Fixed<C, T, I, H>: Send,
+    Parameters<C, T, I, H>: Send,
+    Tape<C, T, I, H, STEPS>: Send,
+{
     let sizes = [
-        size_of::<Fixed<T, V, I, H, G, S>>(),
-        size_of::<Parameters<T, I, H, G>>(),
-        size_of::<State<T, H>>(),
-        size_of::<Tape<T, I, H, G, S, STEPS>>(),
+        size_of::<Fixed<C, T, I, H>>(),
+        size_of::<Parameters<C, T, I, H>>(),
+        size_of::<State<C, T, H>>(),
+        size_of::<Tape<C, T, I, H, STEPS>>(),
     ]
     .map(|size| size.to_string());
     let line = format!("//! | `{name}` | {} |\n", sizes.join(" | "));
@@ -69,8 +74,8 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
     let ((cell, mut tape, mut gradients), made) = stack_of(move || {
         let cell = Box::new(make(&Parameters::zeros()));
         cell.step(&[T::ONE; I], &mut Box::new(cell.zero_state()));
-        let tape: Box<Tape<T, I, H, G, S, STEPS>> = Box::new(cell.tape());
-        (cell, tape, Box::new(Parameters::<T, I, H, G>::zeros()))
+        let tape: Box<Tape<C, T, I, H, STEPS>> = Box::new(cell.tape());
+        (cell, tape, Box::new(Parameters::<C, T, I, H>::zeros()))
     });
     let (cell, step) = stack_of(move || {
         let mut state = Box::new(cell.zero_state());
@@ -87,8 +92,8 @@ fn judge<T: Passes, V: Variant, const I: usize, const H: usize, const G: usize, 
         black_box((tape, gradients));
     });
     println!("{name}: made {made}, a step {step}, the way back {back} bytes of stack");
-    let units = (S + 1) * H * size_of::<T>();
-    let cell = size_of::<Fixed<T, V, I, H, G, S>>();
+    let units = (C::Slots::<T>::LEN + 1) * H * size_of::<T>();
+    let cell = size_of::<Fixed<C, T, I, H>>();
     assert!(made <= MOST + 3 * cell, "{name}: of {cell} bytes, made with {made}");
     assert!(step.max(back) <= MOST + units, "{name}: a step {step}, the way back {back}");
 }

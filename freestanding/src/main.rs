@@ -7,7 +7,8 @@
 #![no_main]
 
 use unrolled::activation::Function;
-use unrolled::cell::fixed::{Dense, Parameters, State, Tape};
+use unrolled::cell::{ForgetGate, ResetAfter, Tanh};
+use unrolled::fixed::{Dense, Parameters, State, Tape};
 use unrolled::math::Fast;
 use unrolled::rng::Rng;
 use unrolled::simd::Level;
@@ -19,7 +20,9 @@ const STEPS: usize = 24;
 const LAG: usize = 3;
 
 type Cell = Lstm<f32, 1, UNITS>;
-type Weights = Parameters<f32, 1, UNITS, 4>;
+type Weights = Parameters<ForgetGate, f32, 1, UNITS>;
+type Carried = State<ForgetGate, f32, UNITS>;
+type Steps = Tape<ForgetGate, f32, 1, UNITS, STEPS>;
 
 // Start-up code and memcpy.
 #[link(name = "c")]
@@ -32,7 +35,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn lstm_step(cell: &Cell, x: &[f32; 1], state: &mut State<f32, UNITS>) {
+fn lstm_step(cell: &Cell, x: &[f32; 1], state: &mut Carried) {
     cell.step(x, state);
 }
 
@@ -41,8 +44,8 @@ fn lstm_step(cell: &Cell, x: &[f32; 1], state: &mut State<f32, UNITS>) {
 fn lstm_record(
     cell: &Cell,
     x: &[f32; 1],
-    state: &mut State<f32, UNITS>,
-    tape: &mut Tape<f32, 1, UNITS, 4, 4, STEPS>,
+    state: &mut Carried,
+    tape: &mut Steps,
 ) -> bool {
     cell.record(x, state, tape).is_ok()
 }
@@ -51,9 +54,9 @@ fn lstm_record(
 #[inline(never)]
 fn lstm_backward(
     cell: &Cell,
-    tape: &mut Tape<f32, 1, UNITS, 4, 4, STEPS>,
+    tape: &mut Steps,
     d_y: &[[f32; UNITS]],
-    d_state: &mut State<f32, UNITS>,
+    d_state: &mut Carried,
     d_x: &mut [[f32; 1]],
     gradients: &mut Weights,
 ) -> bool {
@@ -77,19 +80,19 @@ fn lstm_train(
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn lstm_step_fast(cell: &Lstm<f32, 3, 20>, x: &[f32; 3], state: &mut State<f32, 20>) {
+fn lstm_step_fast(cell: &Lstm<f32, 3, 20>, x: &[f32; 3], state: &mut State<ForgetGate, f32, 20>) {
     cell.step_with(Fast, x, state);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn gru_step(cell: &Gru<f64, 2, 7>, x: &[f64; 2], state: &mut State<f64, 7>) {
+fn gru_step(cell: &Gru<f64, 2, 7>, x: &[f64; 2], state: &mut State<ResetAfter, f64, 7>) {
     cell.step(x, state);
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-fn rnn_step(cell: &Rnn<f32, 5, 33>, x: &[f32; 5], state: &mut State<f32, 33>) {
+fn rnn_step(cell: &Rnn<f32, 5, 33>, x: &[f32; 5], state: &mut State<Tanh, f32, 33>) {
     cell.step(x, state);
 }
 
@@ -112,7 +115,7 @@ fn sequence(
     cell: &Cell,
     read_out: &[f32; UNITS],
     rng: &mut Rng,
-    tape: &mut Tape<f32, 1, UNITS, 4, 4, STEPS>,
+    tape: &mut Steps,
     gradients: &mut Weights,
     d_read_out: &mut [f32; UNITS],
 ) -> Result<f32, Error> {
@@ -128,7 +131,7 @@ fn sequence(
         if !lstm_record(cell, &x[t], &mut state, tape) {
             return Err(NO_ROOM);
         }
-        let h = &state.h;
+        let h = state.h();
         if t >= LAG {
             let y: f32 = h.iter().zip(read_out).map(|(h, w)| h * w).sum();
             let error = y - x[t - LAG][0];
@@ -177,13 +180,13 @@ fn train() -> Result<(f32, f32), Error> {
         (first, last) = (if update == 1 { loss } else { first }, loss);
     }
     // The symbols above stay only where they are used.
-    let mut state = State { h: [0.0; UNITS], c: [0.0; UNITS] };
+    let mut state = Carried::zeros();
     lstm_step(&Cell::from_parameters(&weights), &[1.0], &mut state);
     let cell = Lstm::new([[[0.1; 3]; 20]; 4], [[[0.1; 20]; 20]; 4], [[0.0; 20]; 4], [[0.0; 20]; 4]);
     lstm_step_fast(&cell, &[1.0; 3], &mut cell.zero_state());
     let cell = Gru::new([[[0.1; 2]; 7]; 3], [[[0.1; 7]; 7]; 3], [[0.0; 7]; 3], [[0.0; 7]; 3]);
     gru_step(&cell, &[1.0; 2], &mut cell.zero_state());
-    let cell = Rnn::new([[0.1; 5]; 33], [[0.1; 33]; 33], [0.0; 33], [0.0; 33]);
+    let cell = Rnn::new([[[0.1; 5]; 33]], [[[0.1; 33]; 33]], [[0.0; 33]], [[0.0; 33]]);
     rnn_step(&cell, &[1.0; 5], &mut cell.zero_state());
     read_out_step(&Dense::new([[0.1; 33]; 5], [0.0; 5]), &[1.0; 33], &mut [0.0; 5]);
     Ok((first, last))

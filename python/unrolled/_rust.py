@@ -51,8 +51,8 @@ def source(model: Module | Sequential) -> str:
     Raises
     ------
     ValueError
-        For what cells of fixed size do not have: a second direction, a projection, an LSTM without
-        a forget gate, an RNN's or LSTM's parameters that are not finite.
+        For what cells of fixed size do not have: a second direction, a projection; for parameters
+        that are not finite.
     """
     whole = model if isinstance(model, Sequential) else Sequential(model)  # type: ignore[arg-type]
     if whole.input_size is None:
@@ -66,7 +66,7 @@ def source(model: Module | Sequential) -> str:
 def _lines(model: Sequential) -> Iterator[str]:
     t = {"float32": "f32", "float64": "f64"}[model.dtype.name]
     statics: list[str] = []
-    fields: list[tuple[str, str, str]] = []
+    fields: list[Field] = []
     calls: list[Call] = []
     used = {"Level"} if any(isinstance(m, Activation) for m in model.layers) else set()
     width = model.input_size
@@ -81,17 +81,21 @@ def _lines(model: Sequential) -> Iterator[str]:
             width = layer.out_features
         else:
             _refuse(n, layer)
-            for at, (kind, lines) in enumerate(_cells(n, layer, t)):
+            cell = _cell(layer)
+            for at, lines in enumerate(_cells(n, layer, t)):
                 statics += lines
-                field = f"layer_{n}_{at}"
-                fields.append((field, str(layer.hidden_size), _initial(model, n, at, layer)))
-                step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{field})"
+                name = f"layer_{n}_{at}"
+                of = f"State<unrolled::cell::{cell.name}, {t}, {layer.hidden_size}>"
+                fields.append(Field(name, f"unrolled::fixed::{of}", _initial(model, n, at, layer)))
+                step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{name})"
                 calls.append(Call(step, reference=True))
-                used |= kind
+            used.add(cell.alias)
+            if cell.named:
+                used.add(cell.name)
             width = layer.hidden_size
     yield from _head(model, t, used)
     yield from statics
-    yield from _state(fields, t)
+    yield from _state(fields)
     yield "/// One time step: `state` goes to the next."
     yield "#[must_use]"
     if "Level" in used:
@@ -143,9 +147,10 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
     if "Level" in used:
         yield "use unrolled::activation::Function;"
         yield "use unrolled::simd::Level;"
-    cells = sorted(used - {"Level"})
-    if cells:
-        yield f"use unrolled::cell::fixed::{{{', '.join(cells)}}};"
+    fixed = {"Dense", "Fixed", "Gru", "Lstm", "Rnn"}
+    for module, names in (("cell", used - fixed - {"Level"}), ("fixed", used & fixed)):
+        if names:
+            yield f"use unrolled::{module}::{{{', '.join(sorted(names))}}};"
     yield ""
     yield "/// Features of a step's input."
     yield f"pub const INPUTS: usize = {model.input_size};"
@@ -155,7 +160,7 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
 
 
 def _refuse(n: int, layer: Recurrent[Any]) -> None:
-    plain = {"bidirectional": False, "proj_size": 0, "forget_gate": True}
+    plain = {"bidirectional": False, "proj_size": 0}
     for name, value in plain.items():
         if (got := getattr(layer, name, value)) != value:
             raise ValueError(
@@ -163,27 +168,46 @@ def _refuse(n: int, layer: Recurrent[Any]) -> None:
             )
 
 
-def _cells(n: int, layer: Recurrent[Any], t: str) -> Iterator[tuple[set[str], list[str]]]:
-    """For each layer of a stack, the names it needs and its lines."""
+@dataclass(frozen=True)
+class Cell:
+    """What a layer's cell is called in Rust: its type, the type of such cells of fixed size, and
+    whether that has to name it."""
+
+    name: str
+    alias: str
+    named: bool = True
+
+    def fixed(self, sizes: str) -> str:
+        """The type of a cell of fixed size."""
+        if self.alias == "Fixed":
+            return f"Fixed<{self.name}, {sizes}>"
+        return f"{self.alias}<{sizes}{f', {self.name}' * self.named}>"
+
+
+def _cell(layer: Recurrent[Any]) -> Cell:
+    if isinstance(layer, GRU):
+        after = layer.reset_after
+        return Cell("ResetAfter" if after else "ResetBefore", "Gru", named=not after)
+    if isinstance(layer, RNN):
+        return Cell(layer.nonlinearity.capitalize(), "Rnn", named=layer.nonlinearity != "tanh")
+    if getattr(layer, "forget_gate", True):
+        return Cell("ForgetGate", "Lstm", named=False)
+    return Cell("NoForgetGate", "Fixed")
+
+
+def _cells(n: int, layer: Recurrent[Any], t: str) -> Iterator[list[str]]:
+    """The lines of each layer of a stack."""
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
         columns = layer.input_size if at == 0 else hidden
-        kind, variant = "Lstm", ""
-        if isinstance(layer, GRU):
-            kind, variant = "Gru", "" if layer.reset_after else "ResetBefore"
-        elif isinstance(layer, RNN):
-            kind = "Rnn"
-            variant = "" if layer.nonlinearity == "tanh" else layer.nonlinearity.capitalize()
         own = []
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
             key = f"{name}_l{at}"
             rows = len(state[f"weight_hh_l{at}"])
             a = state[key] if key in state else np.zeros(rows, dtype=layer.dtype)
-            # A plain recurrent cell's arrays have no axis of gates.
-            own.append(a if kind == "Rnn" else a.reshape(-1, hidden, *a.shape[1:]))
-        more = f", {variant}" if variant else ""
-        typed = f"{kind}<{t}, {columns}, {hidden}{more}>"
-        yield {kind} | ({variant} if variant else set()), _static(f"LAYER_{n}_{at}", typed, own)
+            own.append(a.reshape(-1, hidden, *a.shape[1:]))
+        typed = _cell(layer).fixed(f"{t}, {columns}, {hidden}")
+        yield _static(f"LAYER_{n}_{at}", typed, own)
 
 
 def _dense(name: str, layer: Dense, t: str) -> list[str]:
@@ -228,19 +252,28 @@ def _function(layer: Activation) -> str:
     return f"Function::{FUNCTIONS[layer.function]}" + (f" {{ {values} }}" if values else "")
 
 
+@dataclass(frozen=True)
+class Field:
+    """A cell's state: its name, its type, and where it begins."""
+
+    name: str
+    type: str
+    initial: str
+
+
 def _initial(model: Sequential, n: int, at: int, layer: Recurrent[Any]) -> str:
-    """A cell's initial state, as a Rust expression's lines."""
+    """A cell's initial states, as Rust expressions."""
     parts = []
-    for field, name in (("h", "h_0"), ("c", "c_0")):
+    for name, _ in zip(("h_0", "c_0"), layer._sizes.states, strict=False):
         a = model._initial.get(f"{n}.{name}")
         if a is None or not a[at].any():
-            parts.append(f"{field}: [0.0; {layer.hidden_size}]")
+            parts.append(f"[0.0; {layer.hidden_size}]")
         else:
-            parts.append(f"{field}: {' '.join(line.strip() for line in _literal(a[at]))}")
+            parts.append(" ".join(line.strip() for line in _literal(a[at])))
     return ", ".join(parts)
 
 
-def _state(fields: list[tuple[str, str, str]], t: str) -> Iterator[str]:
+def _state(fields: list[Field]) -> Iterator[str]:
     yield "/// What goes from one step to the next."
     yield "#[derive(Clone, Copy, Debug, PartialEq)]"
     if not fields:
@@ -248,8 +281,7 @@ def _state(fields: list[tuple[str, str, str]], t: str) -> Iterator[str]:
     else:
         yield "#[allow(clippy::struct_field_names)]"
         yield "pub struct State {"
-        for name, hidden, _ in fields:
-            yield f"    {name}: unrolled::cell::fixed::State<{t}, {hidden}>,"
+        yield from (f"    {field.name}: {field.type}," for field in fields)
         yield "}"
     yield ""
     yield "impl State {"
@@ -262,8 +294,8 @@ def _state(fields: list[tuple[str, str, str]], t: str) -> Iterator[str]:
         yield "        State"
     else:
         yield "        State {"
-        for name, _, start in fields:
-            yield f"            {name}: unrolled::cell::fixed::State {{ {start} }},"
+        for field in fields:
+            yield f"            {field.name}: unrolled::fixed::State::new([{field.initial}]),"
         yield "        }"
     yield "    }"
     yield "}"

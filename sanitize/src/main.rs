@@ -5,7 +5,8 @@
 #![feature(sanitize)]
 
 use std::hint::black_box;
-use unrolled::cell::fixed::{Dense, Fixed, Parameters, ResetBefore, State, Tape, Variant};
+use unrolled::cell::{Cell, ResetBefore};
+use unrolled::fixed::{Dense, Fixed, Parameters, State, Tape};
 use unrolled::math::Fast;
 use unrolled::stream::Stream;
 use unrolled::train::Adam;
@@ -14,9 +15,9 @@ use unrolled::{Activation, CellKind, Config, Error, Gru, Level, Lstm, Network, P
 const STEPS: usize = 32;
 
 #[sanitize(realtime = "nonblocking")]
-fn steps<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-    cell: &Fixed<f32, V, I, H, G, S>,
-    state: &mut State<f32, H>,
+fn steps<C: Cell, const I: usize, const H: usize>(
+    cell: &Fixed<C, f32, I, H>,
+    state: &mut State<C, f32, H>,
 ) {
     for _ in 0..STEPS {
         cell.step(black_box(&[0.5; I]), state);
@@ -25,11 +26,11 @@ fn steps<V: Variant, const I: usize, const H: usize, const G: usize, const S: us
 }
 
 #[sanitize(realtime = "nonblocking")]
-fn training<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-    cell: &Fixed<f32, V, I, H, G, S>,
-    tape: &mut Tape<f32, I, H, G, S, STEPS>,
-    state: &mut State<f32, H>,
-    [weights, gradients, m, v]: &mut [Parameters<f32, I, H, G>; 4],
+fn training<C: Cell, const I: usize, const H: usize>(
+    cell: &Fixed<C, f32, I, H>,
+    tape: &mut Tape<C, f32, I, H, STEPS>,
+    state: &mut State<C, f32, H>,
+    [weights, gradients, m, v]: &mut [Parameters<C, f32, I, H>; 4],
 ) -> Result<(), Error> {
     let mut d_x = [[0.0; I]; STEPS];
     for _ in 0..STEPS {
@@ -43,8 +44,8 @@ fn training<V: Variant, const I: usize, const H: usize, const G: usize, const S:
     Ok(())
 }
 
-fn fixed<V: Variant, const I: usize, const H: usize, const G: usize, const S: usize>(
-    make: fn(&Parameters<f32, I, H, G>) -> Fixed<f32, V, I, H, G, S>,
+fn fixed<C: Cell, const I: usize, const H: usize>(
+    make: fn(&Parameters<C, f32, I, H>) -> Fixed<C, f32, I, H>,
 ) -> Result<(), Error> {
     let mut parameters = Box::new([const { Parameters::zeros() }; 4]);
     let cell = Box::new(make(&parameters[0]));

@@ -12,7 +12,8 @@ use candle_nn::rnn::RNN;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::time::Instant;
-use unrolled::cell::fixed::Parameters;
+use unrolled::cell::ForgetGate;
+use unrolled::fixed::Parameters;
 use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::rng::Rng;
 use unrolled::{CellKind, Config, Level, Lstm};
@@ -107,8 +108,7 @@ impl<'p> Ours<'p> {
             x: View::time_major(&p.x, p.batch, p.inputs),
             steps: p.steps,
             batch: p.batch,
-            h: None,
-            c: None,
+            states: None,
             lengths: None,
             resets: None,
         }
@@ -116,7 +116,7 @@ impl<'p> Ours<'p> {
 
     fn run(&self) -> Result<(Vec<f32>, Vec<f32>, Vec<f32>), Failure> {
         let p = self.problem;
-        let losses = Losses { y: View::time_major(&p.d_y, p.batch, p.units), h: None, c: None };
+        let losses = Losses { y: View::time_major(&p.d_y, p.batch, p.units), states: None };
         let (output, tape) = self
             .net
             .record(&self.input(), Recording::default(), None)
@@ -389,7 +389,7 @@ mod burn_ {
 fn our_stepper<const I: usize, const H: usize>(
     problem: &Problem,
 ) -> impl FnMut() -> Result<Vec<f32>, Failure> {
-    let mut parameters = Parameters::<f32, I, H, 4>::zeros();
+    let mut parameters = Parameters::<ForgetGate, f32, I, H>::zeros();
     for (to, from) in parameters.slices_mut().into_iter().zip(&problem.parameters) {
         to.copy_from_slice(from);
     }

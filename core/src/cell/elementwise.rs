@@ -1,12 +1,13 @@
 //! What lies between the products of a step: the cell's own function, unit by unit, over rows of a batch.
 
-use super::spec::{Array, Cell, Derivatives};
+use super::spec::{Cell, Derivatives};
 use super::units;
 use crate::kernel::layout::Layout;
 use crate::kernel::plan::Known;
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
+use crate::simd::flat::Array;
 use crate::simd::{Lanes, Simd};
 use core::fmt::Debug;
 use core::marker::PhantomData;
@@ -87,7 +88,8 @@ impl<C: Cell> Known for Typed<C> {
 
 impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     type Known = Self;
-    const SHORT: bool = true;
+    // Few and large steps are not worth the code.
+    const SHORT: bool = <Self as Known>::LAYOUT.stages() == 1;
 
     #[inline(always)]
     fn layout(&self) -> &Layout {

@@ -2,6 +2,7 @@
 
 use crate::kernel::layout::{Layout, MOST_MAPS, Slot};
 use crate::real::Real;
+use crate::simd::flat::Array;
 use crate::simd::{Lanes, Simd};
 use core::fmt::Debug;
 
@@ -30,7 +31,8 @@ pub trait Cell: Copy + Debug + Send + Sync + 'static {
     /// are given zeros.
     const READS_H: bool = true;
 
-    /// From pre-activations to what `backward` will want to see in the slots; from the old states to the new.
+    /// From pre-activations to what `backward` will want to see in the slots; from the old states to the new. Values that
+    /// maps act on stay as they are.
     fn forward<T: Real, S: Simd<T>>(
         slots: &mut Self::Slots<Lanes<T, S>>,
         states: &mut Self::States<Lanes<T, S>>,
@@ -91,26 +93,5 @@ impl Layout {
         let blocks = [C::MapsOfX::<u8>::LEN, C::MapsOfH::<u8>::LEN, C::Parameters::<u8>::LEN];
         let layout = Self::new(C::SLOTS, &[0; MOST_MAPS], states, blocks, C::READS_H);
         layout.with_planes(C::SLOTS.len())
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl<A, const N: usize> Sealed for [A; N] {}
-}
-
-/// `[A; N]`, where a trait cannot say N. Sealed.
-pub trait Array<A: Copy>: sealed::Sealed + Copy + AsRef<[A]> + AsMut<[A]> {
-    /// N.
-    const LEN: usize;
-    /// N times the same.
-    fn filled(a: A) -> Self;
-}
-
-impl<A: Copy, const N: usize> Array<A> for [A; N] {
-    const LEN: usize = N;
-    #[inline(always)]
-    fn filled(a: A) -> Self {
-        [a; N]
     }
 }

@@ -15,7 +15,7 @@ use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 /// sizes are not packed, nor are the rows of an [`OUTER`] product. More gates than a tile has room for are
 /// summed in groups, which packed weights hold one after another.
 #[inline(always)]
-pub(super) fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
+pub fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     s: S,
     gates: usize,
     p: Product<'_, T, 0, false>,

@@ -231,8 +231,8 @@ impl<T: Passes> Work<T> {
         places: &[Place],
     ) {
         let (shape, n) = (&layer.shape, places.len());
-        let (tape, own): (fn(&Place) -> usize, fn(&Place) -> usize) =
-            (|place| place.tape, |place| place.cotangent);
+        let tape: fn(&Place) -> usize = |place| place.tape;
+        let own: fn(&Place) -> usize = |place| place.cotangent;
         let before = match neighbours(places, tape) {
             Some(rows) => States { data: &trace.before, rows: trace.rows, first: rows.start },
             None => {

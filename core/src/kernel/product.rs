@@ -1,7 +1,7 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
 use super::layout::Layout;
-use super::plan::{INPUT, Plan, RunTime};
+use super::plan::{INPUT, Plan, RunTime, STATE};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
 
@@ -113,6 +113,8 @@ const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains:
 /// [`chains`], where sizes are fixed.
 const fn fixed_chains<T: Real>(fixed: Option<(Layout, usize)>, which: u8, gates: usize) -> usize {
     match fixed {
+        // As many runs as for all gates together, of which these may be a group.
+        Some((layout, units)) if which == STATE => chains::<T>(units, layout.h_slots().count),
         Some((_, units)) if which != INPUT => chains::<T>(units, gates),
         _ => 1,
     }

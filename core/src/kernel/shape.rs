@@ -1,7 +1,6 @@
 //! What a layer looks like to the kernels: sizes, how buffers are laid out, views of weights.
 
 use super::layout::Layout;
-use crate::real::Real;
 use crate::simd::Rhs;
 
 /// Sizes of one layer in one direction, and how its buffers are laid out.
@@ -31,7 +30,7 @@ pub struct Shape {
 impl Shape {
     /// Of a layer of a run-time network, in numbers of type `T`.
     #[cfg(feature = "alloc")]
-    pub(crate) fn of<T: Real>(
+    pub(crate) fn of<T: crate::real::Real>(
         layout: &Layout,
         config: &crate::gates::Config,
         layer: usize,

@@ -4,12 +4,13 @@ use crate::cell::Scratch;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::buffer::{copy, rows};
-use crate::kernel::shape::Weights;
+use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::{States, StatesMut};
 use crate::net::network::Network;
 use crate::net::view::StateArrays;
 use crate::real::Real;
-use crate::time::{OneStep, Passes};
+use crate::simd::Level;
+use crate::time::{Forward, Layer, Pass, Passes, Rows, TapeMut};
 use alloc::vec::Vec;
 
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
@@ -185,5 +186,38 @@ impl<T: Passes> Network<T> {
             }
         }
         Ok(())
+    }
+}
+
+/// A step of one layer by itself: the state goes on, in place.
+struct OneStep<'a, T> {
+    /// Sizes.
+    shape: &'a Shape,
+    /// Packed weights.
+    weights: Weights<'a, T>,
+    /// Rows of the batch.
+    rows: usize,
+    /// Their inputs, contiguous.
+    x: &'a [T],
+    /// Gets the new h, contiguous.
+    y: &'a mut [T],
+    /// The states.
+    carry: StatesMut<'a, T>,
+    /// A gate buffer for the rows.
+    slots: &'a mut [T],
+    /// Of the step.
+    scratch: Scratch<'a, T>,
+}
+
+impl<T: Real> OneStep<'_, T> {
+    /// Runs it with a cell, as a sequence of this step alone.
+    fn run(self, level: Level, cell: &dyn Layer<T>) {
+        let Self { shape, weights, rows, x, y, carry, slots, scratch } = self;
+        let rows = Rows { offsets: &[0, rows] };
+        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
+        let before = StatesMut { data: &mut [], rows: 0, first: 0 };
+        let (window, tape) = (0..1, TapeMut { slots, before, unprojected: &mut [], ends: &mut [] });
+        let y = (y, shape.state, 0);
+        cell.forward(level, &mut Forward { pass, weights, window, tape, y, carry, scratch });
     }
 }

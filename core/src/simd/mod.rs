@@ -6,6 +6,7 @@
 //! everything the kernel calls is inlined into it. `run` inside a kernel is how a
 //! piece of work becomes a function of its own: the same token, one more call.
 
+pub(crate) mod flat;
 mod level;
 mod pair;
 mod portable;
@@ -18,7 +19,7 @@ mod x86;
 
 pub use level::{Isa, Level};
 pub(crate) use pair::Pair;
-pub(crate) use quick::Quick;
+pub(crate) use quick::Quickly;
 pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate};
 
 use crate::real::Real;

@@ -9,7 +9,7 @@ use crate::real::Real;
 pub struct Quick<S>(pub S);
 
 /// A kernel that runs so.
-struct Quickly<K>(K);
+pub struct Quickly<K>(pub K);
 
 impl<T: Real, K: Kernel<T>> Kernel<T> for Quickly<K> {
     type Output = K::Output;

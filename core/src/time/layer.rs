@@ -1,6 +1,6 @@
 //! A layer's work over time with any cell: compiled cell by cell, and called by the cell that a net has.
 
-use super::{Backward, Forward, Pass, Rows, TapeMut, With};
+use super::{Backward, Forward, With};
 use crate::cell::elementwise::{Elementwise, Typed};
 #[cfg(feature = "alloc")]
 use crate::cell::formula::Program;
@@ -11,7 +11,7 @@ use crate::cell::{
 use crate::gates::{Activation, CellKind};
 use crate::kernel::layout::Layout;
 use crate::kernel::plan::RunTime;
-use crate::kernel::shape::{Shape, Transposed, Weights};
+use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::StatesMut;
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
@@ -96,39 +96,6 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, PullBack<'_, T>, E> {
                 d_projected,
             );
         }
-    }
-}
-
-/// A step of one layer by itself: the state goes on, in place.
-pub struct OneStep<'a, T> {
-    /// Sizes.
-    pub shape: &'a Shape,
-    /// Packed weights.
-    pub weights: Weights<'a, T>,
-    /// Rows of the batch.
-    pub rows: usize,
-    /// Their inputs, contiguous.
-    pub x: &'a [T],
-    /// Gets the new h, contiguous.
-    pub y: &'a mut [T],
-    /// The states.
-    pub carry: StatesMut<'a, T>,
-    /// A gate buffer for the rows.
-    pub slots: &'a mut [T],
-    /// Of the step.
-    pub scratch: Scratch<'a, T>,
-}
-
-impl<T: Real> OneStep<'_, T> {
-    /// Runs it with a cell, as a sequence of this step alone.
-    pub fn run(self, level: Level, cell: &dyn Layer<T>) {
-        let Self { shape, weights, rows, x, y, carry, slots, scratch } = self;
-        let rows = Rows { offsets: &[0, rows] };
-        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
-        let before = StatesMut { data: &mut [], rows: 0, first: 0 };
-        let (window, tape) = (0..1, TapeMut { slots, before, unprojected: &mut [], ends: &mut [] });
-        let y = (y, shape.state, 0);
-        cell.forward(level, &mut Forward { pass, weights, window, tape, y, carry, scratch });
     }
 }
 

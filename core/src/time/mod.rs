@@ -12,8 +12,9 @@
 mod layer;
 mod truncate;
 
-pub(crate) use layer::Run;
-pub use layer::{Layer, OneStep, Passes, PullBack};
+pub use layer::{Layer, Passes};
+#[cfg(feature = "alloc")]
+pub(crate) use layer::{PullBack, Run};
 pub use truncate::Truncation;
 
 use crate::cell::elementwise::Elementwise;

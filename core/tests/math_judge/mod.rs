@@ -6,7 +6,7 @@
 mod tolerance;
 
 use tolerance::entry;
-use unrolled::math::{self, Math};
+use unrolled::math;
 use unrolled::simd::{Element, Kernel, Lanes, Level, Simd};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -194,7 +194,11 @@ impl Plan {
     fn keep(&self, id: Id, kept: &mut BTreeSet<Id>) {
         let missing = self.missing(id, kept);
         // To keep one row or another is the same; to keep fewer is better.
-        if missing.len() <= 1 { kept.extend(missing) } else { drop(kept.insert(id)) }
+        if missing.len() <= 1 {
+            kept.extend(missing);
+        } else {
+            kept.insert(id);
+        }
     }
 
     /// What would have to be kept as well for an expression to be computed again from cheap operations.
@@ -206,11 +210,15 @@ impl Plan {
             }
             match self.graph.get(id) {
                 Expression::Number(_) => {}
-                Expression::Leaf(Leaf::Slot(_)) => drop(missing.insert(id)),
+                Expression::Leaf(Leaf::Slot(_)) => {
+                    missing.insert(id);
+                }
                 Expression::Leaf(_) => {}
                 Expression::Unary(UnaryOf(of), a) => match of {
                     Unary::Neg | Unary::Abs | Unary::Relu | Unary::StopGradient => open.push(a),
-                    _ => drop(missing.insert(id)),
+                    _ => {
+                        missing.insert(id);
+                    }
                 },
                 Expression::Binary(BinaryOf(Binary::Div | Binary::Pow), ..) => {
                     missing.insert(id);
@@ -309,12 +317,13 @@ impl Plan {
     fn known_forward(&self, stage: usize, planes: &BTreeMap<Id, u8>) -> BTreeMap<Id, Place> {
         let (stages, mut known) = (self.stages(), BTreeMap::new());
         for id in 0..self.own {
-            match self.graph.get(id) {
-                Expression::Leaf(Leaf::Slot(slot)) => drop(known.insert(id, Place::Plane(slot))),
-                Expression::Leaf(Leaf::State(state)) => drop(known.insert(id, Place::State(state))),
-                Expression::Leaf(Leaf::Parameter(n)) => drop(known.insert(id, Place::Parameter(n))),
-                _ => {}
-            }
+            let place = match self.graph.get(id) {
+                Expression::Leaf(Leaf::Slot(slot)) => Place::Plane(slot),
+                Expression::Leaf(Leaf::State(state)) => Place::State(state),
+                Expression::Leaf(Leaf::Parameter(n)) => Place::Parameter(n),
+                _ => continue,
+            };
+            known.insert(id, place);
         }
         for (&id, &plane) in planes.iter().filter(|(id, _)| stages[**id as usize] < stage) {
             known.insert(id, Place::Plane(plane));

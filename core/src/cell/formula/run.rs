@@ -93,7 +93,7 @@ fn means<T: Real>(sums: &mut [T], units: usize) {
         let mut half = T::PAD / 2;
         while half > 0 {
             for i in 0..half {
-                sum[i] = sum[i] + sum[i + half];
+                sum[i] += sum[i + half];
             }
             half /= 2;
         }

@@ -1,17 +1,16 @@
 //! A read-out of fixed size.
 
-use super::Static;
-use super::variant::Tanh;
-use crate::cell::step::product;
+use crate::cell::elementwise::Typed;
+use crate::cell::{Tanh, product};
+use crate::kernel::plan::{INPUT, Static};
 use crate::kernel::product::{Product, Start, Strides};
-use crate::kernel::shape::INPUT;
 use crate::real::Real;
 use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
 
 /// y = W x + b with `I` inputs and `O` outputs: with the same results, bit for bit, as `dense::Dense`.
 ///
 /// ```
-/// use unrolled::cell::fixed::Dense;
+/// use unrolled::fixed::Dense;
 ///
 /// static READ_OUT: Dense<f32, 2, 1> = Dense::new([[0.5, -1.0]], [0.25]);
 /// assert_eq!(READ_OUT.forward(&[1.0, 0.5]), [0.25]);
@@ -66,7 +65,7 @@ impl<T: Real, const I: usize, const O: usize> Kernel<T> for ReadOut<'_, T, I, O>
     fn run<S: Simd<T>>(self, s: S) {
         let Self { layer, x, y } = self;
         // To a product, the input's part of a plain recurrent layer.
-        product::<T, S, Static<Tanh, O>, INPUT>(
+        product::<T, S, Static<Typed<Tanh>, O>, INPUT>(
             s,
             1,
             Product {

@@ -1,0 +1,562 @@
+//! One step forward of a cell whose sizes are known when compiled.
+//!
+//! A step of a few dozen units is over in a hundred nanoseconds, and most of that is waiting: for a sum that goes on
+//! from the one before it, for a tanh that ends in a quotient, for h on its way to memory and back. So:
+//!
+//! *What is kept in registers.* A tile is a vector of units. For a few tiles at a time, a *group*, all slots are summed
+//! (bias, x, h, in that order), the cell's function makes them into the new states, and these alone are written. Rows of
+//! the gate buffer are written only where a tape wants them, or a second half (below).
+//!
+//! *Why groups.* One tile of four slots has four sums, each of which waits for itself; the machine could do eight to ten
+//! at once. Two tiles fill it, four where a cell has a single slot. More would not fit the registers, and a sum that goes
+//! out to memory costs more than it saves. Where the registers of a level do not hold a group's sums, they are made
+//! tile by tile; where a cell has more slots than a tile has room for, by [`group`]s of them.
+//!
+//! *Why pairs.* The same holds for activations, which are long chains of few operations: those of two tiles are computed
+//! by turns, as those of a [`Pair`] of vectors. Single tiles join a group, because alone they would take as long as two.
+//!
+//! *Why blocks.* Parameters lie in panels of some units, and walks through memory should be along them: a block is whole
+//! panels and whole groups. The last block takes from half as many units to half as many again, so that what is left
+//! over at the end is a run of tiles, one more tile or a part of one: sizes the compiler knows, written out.
+//!
+//! *Why in this order.* Every group needs all of the old h, so the new one goes to a row of its own, `next`, and the last
+//! group alone may write to h itself. What h is copied from is then old enough to be in the cache. Units that fill no
+//! vector are read under a mask and written by narrower whole registers (see [`Simd::store_ptr_partial`]): the next
+//! step reads h one by one as soon as it is there. And a group is done before the next one begins ([`black_box`]): the
+//! compiler would put off what nothing waits for, and hold sums in registers that the next group's need.
+//!
+//! *Maps of computed values* need the value of every unit, so such a cell goes in two halves, each over all groups: in the
+//! first, sums and [`Cell::value`]; in the second, the products with values, and [`Cell::forward`]. In the second nobody
+//! needs the old h of other units.
+//!
+//! *The order of each sum* is that of run-time networks, a function of sizes alone: hence the same bits.
+
+use super::panel::{panel, place};
+use super::{Fixed, State};
+use crate::cell::{Cell, Layout};
+use crate::kernel::plan::group;
+use crate::kernel::product::{chains, fit};
+use crate::real::Real;
+use crate::simd::flat::{Array, flat};
+use crate::simd::{Extent, Kernel, Lanes, Lhs, Pair, Rhs, Simd, accumulate};
+use core::hint::black_box;
+use core::marker::PhantomData;
+
+/// A step. What stands in the slots at its end goes to `slots`: one row for each, or none.
+pub(super) struct OneStep<'a, C: Cell, T: Real, const I: usize, const H: usize, K> {
+    pub cell: &'a Fixed<C, T, I, H>,
+    pub x: &'a [T; I],
+    pub state: &'a mut State<C, T, H>,
+    pub slots: &'a mut K,
+}
+
+impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<T>
+    for OneStep<'_, C, T, I, H, K>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Self { cell, x, state, slots } = self;
+        let mut next = [T::ZERO; H];
+        let mut units = Units::<T, Of<C, I, H>> {
+            w_ih: flat(&cell.w_ih.0).as_flattened(),
+            w_hh: flat(&cell.w_hh.0).as_flattened(),
+            b_ih: cell.b_ih.0.as_ref().as_flattened(),
+            b_hh: cell.b_hh.0.as_ref().as_flattened(),
+            w_p: cell.w_p.0.as_ref().as_flattened(),
+            x,
+            states: state.as_mut().as_flattened_mut(),
+            next: &mut next,
+            slots: slots.as_mut().as_flattened_mut(),
+            size: PhantomData,
+        };
+        if const { Layout::of::<C>().stages() > 1 } {
+            units.all::<S, VALUES>(s);
+            units.all::<S, REST>(s);
+        } else {
+            units.all::<S, WHOLE>(s);
+        }
+    }
+}
+
+/// A cell and its sizes, as one type.
+trait Size {
+    type Cell: Cell;
+    const LAYOUT: Layout;
+    const INPUTS: usize;
+    const UNITS: usize;
+    const SLOTS: usize = Self::LAYOUT.slots();
+}
+
+struct Of<C, const I: usize, const H: usize>(PhantomData<C>);
+
+impl<C: Cell, const I: usize, const H: usize> Size for Of<C, I, H> {
+    type Cell = C;
+    const LAYOUT: Layout = Layout::of::<C>();
+    const INPUTS: usize = I;
+    const UNITS: usize = H;
+}
+
+type Slots<Z, T, S> = <<Z as Size>::Cell as Cell>::Slots<Lanes<T, S>>;
+type States<Z, T, S> = <<Z as Size>::Cell as Cell>::States<Lanes<T, S>>;
+type Parameters<Z, T, S> = <<Z as Size>::Cell as Cell>::Parameters<Lanes<T, S>>;
+
+/// The whole step, or one of the two halves of a cell with maps of values.
+const WHOLE: u8 = 0;
+const VALUES: u8 = 1;
+const REST: u8 = 2;
+
+/// What follows a run of tiles in a group: no more, another tile, or a part of one.
+const NONE: u8 = 0;
+const TILE: u8 = 1;
+const PART: u8 = 2;
+
+/// A group of tiles: which half of the step it is in, whether it is the last, which may overwrite h; a run of tiles,
+/// equally far apart, and what follows.
+struct Tiles<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8>;
+
+/// It, as one type.
+trait Group {
+    const HALF: u8;
+    const LAST: bool;
+    const RUN: usize;
+    const EXTRA: u8;
+    const COUNT: usize = Self::RUN + if Self::EXTRA == NONE { 0 } else { 1 };
+}
+
+impl<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8> Group
+    for Tiles<HALF, LAST, RUN, EXTRA>
+{
+    const HALF: u8 = HALF;
+    const LAST: bool = LAST;
+    const RUN: usize = RUN;
+    const EXTRA: u8 = EXTRA;
+}
+
+/// Tiles of a group at most.
+const MOST: usize = 5;
+
+/// Tiles that are activated together, by pairs; and summed together, where the registers hold the sums.
+const fn together(slots: usize) -> usize {
+    if slots == 1 { 4 } else { 2 }
+}
+
+/// Units of a block: whole panels, and whole groups of tiles.
+const fn block<T: Real, S: Simd<T>>(slots: usize) -> usize {
+    let (panel, group) = (panel(slots), together(slots) * S::LANES);
+    if panel > group { panel } else { group }
+}
+
+/// Blocks before the last, which takes from half as many units to half as many again.
+const fn blocks<T: Real, S: Simd<T>>(units: usize, slots: usize) -> usize {
+    let block = block::<T, S>(slots);
+    units.saturating_sub(block / 2 + 1) / block
+}
+
+/// Whole groups before the last group of the last block; the run of tiles in that, and what follows. A single tile
+/// does not make a group where it can join one: its activations would take as long as those of two.
+const fn last<T: Real, S: Simd<T>>(units: usize, slots: usize) -> (usize, usize, u8) {
+    let most = together(slots);
+    let units = units - blocks::<T, S>(units, slots) * block::<T, S>(slots);
+    let (tiles, part) = (units.div_ceil(S::LANES), !units.is_multiple_of(S::LANES));
+    let before = tiles.saturating_sub(2) / most;
+    let rest = tiles - before * most;
+    if part {
+        (before, rest - 1, PART)
+    } else if rest > most {
+        (before, rest - 1, TILE)
+    } else {
+        (before, rest, NONE)
+    }
+}
+
+/// Gates that one operand feeds, of those that are summed together: the slot of the first, how many, where their panels
+/// begin, and in how many runs the sum is made.
+#[derive(Clone, Copy)]
+struct Fed {
+    slot: usize,
+    gates: usize,
+    at: usize,
+    chains: usize,
+}
+
+impl Fed {
+    const NONE: Self = Fed { slot: 0, gates: 0, at: 0, chains: 1 };
+
+    /// Group `n` of the gates fed by x.
+    const fn by_x<Z: Size>(n: usize) -> Self {
+        let slots = Z::LAYOUT.x_slots();
+        Fed { slot: slots.first, gates: slots.count, at: 0, chains: 1 }
+            .group(Z::INPUTS * Z::UNITS, n)
+    }
+
+    /// Group `n` of the gates fed by h.
+    const fn by_h<T: Real, Z: Size>(n: usize) -> Self {
+        let gates = Z::LAYOUT.h_slots().count;
+        let chains = chains::<T>(Z::UNITS, gates);
+        Fed { slot: 0, gates, at: 0, chains }.group(Z::UNITS * Z::UNITS, n)
+    }
+
+    /// The gate fed by map `n` of a value.
+    const fn by_value<T: Real, Z: Size>(n: usize) -> Self {
+        let maps = Z::LAYOUT.maps();
+        if n >= maps.len() {
+            return Self::NONE;
+        }
+        let at = (Z::LAYOUT.h_slots().count + n) * Z::UNITS * Z::UNITS;
+        Fed { slot: maps[n].to as usize, gates: 1, at, chains: chains::<T>(Z::UNITS, 1) }
+    }
+
+    /// The n-th of the groups that these are summed in, with so many weights a gate.
+    const fn group(self, weights: usize, n: usize) -> Self {
+        let (mut first, mut i) = (0, 0);
+        while first < self.gates {
+            let own = group(self.gates, first);
+            if i == n {
+                let (slot, at) = (self.slot + first, self.at + first * weights);
+                return Fed { slot, gates: own, at, ..self };
+            }
+            (first, i) = (first + own, i + 1);
+        }
+        Self::NONE
+    }
+}
+
+/// What a step reads and writes.
+struct Units<'a, T, Z> {
+    w_ih: &'a [T],
+    w_hh: &'a [T],
+    b_ih: &'a [T],
+    b_hh: &'a [T],
+    w_p: &'a [T],
+    x: &'a [T],
+    /// h, and the other states.
+    states: &'a mut [T],
+    /// h after the step, but for the last group: the others need h as it was.
+    next: &'a mut [T],
+    /// Rows of the gate buffer; none where nobody wants them.
+    slots: &'a mut [T],
+    size: PhantomData<Z>,
+}
+
+impl<T: Real, Z: Size> Units<'_, T, Z> {
+    /// Every unit, block by block.
+    #[inline(always)]
+    fn all<S: Simd<T>, const HALF: u8>(&mut self, s: S) {
+        let block = const { block::<T, S>(Z::SLOTS) };
+        let blocks = const { blocks::<T, S>(Z::UNITS, Z::SLOTS) };
+        let (early, run) = (blocks * block, const { together(Z::SLOTS) } * S::LANES);
+        for i in 0..blocks {
+            let mut done = 0;
+            while done < block {
+                self.run::<S, HALF>(s, i * block + done);
+                done += run;
+            }
+        }
+        let (before, tiles, extra) = const { last::<T, S>(Z::UNITS, Z::SLOTS) };
+        for i in 0..before {
+            self.run::<S, HALF>(s, early + i * run);
+        }
+        let u = early + before * run;
+        macro_rules! last {
+            ($($n:literal)*) => { $(last!($n, NONE); last!($n, TILE); last!($n, PART);)* };
+            ($n:literal, $extra:ident) => {
+                if const {
+                    let (_, tiles, extra) = last::<T, S>(Z::UNITS, Z::SLOTS);
+                    tiles == $n && extra == $extra
+                } && tiles == $n && extra == $extra {
+                    self.group::<S, Tiles<HALF, true, $n, $extra>>(s, u);
+                }
+            };
+        }
+        last!(0 1 2 3 4);
+        if HALF == WHOLE {
+            self.states[..u].copy_from_slice(&self.next[..u]);
+        }
+    }
+
+    /// A group before the last.
+    #[inline(always)]
+    fn run<S: Simd<T>, const HALF: u8>(&mut self, s: S, u: usize) {
+        match const { together(Z::SLOTS) } {
+            2 => self.group::<S, Tiles<HALF, false, 2, NONE>>(s, u),
+            _ => self.group::<S, Tiles<HALF, false, 4, NONE>>(s, u),
+        }
+    }
+
+    /// The tiles of a group, from unit `u` on.
+    #[inline(always)]
+    fn group<S: Simd<T>, R: Group>(&mut self, s: S, u: usize) {
+        let zero = Lanes::<T, S>::new(s, s.zero());
+        let units = Z::UNITS;
+        let mut tiles = [Slots::<Z, T, S>::filled(zero); MOST];
+        for (t, tile) in tiles[..R::COUNT].iter_mut().enumerate() {
+            for (k, sum) in tile.as_mut().iter_mut().enumerate() {
+                *sum = if R::HALF == REST {
+                    read::<T, S, R>(s, t, &self.slots[k * units..][..units][u..])
+                } else {
+                    let own = u + t * S::LANES;
+                    own_of::<T, S, Z, R>(s, t, self.b_ih, Z::SLOTS, k, own)
+                        + own_of::<T, S, Z, R>(s, t, self.b_hh, Z::SLOTS, k, own)
+                };
+            }
+        }
+        macro_rules! sum {
+            ($by:expr, $w:expr, $steps:expr, $fed:expr; $(($gates:literal, $chains:literal))*) => {
+                $(
+                    if const { $fed.gates == $gates && $fed.chains == $chains } {
+                        let Fed { slot, at, .. } = const { $fed };
+                        let w = &$w[at..at + $gates * $steps * units];
+                        let of = Sum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
+                        of.tiles::<S, R, _, $gates, $chains>(s, u, &mut tiles);
+                    }
+                )*
+            };
+        }
+        macro_rules! sums {
+            ($by:expr, $w:expr, $steps:expr, $fed:path; $($n:literal)*) => {
+                $(sum!(
+                    $by, $w, $steps, $fed($n);
+                    (1, 1) (2, 1) (3, 1) (4, 1) (1, 2) (2, 2) (3, 2) (4, 2) (1, 4) (2, 4) (3, 4)
+                );)*
+            };
+        }
+        macro_rules! maps {
+            ($($n:literal)*) => {
+                $(
+                    if const { Z::LAYOUT.maps().len() > $n } {
+                        let value = const { Z::LAYOUT.maps() }[$n].value as usize;
+                        let value = &self.slots[value * units..];
+                        sum!(value, self.w_hh, units, Fed::by_value::<T, Z>($n); (1, 1) (1, 2) (1, 4));
+                    }
+                )*
+            };
+        }
+        if R::HALF == REST {
+            maps!(0 1 2 3);
+        } else {
+            sums!(self.x, self.w_ih, Z::INPUTS, Fed::by_x::<Z>; 0 1 2 3);
+            sums!(self.states, self.w_hh, units, Fed::by_h::<T, Z>; 0 1 2 3);
+        }
+
+        let mut states = [States::<Z, T, S>::filled(zero); MOST];
+        let mut own = [Parameters::<Z, T, S>::filled(zero); MOST];
+        for t in 0..R::COUNT {
+            for (k, state) in states[t].as_mut().iter_mut().enumerate() {
+                if k > 0 || Z::Cell::READS_H {
+                    *state = read::<T, S, R>(s, t, &self.states[k * units..][..units][u..]);
+                }
+            }
+            for (k, p) in own[t].as_mut().iter_mut().enumerate() {
+                let all = Z::LAYOUT.parameters();
+                *p = own_of::<T, S, Z, R>(s, t, self.w_p, all, k, u + t * S::LANES);
+            }
+        }
+        let mut t = 0;
+        while t + 2 <= R::RUN {
+            let mut slots: Slots<Z, T, Pair<S>> = paired(s, &tiles[t], &tiles[t + 1]);
+            let mut state: States<Z, T, Pair<S>> = paired(s, &states[t], &states[t + 1]);
+            let p: Parameters<Z, T, Pair<S>> = paired(s, &own[t], &own[t + 1]);
+            activate::<T, Pair<S>, Z, R>(&mut slots, &mut state, &p);
+            for i in 0..2 {
+                half(s, i, &slots, &mut tiles[t + i]);
+                half(s, i, &state, &mut states[t + i]);
+            }
+            t += 2;
+        }
+        while t < R::COUNT {
+            activate::<T, S, Z, R>(&mut tiles[t], &mut states[t], &own[t]);
+            t += 1;
+        }
+        for t in 0..R::COUNT {
+            if R::HALF != VALUES {
+                for (k, &state) in states[t].as_ref().iter().enumerate() {
+                    let in_place = k > 0 || R::LAST || R::HALF == REST;
+                    let to = if in_place { &mut *self.states } else { &mut *self.next };
+                    write::<T, S, R>(state, t, &mut to[k * units..][..units][u..]);
+                }
+            }
+            for (row, &slot) in self.slots.chunks_exact_mut(units).zip(tiles[t].as_ref()) {
+                write::<T, S, R>(slot, t, &mut row[u..]);
+            }
+        }
+        if !R::LAST {
+            // It is done before the next group begins.
+            black_box(self.next.as_mut_ptr());
+        }
+    }
+}
+
+/// The elementwise part of a step, or of half of one.
+#[inline(always)]
+fn activate<T: Real, S: Simd<T>, Z: Size, R: Group>(
+    slots: &mut Slots<Z, T, S>,
+    states: &mut States<Z, T, S>,
+    own: &Parameters<Z, T, S>,
+) {
+    if R::HALF == VALUES {
+        Z::Cell::value(slots, states, own);
+    } else {
+        Z::Cell::forward(slots, states, own);
+    }
+}
+
+/// Vectors of two tiles, in pairs.
+#[inline(always)]
+fn paired<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
+    s: S,
+    a: &A,
+    b: &A,
+) -> B {
+    let two = Pair(s);
+    let mut pairs = B::filled(Lanes::new(two, two.zero()));
+    for (pair, (a, b)) in pairs.as_mut().iter_mut().zip(a.as_ref().iter().zip(b.as_ref())) {
+        *pair = Lanes::new(two, [a.v, b.v]);
+    }
+    pairs
+}
+
+/// The vectors of one of the two.
+#[inline(always)]
+fn half<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
+    s: S,
+    which: usize,
+    pairs: &B,
+    to: &mut A,
+) {
+    for (pair, to) in pairs.as_ref().iter().zip(to.as_mut()) {
+        *to = Lanes::new(s, pair.v[which]);
+    }
+}
+
+/// Tile `t` of a group, from where the group begins.
+#[inline(always)]
+fn read<T: Real, S: Simd<T>, R: Group>(s: S, t: usize, from: &[T]) -> Lanes<T, S> {
+    if R::EXTRA == PART && t == R::RUN {
+        Lanes::read::<true>(s, from, t * S::LANES)
+    } else {
+        Lanes::read::<false>(s, from, t * S::LANES)
+    }
+}
+
+/// The mirror of [`read`].
+#[inline(always)]
+fn write<T: Real, S: Simd<T>, R: Group>(v: Lanes<T, S>, t: usize, to: &mut [T]) {
+    if R::EXTRA == PART && t == R::RUN {
+        v.write::<true>(to, t * S::LANES);
+    } else {
+        v.write::<false>(to, t * S::LANES);
+    }
+}
+
+/// Tile `t` of a group, which begins with unit `own`, of row `k` of panels of so many rows.
+#[inline(always)]
+fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
+    s: S,
+    t: usize,
+    panels: &[T],
+    rows: usize,
+    k: usize,
+    own: usize,
+) -> Lanes<T, S> {
+    let (at, width) = place([1, rows, Z::UNITS], const { panel(Z::SLOTS) }, own);
+    let lanes = if Z::UNITS - own < S::LANES { Z::UNITS - own } else { S::LANES };
+    let from = &panels[at + k * width..][..lanes];
+    if R::EXTRA == PART && t == R::RUN {
+        Lanes::read::<true>(s, from, 0)
+    } else {
+        Lanes::read::<false>(s, from, 0)
+    }
+}
+
+/// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
+#[derive(Clone, Copy)]
+struct Sum<'a, T> {
+    by: &'a [T],
+    /// Panels of these gates.
+    w: &'a [T],
+    slot: usize,
+    /// Units in all, and in a panel.
+    units: usize,
+    panel: usize,
+}
+
+impl<T: Real> Sum<'_, T> {
+    /// Adds it for a group of tiles.
+    #[inline(always)]
+    fn tiles<
+        S: Simd<T>,
+        R: Group,
+        A: Array<Lanes<T, S>>,
+        const GATES: usize,
+        const CHAINS: usize,
+    >(
+        self,
+        s: S,
+        u: usize,
+        tiles: &mut [A; MOST],
+    ) {
+        if const { R::RUN == 2 && fit::<T, S>(GATES, CHAINS) >= 2 } {
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+        } else if const { R::RUN == 3 && fit::<T, S>(GATES, CHAINS) >= 3 } {
+            self.run::<S, A, 3, GATES, CHAINS, false>(s, u, &mut tiles[..3]);
+        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) >= 4 } {
+            self.run::<S, A, 4, GATES, CHAINS, false>(s, u, &mut tiles[..4]);
+        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) > 1 } {
+            // Not a loop: places that are known need no check.
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u + 2 * S::LANES, &mut tiles[2..4]);
+        } else {
+            for t in 0..R::RUN {
+                let tile = &mut tiles[t..=t];
+                self.run::<S, A, 1, GATES, CHAINS, false>(s, u + t * S::LANES, tile);
+            }
+        }
+        let (u, tile) = (u + R::RUN * S::LANES, &mut tiles[R::RUN..=R::RUN]);
+        if const { R::EXTRA == TILE } {
+            self.run::<S, A, 1, GATES, CHAINS, false>(s, u, tile);
+        } else if const { R::EXTRA == PART } {
+            self.run::<S, A, 1, GATES, CHAINS, true>(s, u, tile);
+        }
+    }
+
+    /// Adds it for tiles equally far apart.
+    #[inline(always)]
+    fn run<
+        S: Simd<T>,
+        A: Array<Lanes<T, S>>,
+        const TILES: usize,
+        const GATES: usize,
+        const CHAINS: usize,
+        const PART: bool,
+    >(
+        self,
+        s: S,
+        u: usize,
+        tiles: &mut [A],
+    ) {
+        let Self { by, w, slot, units, panel } = self;
+        let sizes = [by.len(), GATES, units];
+        let (at, width) = place(sizes, panel, u);
+        let apart = if TILES > 1 { place(sizes, panel, u + S::LANES).0 - at } else { 0 };
+        let mut sums = [[[s.zero(); GATES]; TILES]; 1];
+        for t in 0..TILES {
+            for g in 0..GATES {
+                sums[0][t][g] = tiles[t].as_ref()[slot + g].v;
+            }
+        }
+        let sums = accumulate::<T, S, 1, TILES, GATES, CHAINS, PART>(
+            s,
+            sums,
+            Lhs { data: by, row: 0, step: 1, segment: 0 },
+            Rhs { data: &w[at..], step: GATES * width, tile: apart, gate: width },
+            Extent { segments: 1, steps: by.len() },
+            units - u,
+        );
+        for t in 0..TILES {
+            for g in 0..GATES {
+                tiles[t].as_mut()[slot + g] = Lanes::new(s, sums[0][t][g]);
+            }
+        }
+    }
+}

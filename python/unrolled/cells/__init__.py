@@ -1,0 +1,44 @@
+"""Cells of one's own: functions that take symbols and arrays alike, and what describes a cell.
+
+Example
+-------
+>>> import unrolled as ur
+>>> from unrolled.cells import sigmoid, tanh
+>>> @ur.cell
+... def leaky(x, h, *, alpha=0.1):
+...     return (1 - alpha) * h + alpha * tanh(x.h + h.h)
+>>> leaky.states, leaky.constants
+(('h',), {'alpha': 0.1})
+"""
+
+from ._cell import Cell, from_description
+from ._functions import (
+    abs,
+    clip,
+    cos,
+    exp,
+    linear,
+    log,
+    log_sigmoid,
+    maximum,
+    minimum,
+    normalise,
+    relu,
+    sigmoid,
+    silu,
+    sin,
+    softplus,
+    spike,
+    sqrt,
+    stop_gradient,
+    tanh,
+    where,
+)
+from ._maps import Maps
+from ._trace import cell
+
+__all__ = [
+    "Cell", "Maps", "abs", "cell", "clip", "cos", "exp", "from_description", "linear", "log",
+    "log_sigmoid", "maximum", "minimum", "normalise", "relu", "sigmoid", "silu", "sin", "softplus",
+    "spike", "sqrt", "stop_gradient", "tanh", "where",
+]  # fmt: skip

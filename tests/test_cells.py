@@ -92,3 +92,10 @@ def test_errors_name_the_line(name: str) -> None:
 def test_descriptions_that_are_none(spoil: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cell's description: expected"):
         from_description(peephole.formula() | spoil)
+
+
+def test_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    ur.cells.explain(gru_original)
+    said = capsys.readouterr().out
+    assert "slot 2 = x.n + linear('n', %5)" in said
+    assert "operations a unit: 3 mul, 2 sigmoid, 1 tanh, 1 sub, 1 add" in said

@@ -12,6 +12,7 @@ Example
 """
 
 from ._cell import Cell, from_description
+from ._explain import explain
 from ._functions import (
     abs,
     clip,
@@ -81,6 +82,7 @@ __all__ = [
     "lem",
     "lif",
     "Cell",
+    "explain",
     "Maps",
     "abs",
     "cell",

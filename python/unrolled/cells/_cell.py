@@ -41,7 +41,7 @@ class Cell:
 
     @property
     def maps(self) -> list[dict[str, Any]]:
-        return copy.deepcopy(self._data["maps"])  # type: ignore[no-any-return]
+        return copy.deepcopy(self._data["maps"])
 
     @property
     def parameters(self) -> dict[str, float]:

@@ -64,7 +64,7 @@ def _torch(name: str, *a: Any) -> Any:
     if name == "stop_gradient":
         return a[0].detach()
     inside = {"log_sigmoid": f.logsigmoid, "silu": f.silu}
-    return inside.get(name, getattr(torch, name, None))(*a)
+    return (inside[name] if name in inside else getattr(torch, name))(*a)
 
 
 def _jax(name: str, *a: Any) -> Any:

@@ -41,6 +41,9 @@ for _name in ["add", "sub", "mul", "truediv", "pow"]:
     setattr(Maps, f"__r{_name}__", _forward(getattr(operator, _name), True))
 for _name in ["lt", "le", "gt", "ge", "eq", "ne"]:
     setattr(Maps, f"__{_name}__", _forward(getattr(operator, _name), False))
-Maps.__neg__ = lambda self: -self.value  # type: ignore[attr-defined]
-Maps.__abs__ = lambda self: abs(self.value)  # type: ignore[attr-defined]
-Maps.__hash__ = object.__hash__  # type: ignore[method-assign]
+for _name, _value in {
+    "neg": lambda self: -self.value,
+    "abs": lambda self: abs(self.value),
+    "hash": object.__hash__,
+}.items():
+    setattr(Maps, f"__{_name}__", _value)

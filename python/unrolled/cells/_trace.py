@@ -6,7 +6,7 @@ import inspect
 import types
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
 from ._cell import Cell
 from ._symbols import (
@@ -21,13 +21,23 @@ from ._symbols import (
 )
 
 
+@overload
+def cell(function: Callable[..., Any], /) -> Cell: ...
+
+
+@overload
+def cell(
+    *, p: Mapping[str, float] | None = None, x: Mapping[str, float] | None = None
+) -> Callable[[Callable[..., Any]], Cell]: ...
+
+
 def cell(
     function: Callable[..., Any] | None = None,
     /,
     *,
     p: Mapping[str, float] | None = None,
     x: Mapping[str, float] | None = None,
-) -> Any:
+) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a recurrent cell of a function of x, h, further states and, by keyword, p.
 
     Parameters

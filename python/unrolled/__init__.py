@@ -16,7 +16,7 @@ Example
 ((32, 8), (20, 4, 3))
 """
 
-from . import flow, losses, optim, reference
+from . import cells, flow, losses, optim, reference
 from ._activation import Activation
 from ._clip import clip_grad_norm
 from ._dense import Dense, DenseGradients
@@ -37,6 +37,7 @@ from ._sequential import Sequential
 from ._sequential_run import SequentialGradients, SequentialStream, SequentialTape
 from ._stream import Stream
 from ._tape import Gradients, Tape
+from .cells import cell
 
 __all__ = [
     "GRU",
@@ -54,6 +55,8 @@ __all__ = [
     "Tape",
     "__version__",
     "available_isas",
+    "cell",
+    "cells",
     "clip_grad_norm",
     "flow",
     "export",

@@ -31,5 +31,6 @@ Example
 from . import _flow as flow
 from ._modules import GRU, LSTM, RNN
 from ._network import Gradients, Tape
+from ._recurrent import Recurrent
 
-__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Tape", "flow"]
+__all__ = ["GRU", "LSTM", "RNN", "Gradients", "Recurrent", "Tape", "flow"]

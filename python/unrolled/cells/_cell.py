@@ -1,0 +1,175 @@
+"""A cell: its formula as plain data, and the function it was written as, if there is one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import _functions as functions
+from ._description import validated
+from ._maps import Maps
+
+
+class Cell:
+    """What `unrolled.cell` makes of a function, and `from_description` of data.
+
+    Called with arrays it is the function itself. Cells are equal if their formulas are.
+
+    Attributes
+    ----------
+    name : str
+    states, parameters, constants : as named in the function
+    maps : list of dict
+        The slots: what feeds each of them.
+    """
+
+    def __init__(self, data: Any, function: Callable[..., Any] | None = None) -> None:
+        self._data = validated(data)
+        self._text = json.dumps(self._data, sort_keys=True)
+        self._function = function
+        self.__name__ = self.name = str(self._data["name"])
+        self.__doc__ = None if function is None else function.__doc__
+        if function is not None:
+            self.__wrapped__, self.__module__ = function, function.__module__
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        return tuple(self._data["states"])
+
+    @property
+    def maps(self) -> list[dict[str, Any]]:
+        return copy.deepcopy(self._data["maps"])
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Initial values by name."""
+        return {entry["name"]: entry["init"] for entry in self._data["parameters"]}
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Values by name."""
+        return {entry["name"]: entry["value"] for entry in self._data["constants"]}
+
+    def formula(self, **constants: float) -> dict[str, Any]:
+        """The description as plain data, with other values of constants where given."""
+        unknown = [name for name in constants if name not in self.constants]
+        if unknown:
+            raise ValueError(
+                f"constants: expected names among {list(self.constants)}, got {unknown}"
+            )
+        data = copy.deepcopy(self._data)
+        for entry in data["constants"]:
+            entry["value"] = constants.get(entry["name"], entry["value"])
+        return validated(data)
+
+    def __call__(self, x: Any, *states: Any, **keywords: Any) -> Any:
+        """New states of arrays: x, h and p have arrays as attributes (`Maps`)."""
+        if self._function is not None:
+            return self._function(x, *states, **keywords)
+        if len(states) != len(self.states):
+            raise TypeError(
+                f"{self.name}: expected the states {self.states}, got {len(states)} of them"
+            )
+        found = evaluated(self.formula(**_constants(keywords)), x, states, keywords.get("p"))
+        return found if len(found) > 1 else found[0]
+
+    def step(
+        self,
+        x: Mapping[str, Any],
+        h: Mapping[str, Any],
+        states: tuple[Any, ...],
+        p: Mapping[str, Any],
+        linear: Callable[[str, Any], Any],
+        **constants: float,
+    ) -> tuple[Any, ...]:
+        """One step on arrays for whoever runs the cell: maps by name, states, parameters.
+
+        `linear(name, value)` is a map of a computed value. The function itself is called.
+        """
+        keywords: dict[str, Any] = {**self.constants, **constants}
+        if p:
+            keywords["p"] = Maps(p)
+        with functions.running(linear):
+            found = self(Maps(x), Maps(h, states[0]), *states[1:], **keywords)
+        found = found if isinstance(found, tuple) else (found,)
+        return tuple(v.value if isinstance(v, Maps) else v for v in found)
+
+    def __eq__(self, other: object) -> bool:
+        return self._text == other._text if isinstance(other, Cell) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return from_description, (self._text,)
+
+    def __repr__(self) -> str:
+        return f"<cell {self.name}({', '.join(('x', *self.states))})>"
+
+
+def _constants(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in keywords.items() if name != "p"}
+
+
+def from_description(data: Any) -> Cell:
+    """A cell of its description: JSON text, or the plain data of `Cell.formula`.
+
+    The data may come from anywhere: it is checked, bounded in size, and never run as code.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where the data are no description.
+    """
+    return Cell(data)
+
+
+def evaluated(
+    formula: Mapping[str, Any], x: Any, states: tuple[Any, ...], p: Any
+) -> tuple[Any, ...]:
+    """The new states of arrays of any library, by walking over the graph."""
+    values: list[Any] = []
+    binary = {"add": operator.add, "sub": operator.sub, "mul": operator.mul,
+              "div": operator.truediv, "pow": operator.pow}  # fmt: skip
+    compare = {"less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+               "greater_equal": operator.ge, "equal": operator.eq,
+               "not_equal": operator.ne}  # fmt: skip
+    first = states[0].value if isinstance(states[0], Maps) else states[0]
+    for op, *rest in formula["nodes"]:
+        if op == "slot":
+            entry = formula["maps"][rest[0]]
+            name, h = entry["name"], entry["h"]
+            parts = [getattr(x, name)] if entry["x"] else []
+            if h == "state":
+                parts.append(getattr(states[0], name))
+            elif h is not None:
+                parts.append(functions.linear(name, values[h]))
+            value = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        elif op == "state":
+            value = first if rest[0] == 0 else states[rest[0]]
+        elif op == "parameter":
+            value = getattr(p, formula["parameters"][rest[0]]["name"])
+        elif op == "constant":
+            value = formula["constants"][rest[0]]["value"]
+        elif op == "number":
+            value = rest[0]
+        elif op == "normalise":
+            found = functions.normalise(*(values[i] for i in rest[0]), eps=rest[1])
+            value = found[rest[2]] if len(rest[0]) > 1 else found
+        elif op == "spike":
+            value = functions.spike(values[rest[0]], rest[1], rest[2])
+        elif op == "neg":
+            value = -values[rest[0]]
+        elif op in binary:
+            value = binary[op](values[rest[0]], values[rest[1]])
+        elif op in compare:
+            condition = compare[op](values[rest[0]], values[rest[1]])
+            a = values[rest[0]] if hasattr(values[rest[0]], "shape") else values[rest[1]]
+            value = functions.where(condition, 1.0 + 0.0 * a, 0.0 * a)
+        else:
+            value = functions.apply(op, *(values[i] for i in rest))
+        values.append(value)
+    return tuple(values[i] for i in formula["outputs"])

@@ -1,0 +1,39 @@
+"""What a cell is made of, in print."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ._cell import Cell
+
+_GIVEN = ("slot", "state", "parameter", "constant", "number")
+
+
+def explain(cell: Cell) -> None:
+    """Print a cell's slots, states and parameters, its formula, and its operations a unit."""
+    if not isinstance(cell, Cell):
+        raise TypeError(f"cell: expected a cell of unrolled.cell, got {type(cell).__name__}")
+    formula = cell.formula()
+    print(f"{cell.name}: states {', '.join(cell.states)}")
+    for k, entry in enumerate(formula["maps"]):
+        name, h = entry["name"], entry["h"]
+        parts = [f"x.{name}"] if entry["x"] else []
+        parts += [] if h is None else [f"h.{name}" if h == "state" else f"linear({name!r}, %{h})"]
+        print(f"  slot {k} = {' + '.join(parts)}")
+    for what, known in (("p", cell.parameters), ("constant", cell.constants)):
+        for name, value in known.items():
+            print(f"  {what} {name} = {value:g}")
+    for at, (op, *rest) in enumerate(formula["nodes"]):
+        operands = ", ".join(str(v) if op in _GIVEN else _shown(v) for v in rest)
+        if op == "normalise":
+            operands = f"{_shown(rest[0])}, eps {rest[1]:g}, argument {rest[2]}"
+        print(f"  %{at} = {op} {operands}")
+    print(f"  new states: {', '.join(f'%{i}' for i in formula['outputs'])}")
+    counted = Counter(op for op, *_ in formula["nodes"] if op not in _GIVEN)
+    print(f"  operations a unit: {', '.join(f'{n} {op}' for op, n in counted.most_common())}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(f"%{i}" for i in value) + "]"
+    return f"%{value}" if isinstance(value, int) else str(value)

@@ -1,0 +1,231 @@
+"""The functions of cells: each takes symbols, numbers, and arrays of NumPy, PyTorch and JAX."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from ._maps import Maps
+from ._symbols import CellValueError, Namespace, Symbol, number, refuse, symbols
+
+SURROGATES = ("fast_sigmoid", "atan", "sigmoid")
+# What a map of a value is, for as long as a cell runs on arrays.
+_running: ContextVar[Callable[[str, Any], Any] | None] = ContextVar("running", default=None)
+
+
+@contextmanager
+def running(linear_map: Callable[[str, Any], Any]) -> Iterator[None]:
+    """Within it `linear` on arrays calls `linear_map(name, value)`."""
+    token = _running.set(linear_map)
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def _np_sigmoid(a: Any) -> Any:
+    e = np.exp(-np.abs(a))
+    return np.where(a >= 0, np.ones_like(e), e) / (1 + e)
+
+
+NUMPY: dict[str, Callable[..., Any]] = {
+    **{name: getattr(np, name) for name in ["exp", "log", "sqrt", "abs", "sin", "cos", "tanh"]},
+    "minimum": np.minimum,
+    "maximum": np.maximum,
+    "sigmoid": _np_sigmoid,
+    "log_sigmoid": lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))),
+    "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
+    "relu": lambda a: np.maximum(a, np.zeros_like(a)),
+    "silu": lambda a: a * _np_sigmoid(a),
+    "where": lambda c, a, b: np.where(np.asarray(c) != 0, a, b),
+    "stop_gradient": lambda a: a,
+}
+
+
+def _torch(name: str, *a: Any) -> Any:
+    torch = sys.modules["torch"]
+    f = torch.nn.functional
+    if name in ("minimum", "maximum", "where"):
+        tensor = next(v for v in a if isinstance(v, torch.Tensor) and v.is_floating_point() or
+                      v is a[-1])  # fmt: skip
+        like = {"dtype": tensor.dtype, "device": tensor.device} if hasattr(tensor, "dtype") else {
+            "dtype": torch.float64, "device": a[0].device}  # fmt: skip
+        whole = [v if isinstance(v, torch.Tensor) else torch.as_tensor(v, **like) for v in a]
+        if name == "where":
+            whole[0] = whole[0] != 0
+        return getattr(torch, name)(*whole)
+    if name == "softplus":  # PyTorch's own is linear beyond 20, wrong by 2e-9.
+        return -f.logsigmoid(-a[0])
+    if name == "stop_gradient":
+        return a[0].detach()
+    inside = {"log_sigmoid": f.logsigmoid, "silu": f.silu}
+    return (inside[name] if name in inside else getattr(torch, name))(*a)
+
+
+def _jax(name: str, *a: Any) -> Any:
+    jax = sys.modules["jax"]
+    if name == "where":
+        return jax.numpy.where(a[0] != 0, *a[1:])
+    if name == "stop_gradient":
+        return jax.lax.stop_gradient(a[0])
+    owner = jax.nn if name in ("sigmoid", "log_sigmoid", "softplus", "relu", "silu") else jax.numpy
+    return getattr(owner, name)(*a)
+
+
+def library(values: tuple[Any, ...]) -> str:
+    """Whose arrays they are; "number" if there are none."""
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
+    found = "number"
+    for value in values:
+        if torch is not None and isinstance(value, torch.Tensor):
+            return "torch"
+        if jax is not None and isinstance(value, jax.Array):
+            return "jax"
+        if isinstance(value, (np.ndarray, np.generic)):
+            found = "numpy"
+        elif isinstance(value, Namespace):
+            value._refused()
+        else:
+            number(value)
+    return found
+
+
+def apply(name: str, *values: Any) -> Any:
+    """One function of whatever the values are."""
+    for symbol in symbols(values):
+        return symbol._graph.apply(name, *values)
+    values = tuple(v.value if isinstance(v, Maps) else v for v in values)
+    which = library(values)
+    if which == "torch":
+        return _torch(name, *values)
+    if which == "jax":
+        return _jax(name, *values)
+    found = NUMPY[name](*values)
+    return float(found) if which == "number" else found
+
+
+def _unary(name: str, says: str) -> Callable[[Any], Any]:
+    def function(a: Any) -> Any:
+        return apply(name, a)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{says}, of a symbol, a number or an array."
+    return function
+
+
+exp = _unary("exp", "e to the power of a")
+log = _unary("log", "Natural logarithm")
+sqrt = _unary("sqrt", "Square root")
+abs = _unary("abs", "Absolute value; its derivative at 0 is 0")
+sin = _unary("sin", "Sine")
+cos = _unary("cos", "Cosine")
+tanh = _unary("tanh", "Hyperbolic tangent")
+sigmoid = _unary("sigmoid", "1 / (1 + exp(-a)) without overflow")
+log_sigmoid = _unary("log_sigmoid", "log(sigmoid(a)) without overflow")
+softplus = _unary("softplus", "log(1 + exp(a)) without overflow")
+relu = _unary("relu", "max(a, 0); its derivative at 0 is 0")
+silu = _unary("silu", "a * sigmoid(a)")
+stop_gradient = _unary("stop_gradient", "a itself, whose derivative counts as 0")
+
+
+def minimum(a: Any, b: Any) -> Any:
+    """The smaller of both; NaN if one is. A tie gives each half of the derivative."""
+    return apply("minimum", a, b)
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of both; NaN if one is. A tie gives each half of the derivative."""
+    return apply("maximum", a, b)
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition is not 0, else b; only the chosen one gets a derivative."""
+    return apply("where", condition, a, b)
+
+
+def clip(a: Any, low: Any, high: Any) -> Any:
+    """a, at least `low` and at most `high`; its derivative is 1 inside, the bounds included."""
+    a, low, high = (v.value if isinstance(v, Maps) else v for v in (a, low, high))
+    raised = where(a < low, low, a)
+    return where(raised > high, high, raised)
+
+
+def linear(name: str, value: Any) -> Any:
+    """A map of a computed value: the block `name` of weight_hh and bias_hh."""
+    if not isinstance(name, str) or not name.isidentifier():
+        refuse(f"linear: expected a name, got {name!r}")
+    if isinstance(value, Symbol):
+        graph, node = value._graph, value._node
+        if graph.linear.setdefault(name, node) != node or ("h", name) in graph.nodes:
+            refuse(f"linear: expected a name of its own, got {name!r} again", CellValueError)
+        return Symbol(graph, graph.add("linear", name, node))
+    linear_map = _running.get()
+    if linear_map is None:
+        refuse("linear: expected a running cell or a symbol, got " + type(value).__name__)
+    return linear_map(name, value.value if isinstance(value, Maps) else value)
+
+
+def normalise(*values: Any, eps: float = 1e-5) -> Any:
+    """Zero mean and unit (biased) variance over all units of all arguments together.
+
+    ``(a - mean) / sqrt(var + eps)`` for each argument; a tuple for more than one. On arrays the
+    units are the last axis.
+    """
+    if not values:
+        refuse("normalise: expected at least one value, got none")
+    if not number(eps) > 0:
+        refuse(f"normalise: expected eps > 0, got {eps}", CellValueError)
+    for symbol in symbols(values):
+        graph = symbol._graph
+        nodes = tuple(map(graph.operand, values))
+        graph._refuse_conditions("normalise", list(nodes))
+        out = tuple(
+            Symbol(graph, graph.add("normalise", nodes, float(eps), which))
+            for which in range(len(nodes))
+        )
+        return out if len(out) > 1 else out[0]
+    values = tuple(v.value if isinstance(v, Maps) else v for v in values)
+    if library(values) == "number":
+        refuse("normalise: expected an array, got numbers alone")
+    # Numbers count as arrays of the others' shape.
+    whole = next(v for v in values if hasattr(v, "shape")) * 0
+    values = tuple(v + whole for v in values)
+    mean = sum(v.mean(-1) for v in values) / len(values)
+    centred = [v - mean[..., None] for v in values]
+    variance = sum((v * v).mean(-1) for v in centred) / len(values)
+    scale = apply("sqrt", variance + eps)[..., None]
+    found = tuple(v / scale for v in centred)
+    return found if len(found) > 1 else found[0]
+
+
+def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
+    """1 where v > 0, else 0; backward the derivative is the surrogate's.
+
+    ``fast_sigmoid``: ``1 / (1 + slope |v|)**2``; ``sigmoid``: ``slope s (1 - s)`` with
+    ``s = sigmoid(slope v)``; ``atan``: ``slope / 2 / (1 + (pi / 2 slope v)**2)``.
+    """
+    if surrogate not in SURROGATES:
+        refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", CellValueError)
+    if not number(slope) > 0:
+        refuse(f"spike: expected slope > 0, got {slope}", CellValueError)
+    if isinstance(v, Symbol):
+        graph = v._graph
+        graph._refuse_conditions("spike", [v._node])
+        return Symbol(graph, graph.add("spike", v._node, surrogate, float(slope)))
+    v = v.value if isinstance(v, Maps) else v
+    hard = where(v > 0, 1.0 + 0.0 * v, 0.0 * v)
+    if library((v,)) not in ("torch", "jax"):
+        return hard
+    # Its value is 0 and its derivative the surrogate's.
+    still = stop_gradient(v)
+    slopes = {
+        "fast_sigmoid": lambda: 1 / (1 + slope * abs(still)) ** 2,
+        "atan": lambda: slope / 2 / (1 + (np.pi / 2 * slope * still) ** 2),
+        "sigmoid": lambda: slope * sigmoid(slope * still) * sigmoid(-slope * still),
+    }
+    return stop_gradient(hard) + (v - still) * slopes[surrogate]()

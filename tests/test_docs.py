@@ -31,6 +31,7 @@ def sklearn_names() -> dict:
 @pytest.mark.parametrize(
     ("document", "needs", "names"),
     [
+        ("cells.md", "numpy", nothing),
         ("torch.md", "torch", nothing),
         ("jax.md", "jax", nothing),
         ("onnx.md", "onnx", onnx_names),

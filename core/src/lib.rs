@@ -51,21 +51,30 @@
 //! products of all rows and units and then their activations; a fixed one does both a few units at a time, in
 //! registers.
 //!
+//! # A cell is a file
+//!
+//! A [`Cell`](cell::Cell) says which affine maps of x and of h feed its slots, and gives an elementwise function of them
+//! and of the states it carries, beside the mirror of that function. Everything else – products, batches, time,
+//! back-propagation, truncation, fixed sizes – is written once for all cells, and for yours: as a type in Rust, or as a
+//! [`Formula`](cell::formula::Formula), an expression graph as data, whose reverse is derived.
+//!
 //! # How it is built, from the bottom
 //!
 //! * [`simd`]: vectors of several widths behind one trait, and the tokens that prove an instruction set may
 //!   run. The only `unsafe` code, and the one inner loop of every product (`accumulate`).
-//! * [`math`]: tanh and the logistic function on those vectors, within 2.5 units in the last place.
-//! * `kernel`: products over rows and units, packed weights, aligned memory.
-//! * [`cell`]: one time step of each cell, forward beside backward.
-//! * [`fixed`]: cells of sizes known when the program is compiled, there and back.
-//! * `sequence`: a layer over a window of time, there and back; what ends, what is reset.
-//! * [`network`], [`tape`], [`stream`]: layers and directions, what is kept, one step a call.
+//! * [`math`]: exp, log, tanh and their like on those vectors, within a few units in the last place.
+//! * `kernel`: products over rows and units, packed weights, aligned memory, and the layout of a cell's slots.
+//! * [`cell`]: what a cell is, one file each; formulas; one time step of any of them.
+//! * `time`: a layer over a window of time, there and back; what ends, what is reset.
+//! * [`fixed`]: cells of fixed sizes.
+//! * `net`: layers and directions ([`network`]), what is kept ([`tape`]), one step a call ([`stream`]).
 //! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
 //! * [`peak`]: what the machine can do at most, for the benchmarks.
 //! * [`reference`](mod@reference): all of it once more in plain scalar loops, the judge of the rest, which finite
 //!   differences judge.
+//!
+//! Each imports only what stands above it here, and nothing imports what imports it.
 //!
 //! # Levels and reproducibility
 //!

@@ -13,6 +13,7 @@ mod callback;
 mod compute;
 mod dense;
 mod flow;
+mod formula;
 mod machine;
 mod modules;
 mod network;
@@ -39,6 +40,8 @@ mod _native {
     use crate::flow::{
         gradient_by_lag, lyapunov, pull_back, push_forward, step_jacobians, transition,
     };
+    #[pymodule_export]
+    use crate::formula::Formula;
     #[pymodule_export]
     use crate::machine::{
         available_isas, get_num_threads, isa, multiply_adds, set_max_isa, set_num_threads,

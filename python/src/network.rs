@@ -4,6 +4,7 @@ use crate::arguments::{D_STATE, Run, d_y, in_python, state_arrays, states};
 use crate::array::{Steps, copied, still, to_numpy, zeros};
 use crate::axes::Axes;
 use crate::compute::{detached, interruptible};
+use crate::formula::Formula;
 use crate::machine::level;
 use crate::number::{AnyShared, Float, Number, each, is_double};
 use crate::parameters;
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config};
 use unrolled::network::{Losses, Network as Net, Recording};
 use unrolled::rng::derive;
@@ -48,6 +50,13 @@ fn cell_kind(name: &str) -> PyResult<CellKind> {
             )));
         }
     })
+}
+
+/// A cell: one of the crate's, or a formula.
+#[derive(FromPyObject)]
+enum Cell<'py> {
+    Named(String),
+    Open(Bound<'py, Formula>),
 }
 
 /// y and the state.
@@ -207,7 +216,7 @@ impl Network {
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
-        cell: &str,
+        cell: Cell<'_>,
         input_size: usize,
         hidden_size: usize,
         num_layers: usize,
@@ -217,15 +226,25 @@ impl Network {
         batch_first: bool,
         dtype: &str,
     ) -> PyResult<Self> {
-        let kind = cell_kind(cell)?;
+        let (kind, formula) = match &cell {
+            Cell::Named(name) => (cell_kind(name)?, None),
+            // A formula's own takes its place.
+            Cell::Open(formula) => (CellKind::Rnn(Activation::Tanh), Some(formula.get())),
+        };
         let config =
             Config { kind, input_size, hidden_size, proj_size, num_layers, bidirectional, bias };
-        let level = Level::best();
+        fn made<T: Number>(config: Config, formula: Option<&Formula>) -> Result<Net<T>, Error> {
+            match formula {
+                None => Net::new(config, Level::best()),
+                Some(formula) => Net::with_formula(config, &formula.compiled, Level::best()),
+            }
+        }
         let net = if is_double(dtype)? {
-            Float::F64(Shared::new(detached(py, || Net::new(config, level))?))
+            Float::F64(Shared::new(detached(py, || made(config, formula))?))
         } else {
-            Float::F32(Shared::new(detached(py, || Net::new(config, level))?))
+            Float::F32(Shared::new(detached(py, || made(config, formula))?))
         };
+        let config = each!(&net, net => *net.get(py).config());
         let num_parameters = config.num_parameters();
         Ok(Network { config, batch_first, net, num_parameters, draws: Arc::default() })
     }

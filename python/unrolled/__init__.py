@@ -38,6 +38,7 @@ from ._sequential_run import SequentialGradients, SequentialStream, SequentialTa
 from ._stream import Stream
 from ._tape import Gradients, Tape
 from .cells import cell
+from .cells._recurrent import Recurrent
 
 __all__ = [
     "GRU",
@@ -47,6 +48,7 @@ __all__ = [
     "Dense",
     "DenseGradients",
     "Gradients",
+    "Recurrent",
     "Sequential",
     "SequentialGradients",
     "SequentialStream",

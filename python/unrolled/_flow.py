@@ -12,7 +12,7 @@ import numpy as np
 
 from ._arguments import Array
 from ._files import load
-from ._modules import Recurrent
+from ._modules import RecurrentNet
 from ._progress import progress
 
 
@@ -61,7 +61,7 @@ def _write(options: argparse.Namespace) -> str:
             f"--output: expected a file in a directory that exists, got {str(options.output)!r}"
         )
     net = load(options.model)
-    if not isinstance(net, Recurrent):
+    if not isinstance(net, RecurrentNet):
         raise ValueError(
             f"MODEL: expected an LSTM, GRU or RNN, got a {type(net).__name__} in "
             f"{str(options.model)!r}"

@@ -14,11 +14,14 @@ from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
 from ._module import Module, Written
-from ._modules import GRU, LSTM, RNN, Recurrent
+from ._modules import GRU, LSTM, RNN, RecurrentNet
+from .cells._recurrent import Recurrent
 
-Layer: TypeAlias = LSTM | GRU | RNN | Dense | Activation
+Layer: TypeAlias = LSTM | GRU | RNN | Recurrent | Dense | Activation
 # What a model may hold, by the name in its configuration.
-LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (LSTM, GRU, RNN, Dense, Activation)}
+LAYERS: dict[str, type[Layer]] = {
+    cls.__name__: cls for cls in (LSTM, GRU, RNN, Recurrent, Dense, Activation)
+}
 
 
 class Layers(Written):
@@ -81,8 +84,10 @@ class Layers(Written):
                 )
             width = gives
 
-    def _recurrent(self) -> list[tuple[int, Recurrent[Any]]]:
-        return [(n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, Recurrent)]
+    def _recurrent(self) -> list[tuple[int, RecurrentNet[Any]]]:
+        return [
+            (n, layer) for n, layer in enumerate(self.layers) if isinstance(layer, RecurrentNet)
+        ]
 
     @cached_property
     def modules(self) -> tuple[Module, ...]:
@@ -250,7 +255,7 @@ class Layers(Written):
         return None if x.ndim != 3 else x.shape[0 if self.batch_first else 1]
 
 
-def features(layer: Recurrent[Any] | Dense) -> tuple[int, int]:
+def features(layer: RecurrentNet[Any] | Dense) -> tuple[int, int]:
     """What a layer takes and gives for each step."""
     if isinstance(layer, Dense):
         return layer.in_features, layer.out_features

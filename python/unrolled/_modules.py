@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from . import _arguments as arguments
 from ._arguments import Array, Sizes
 from ._module import Network
+from ._native import Formula
 from ._native import Network as NativeNetwork
 from ._stream import Stream
 from ._tape import Given, Tape
@@ -15,7 +16,7 @@ from ._tape import Given, Tape
 S = TypeVar("S")
 
 
-class Recurrent(Network[S]):
+class RecurrentNet(Network[S]):
     """What LSTM, GRU and RNN share; `S` is the type of their state."""
 
     proj_size = 0
@@ -51,18 +52,20 @@ class Recurrent(Network[S]):
         self._adopt(self._make())
         self._native.initialise("uniform", self._forget_bias, self.seed)
 
-    def _cell(self) -> str:
+    def _native_cell(self) -> str | Formula:
         """What `_native` calls the cell."""
         raise NotImplementedError
 
+    def _states(self) -> int:
+        """How many states the cell carries."""
+        return 1
+
     def _make(self) -> NativeNetwork:
-        columns = (self.proj_size or self.hidden_size, self.hidden_size)
-        self._sizes = Sizes(
-            columns if isinstance(self, LSTM) else columns[:1],
-            self.num_layers * self.num_directions,
-        )
+        others = (self.hidden_size,) * (self._states() - 1)
+        columns = (self.proj_size or self.hidden_size, *others)
+        self._sizes = Sizes(columns, self.num_layers * self.num_directions)
         return NativeNetwork(
-            self._cell(),
+            self._native_cell(),
             self.input_size,
             self.hidden_size,
             self.num_layers,
@@ -242,7 +245,7 @@ class Recurrent(Network[S]):
         self._draws = state["draws"]
 
 
-class LSTM(Recurrent[tuple[Array, Array]]):
+class LSTM(RecurrentNet[tuple[Array, Array]]):
     """Long short-term memory, any number of layers, one or two directions.
 
     ::
@@ -336,7 +339,10 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         """What is added to the forget gate's rows of ``bias_ih`` when they are drawn."""
         return self._forget_bias
 
-    def _cell(self) -> str:
+    def _states(self) -> int:
+        return 2
+
+    def _native_cell(self) -> str:
         return "lstm" if self.forget_gate else "lstm_without_forget_gate"
 
     def config(self) -> dict[str, Any]:
@@ -348,7 +354,7 @@ class LSTM(Recurrent[tuple[Array, Array]]):
         }
 
 
-class GRU(Recurrent[Array]):
+class GRU(RecurrentNet[Array]):
     """Gated recurrent unit, any number of layers, one or two directions (Cho et al. 2014).
 
     ::
@@ -401,7 +407,7 @@ class GRU(Recurrent[Array]):
             seed=seed,
         )
 
-    def _cell(self) -> str:
+    def _native_cell(self) -> str:
         return "gru" if self.reset_after else "gru_reset_before"
 
     def config(self) -> dict[str, Any]:
@@ -409,7 +415,7 @@ class GRU(Recurrent[Array]):
         return super().config() | {"reset_after": self.reset_after}
 
 
-class RNN(Recurrent[Array]):
+class RNN(RecurrentNet[Array]):
     """Simple recurrent network, any number of layers, one or two directions (Elman 1990).
 
     ``h' = s(W_ih x + b_ih + W_hh h + b_hh)``
@@ -450,7 +456,7 @@ class RNN(Recurrent[Array]):
             seed=seed,
         )
 
-    def _cell(self) -> str:
+    def _native_cell(self) -> str:
         return f"rnn_{self.nonlinearity}"
 
     def config(self) -> dict[str, Any]:

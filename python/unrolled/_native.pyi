@@ -53,10 +53,22 @@ __version__: str
 MOST_THREADS: int
 
 @final
+class Formula:
+    def __new__(
+        cls,
+        states: list[str],
+        maps: list[tuple[str | None, str | None, int | None]],
+        parameters: list[tuple[str, float]],
+        constants: list[tuple[str, float]],
+        nodes: list[tuple[str, list[int], float, str]],
+        outputs: list[int],
+    ) -> Self: ...
+    def explain(self) -> str: ...
+
 class Network:
     def __new__(
         cls,
-        cell: str,
+        cell: str | Formula,
         input_size: int,
         hidden_size: int,
         num_layers: int,

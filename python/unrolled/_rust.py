@@ -13,7 +13,7 @@ from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
 from ._module import Module
-from ._modules import GRU, RNN, Recurrent
+from ._modules import GRU, LSTM, RNN, RecurrentNet
 from ._native import __version__
 from ._sequential import Sequential
 from ._write import replace
@@ -159,7 +159,9 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
     yield ""
 
 
-def _refuse(n: int, layer: Recurrent[Any]) -> None:
+def _refuse(n: int, layer: RecurrentNet[Any]) -> None:
+    if not isinstance(layer, (LSTM, GRU, RNN)):
+        raise ValueError(f"layers[{n}]: expected an LSTM, GRU or RNN, got {layer!r}")
     plain = {"bidirectional": False, "proj_size": 0}
     for name, value in plain.items():
         if (got := getattr(layer, name, value)) != value:
@@ -184,7 +186,7 @@ class Cell:
         return f"{self.alias}<{sizes}{f', {self.name}' * self.named}>"
 
 
-def _cell(layer: Recurrent[Any]) -> Cell:
+def _cell(layer: RecurrentNet[Any]) -> Cell:
     if isinstance(layer, GRU):
         after = layer.reset_after
         return Cell("ResetAfter" if after else "ResetBefore", "Gru", named=not after)
@@ -195,7 +197,7 @@ def _cell(layer: Recurrent[Any]) -> Cell:
     return Cell("NoForgetGate", "Fixed")
 
 
-def _cells(n: int, layer: Recurrent[Any], t: str) -> Iterator[list[str]]:
+def _cells(n: int, layer: RecurrentNet[Any], t: str) -> Iterator[list[str]]:
     """The lines of each layer of a stack."""
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
@@ -261,7 +263,7 @@ class Field:
     initial: str
 
 
-def _initial(model: Sequential, n: int, at: int, layer: Recurrent[Any]) -> str:
+def _initial(model: Sequential, n: int, at: int, layer: RecurrentNet[Any]) -> str:
     """A cell's initial states, as Rust expressions."""
     parts = []
     for name, _ in zip(("h_0", "c_0"), layer._sizes.states, strict=False):

@@ -9,7 +9,7 @@ from . import _arguments as arguments
 from ._arguments import Array
 from ._dense import Dense
 from ._layers import LAYERS, Layers
-from ._modules import Recurrent
+from ._modules import RecurrentNet
 from ._sequential_run import SequentialStream, SequentialTape
 from ._tape import Given, Tape
 
@@ -86,7 +86,7 @@ class Sequential(Layers):
         starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends = []
         for layer in self.layers:
-            if isinstance(layer, Recurrent):
+            if isinstance(layer, RecurrentNet):
                 y, end = next(natives).forward(y, next(starts), lengths, resets)
                 ends.append(end)
             else:
@@ -122,7 +122,7 @@ class Sequential(Layers):
         kept: list[Any] = []
         for layer in self.layers:
             before = y
-            if isinstance(layer, Recurrent):
+            if isinstance(layer, RecurrentNet):
                 start, dropout = next(starts), layer._masks(train)
                 y, end, tape = next(natives).record(y, start, lengths, resets, checkpoint, dropout)
                 given = Given(before, start, lengths, resets, dropout is not None)

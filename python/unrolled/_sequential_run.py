@@ -13,7 +13,7 @@ from ._arguments import Array
 from ._dense import Dense, DenseGradients
 from ._gradients import ModuleGradients
 from ._layers import Layers
-from ._modules import LSTM, Recurrent
+from ._modules import LSTM, RecurrentNet
 from ._stream import Stream
 from ._tape import Gradients, Tape
 
@@ -29,7 +29,7 @@ class SequentialStream:
         self._model = model
         self._batch = arguments.size("batch", batch, at_least=1)
         self._steps = [
-            layer._stream(self._batch, undone=True) if isinstance(layer, Recurrent) else layer
+            layer._stream(self._batch, undone=True) if isinstance(layer, RecurrentNet) else layer
             for layer in model.layers
         ]
         self._streams: list[Stream[Any]] = [s for s in self._steps if isinstance(s, Stream)]

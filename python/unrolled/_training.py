@@ -15,7 +15,7 @@ from . import _native
 from ._arguments import Array
 from ._clip import clip_grad_norm
 from ._dense import Dense
-from ._modules import Recurrent
+from ._modules import RecurrentNet
 from .optim import Optimizer
 
 # A prediction's loss and the derivative of it.
@@ -30,7 +30,7 @@ class Reader:
     by side; "mean", its outputs averaged over each sequence; "every", its output at every step.
     """
 
-    net: Recurrent[Any]
+    net: RecurrentNet[Any]
     dense: Dense
     pooling: str = "last"
 

@@ -33,4 +33,4 @@ def test_gradients_are_finite_differences(cell: Any) -> None:
 
     pairs = [(a, g.parameters[name]) for name, a in net._parameters.items()]
     for a, found in [*pairs, (x, g.input), *zip(state, arrays(g.state), strict=True)]:
-        close(found, central_differences(loss, a), "finite differences")
+        close(found, central_differences(loss, a), "difference")

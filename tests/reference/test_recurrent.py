@@ -94,7 +94,7 @@ def test_gradients_are_finite_differences() -> None:
     pairs = [(a, g.parameters[name]) for name, a in net._parameters.items()]
     for a, found in [*pairs, (x, g.input), *zip(state, g.state, strict=True)]:
         numeric = central_differences(lambda: loss(net, x, state, weights), a)
-        close(found, numeric, "finite differences")
+        close(found, numeric, "difference")
 
 
 def test_initial_values() -> None:

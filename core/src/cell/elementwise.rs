@@ -88,8 +88,7 @@ impl<C: Cell> Known for Typed<C> {
 
 impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     type Known = Self;
-    // Few and large steps are not worth the code.
-    const SHORT: bool = <Self as Known>::LAYOUT.stages() == 1;
+    const SHORT: bool = C::SHORT;
 
     #[inline(always)]
     fn layout(&self) -> &Layout {

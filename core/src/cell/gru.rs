@@ -21,6 +21,7 @@ impl Cell for ResetAfter {
     type Parameters<A: Copy> = [A; 0];
 
     const SLOTS: &'static [Slot] = &[Slot::h(2), Slot::both(0, 0), Slot::both(1, 1), Slot::x(2)];
+    const SHORT: bool = true;
 
     #[inline(always)]
     fn forward<T: Real, S: Simd<T>>(

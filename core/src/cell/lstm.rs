@@ -22,6 +22,7 @@ impl Cell for ForgetGate {
     const SLOTS: &'static [Slot] =
         &[Slot::both(0, 0), Slot::both(1, 1), Slot::both(2, 2), Slot::both(3, 3)];
     const READS_H: bool = false;
+    const SHORT: bool = true;
 
     #[inline(always)]
     fn forward<T: Real, S: Simd<T>>(

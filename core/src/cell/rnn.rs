@@ -21,6 +21,7 @@ macro_rules! rnn {
 
             const SLOTS: &'static [Slot] = &[Slot::both(0, 0)];
             const READS_H: bool = false;
+            const SHORT: bool = true;
 
             #[inline(always)]
             fn forward<T: Real, S: Simd<T>>(

@@ -30,6 +30,9 @@ pub trait Cell: Copy + Debug + Send + Sync + 'static {
     /// Whether `forward` or [`value`](Self::value) reads h itself, and not only through its maps. Where it says no, they
     /// are given zeros.
     const READS_H: bool = true;
+    /// Whether run-time nets of few units are compiled for their size too, for sequences of a single row: faster there, and
+    /// more to compile.
+    const SHORT: bool = false;
 
     /// From pre-activations to what `backward` will want to see in the slots; from the old states to the new. Values that
     /// maps act on stay as they are.

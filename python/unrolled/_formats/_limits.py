@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
+from ..cells import from_description
 from ._keys import got, shown
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -37,20 +38,34 @@ def recurrent_shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str
     """The parameters of a recurrent layer, one by one: a configuration may name billions."""
     inputs, hidden = _size(config, "input_size"), _size(config, "hidden_size")
     layers, proj = _size(config, "num_layers", 1), _size(config, "proj_size", 0)
-    rows = (3 if config.get("forget_gate") is False else GATES[kind]) * hidden
+    of_x, of_h, of_units = (blocks * hidden for blocks in _blocks(kind, config))
     state = proj or hidden
     directions = ("", "_reverse") if config.get("bidirectional") else ("",)
     for layer in range(layers):
         columns = inputs if layer == 0 else state * len(directions)
         for direction in directions:
             name = f"l{layer}{direction}"
-            yield f"weight_ih_{name}", (rows, columns)
-            yield f"weight_hh_{name}", (rows, state)
+            yield f"weight_ih_{name}", (of_x, columns)
+            if of_h:
+                yield f"weight_hh_{name}", (of_h, state)
             if config.get("bias", True):
-                yield f"bias_ih_{name}", (rows,)
-                yield f"bias_hh_{name}", (rows,)
+                yield f"bias_ih_{name}", (of_x,)
+                if of_h:
+                    yield f"bias_hh_{name}", (of_h,)
+            if of_units:
+                yield f"weight_p_{name}", (of_units,)
             if proj:
                 yield f"weight_hr_{name}", (proj, hidden)
+
+
+def _blocks(kind: str, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """How many blocks of H rows the weights of x, of h and of the units have."""
+    if kind == "Recurrent":
+        cell = from_description(config.get("cell"))
+        of_h = sum(entry["h"] is not None for entry in cell.maps)
+        return sum(entry["x"] for entry in cell.maps), of_h, len(cell.parameters)
+    gates = 3 if config.get("forget_gate") is False else GATES[kind]
+    return gates, gates, 0
 
 
 def shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -66,14 +81,14 @@ def shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[in
                 for name, shape in shapes(inner, own):
                     yield f"{n}.{name}", shape
                 # With its initial state, if that is one of the parameters.
-                if config.get("initial_state") is True and inner in GATES:
+                if config.get("initial_state") is True and (inner in GATES or inner == "Recurrent"):
                     yield from _initial(n, inner, own)
     elif kind == "Dense":
         outputs = _size(config, "out_features")
         yield "weight", (outputs, _size(config, "in_features"))
         if config.get("bias", True):
             yield "bias", (outputs,)
-    elif kind in GATES:
+    elif kind in GATES or kind == "Recurrent":
         yield from recurrent_shapes(kind, config)
 
 

@@ -22,6 +22,7 @@ from .._layers import Layer, features
 from .._modules import GRU, LSTM
 from .._sequential import Sequential
 from .._write import replace
+from ..cells._recurrent import Recurrent
 from ._format import Content, Format
 from ._keys import got, only, shown
 from ._numbers import array, last_size, text
@@ -153,6 +154,7 @@ def save(net: Any, path: Path) -> None:
         kind = "dense" if isinstance(layer, Dense) else type(layer).__name__.lower()
         if kind not in KINDS:
             raise ValueError(f"{at}: expected a layer that RTNeural has, got {layer!r}")
+        assert not isinstance(layer, Recurrent)  # of no kind that RTNeural has
         try:
             stacks = to_keras_weights(layer)
         except ValueError as error:

@@ -14,6 +14,7 @@ from .._modules import GRU, LSTM, RNN
 from .._native import __version__
 from .._sequential import Sequential
 from .._write import replace
+from ..cells._recurrent import Recurrent
 from . import _limits, _state_dict
 from ._format import Content, Format, json_object
 from ._keys import got, only, printable
@@ -21,7 +22,7 @@ from ._tensors import LONGEST_HEADER, Tensors, written
 
 # What a file of ours may hold, by the name in its metadata.
 CLASSES: dict[str, type[Module | Sequential]] = {
-    cls.__name__: cls for cls in (LSTM, GRU, RNN, Dense, Sequential)
+    cls.__name__: cls for cls in (LSTM, GRU, RNN, Recurrent, Dense, Sequential)
 }
 OURS = "unrolled"
 

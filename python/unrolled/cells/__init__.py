@@ -12,6 +12,7 @@ Example
 """
 
 from ._cell import Cell, from_description
+from ._check import check
 from ._explain import explain
 from ._functions import (
     abs,
@@ -86,6 +87,7 @@ __all__ = [
     "Maps",
     "abs",
     "cell",
+    "check",
     "clip",
     "cos",
     "exp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import operator
 from collections.abc import Callable, Mapping
@@ -64,6 +65,13 @@ class Cell:
         for entry in data["constants"]:
             entry["value"] = constants.get(entry["name"], entry["value"])
         return validated(data)
+
+    def with_constants(self, **constants: float) -> Cell:
+        """The same cell with other values of its constants."""
+        data, function = self.formula(**constants), self._function
+        if function is None:
+            return Cell(data)
+        return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
 
     def __call__(self, x: Any, *states: Any, **keywords: Any) -> Any:
         """New states of arrays: x, h and p have arrays as attributes (`Maps`)."""

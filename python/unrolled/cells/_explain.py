@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 
+from .._native import Formula
 from ._cell import Cell
+from ._lower import lowered
 
 _GIVEN = ("slot", "state", "parameter", "constant", "number")
 
 
 def explain(cell: Cell) -> None:
-    """Print a cell's slots, states and parameters, its formula, and its operations a unit."""
+    """Print what a cell is made of, and the programs it is compiled to.
+
+    That is its slots, states and parameters, its formula, its operations a unit; then, forward and
+    back, the instructions over blocks of units, and how many numbers the tape keeps.
+    """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell: expected a cell of unrolled.cell, got {type(cell).__name__}")
     formula = cell.formula()
@@ -31,6 +37,7 @@ def explain(cell: Cell) -> None:
     print(f"  new states: {', '.join(f'%{i}' for i in formula['outputs'])}")
     counted = Counter(op for op, *_ in formula["nodes"] if op not in _GIVEN)
     print(f"  operations a unit: {', '.join(f'{n} {op}' for op, n in counted.most_common())}")
+    print(Formula(*lowered(formula)).explain())
 
 
 def _shown(value: object) -> str:

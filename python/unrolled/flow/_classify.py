@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .._arguments import Array
-from .._modules import RNN, Recurrent
+from .._modules import RNN, RecurrentNet
 from ._kernels import lyapunov_exponents
 from ._spectra import GAMMA
 from ._theory import DEFECTIVE, EPSILON, matrix_power_curve, square
@@ -133,7 +133,7 @@ def classify(
         tolerance = arguments.real("tolerance", tolerance)
         if tolerance < 0:
             raise ValueError(f"tolerance: expected None or a number >= 0, got {tolerance}")
-    if not isinstance(net_or_W, Recurrent):
+    if not isinstance(net_or_W, RecurrentNet):
         if not isinstance(net_or_W, np.ndarray):
             got = arguments.kind(net_or_W)
             raise TypeError(f"net_or_W: expected an LSTM, GRU, RNN or array (H, H), got {got}")

@@ -13,7 +13,7 @@ import numpy as np
 from .. import _arguments as arguments
 from .._arguments import Array
 from .._extras import install
-from .._modules import Recurrent
+from .._modules import RecurrentNet
 from .._tape import Tape
 from .._write import replace
 from ._gates import HIGH, LOW, gate_values
@@ -85,7 +85,7 @@ class Monitor:
         jacobians: int = 2,
         parameter: str | None = None,
     ) -> None:
-        if not isinstance(net, Recurrent):
+        if not isinstance(net, RecurrentNet):
             raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
         self.net = net
         self.every = arguments.integer("every", every, at_least=1)

@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _arguments as arguments
-from .._modules import Recurrent
+from .._modules import RecurrentNet
 from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
 from ._compute import tapes
@@ -212,7 +212,7 @@ def init(
     return found
 
 
-def parameters(net: Recurrent[Any]) -> dict[str, Any]:
+def parameters(net: RecurrentNet[Any]) -> dict[str, Any]:
     """The parameters of a network of ours as JAX arrays, copied.
 
     The way back is ``net.load_state_dict(params)``.
@@ -224,7 +224,7 @@ def parameters(net: Recurrent[Any]) -> dict[str, Any]:
     >>> sorted(params)
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
-    if not isinstance(net, Recurrent):
+    if not isinstance(net, tuple(CLASSES.values())):
         raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
     _fitting_precision("net", net.dtype.name)
     return {name: jnp.array(a) for name, a in net.state_dict().items()}

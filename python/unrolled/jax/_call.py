@@ -12,9 +12,9 @@ import numpy as np
 
 import unrolled as ur
 
-from .._modules import Recurrent
+from .._modules import RecurrentNet
 
-CLASSES: dict[str, type[Recurrent[Any]]] = {"LSTM": ur.LSTM, "GRU": ur.GRU, "RNN": ur.RNN}
+CLASSES: dict[str, type[RecurrentNet[Any]]] = {"LSTM": ur.LSTM, "GRU": ur.GRU, "RNN": ur.RNN}
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def parse(text: bytes) -> Call:
 
 
 @lru_cache(maxsize=256)
-def template(kind: str, config: tuple[tuple[str, Any], ...]) -> Recurrent[Any]:
+def template(kind: str, config: tuple[tuple[str, Any], ...]) -> RecurrentNet[Any]:
     """A network for its names and shapes; nobody changes it."""
     return CLASSES[kind](**dict(config), seed=0)
 

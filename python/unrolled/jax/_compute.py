@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arguments import Array
-from .._modules import Recurrent
+from .._modules import RecurrentNet
 from .._tape import Tape
 from ._call import Call, parse, template
 
@@ -151,9 +151,9 @@ class _Networks:
         self._call, self._operands = call, operands
         self._template = template(call.kind, call.config)
         self._shared = not any(call.mapped[call.first_parameter : call.primals])
-        self._made: tuple[int, Recurrent[Any]] | None = None
+        self._made: tuple[int, RecurrentNet[Any]] | None = None
 
-    def __getitem__(self, member: int) -> Recurrent[Any]:
+    def __getitem__(self, member: int) -> RecurrentNet[Any]:
         member = 0 if self._shared else member
         if self._made is None or self._made[0] != member:
             *_, parameters = self._call.parts(_of(self._call, self._operands, member))
@@ -161,7 +161,7 @@ class _Networks:
         return self._made[1]
 
 
-def _record(call: Call, net: Recurrent[Any], operands: list[Array]) -> Any:
+def _record(call: Call, net: RecurrentNet[Any], operands: list[Array]) -> Any:
     x, state, lengths, resets, _ = call.parts(operands)
     return net.record(x, _state(state), lengths=lengths, resets=resets)
 

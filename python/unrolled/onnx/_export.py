@@ -16,7 +16,7 @@ from .. import _arguments as arguments
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
-from .._modules import GRU, LSTM, RNN, Recurrent
+from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._native import __version__
 from .._sequential import Sequential
 from .._write import replace
@@ -123,7 +123,7 @@ def to_onnx(
         raise TypeError(
             f"model: expected an LSTM, GRU, RNN, Dense or Sequential, got {arguments.kind(model)}"
         )
-    recurrent = [layer for layer in layers if isinstance(layer, Recurrent)]
+    recurrent = [layer for layer in layers if isinstance(layer, RecurrentNet)]
     for option, given in (("state", state), ("lengths", lengths)):
         if given and not recurrent:
             raise ValueError(f"{option}: expected False for a model without recurrent layers")
@@ -157,7 +157,7 @@ class Graph:
 
     def __post_init__(self) -> None:
         self.dtype: np.dtype[Any] = self.model.dtype
-        self.recurrent = any(isinstance(layer, Recurrent) for layer in self.layers)
+        self.recurrent = any(isinstance(layer, RecurrentNet) for layer in self.layers)
         self.batch_first = self.recurrent and bool(self.model.batch_first)
 
     def add_all(self) -> None:
@@ -177,7 +177,7 @@ class Graph:
         # Time comes first between recurrent layers. Nothing else cares.
         turned = False
         for n, layer in enumerate(self.layers):
-            if isinstance(layer, Recurrent):
+            if isinstance(layer, RecurrentNet):
                 if self.batch_first and not turned:
                     value = self.node("Transpose", [value], perm=[1, 0, 2])
                     turned = True
@@ -227,7 +227,7 @@ class Graph:
 
     # Layers.
 
-    def add_recurrent(self, n: int, net: Recurrent[Any], value: str) -> tuple[str, list[str]]:
+    def add_recurrent(self, n: int, net: RecurrentNet[Any], value: str) -> tuple[str, list[str]]:
         op, attributes = self.understood(n, net)
         place = f"{n}." if isinstance(self.model, Sequential) else ""
         kind = KINDS[op]
@@ -266,7 +266,7 @@ class Graph:
             names.append(name)
         return value, names
 
-    def understood(self, n: int, net: Recurrent[Any]) -> tuple[str, dict[str, Any]]:
+    def understood(self, n: int, net: RecurrentNet[Any]) -> tuple[str, dict[str, Any]]:
         """The operator that computes a network, and its attributes; or why there is none."""
         attributes: dict[str, Any] = {}
         if net.bidirectional:
@@ -288,13 +288,14 @@ class Graph:
             if net.reset_after:
                 attributes["linear_before_reset"] = 1
             return "GRU", attributes
-        assert isinstance(net, RNN)
+        if not isinstance(net, RNN):
+            raise ValueError(f"{where}: expected an LSTM, GRU or RNN for ONNX, got {net!r}")
         if net.nonlinearity != "tanh":
             attributes["activations"] = [FUNCTIONS[net.nonlinearity]] * net.num_directions
         return "RNN", attributes
 
     def weights(
-        self, net: Recurrent[Any], layer: int, order: tuple[int, ...]
+        self, net: RecurrentNet[Any], layer: int, order: tuple[int, ...]
     ) -> tuple[Array, Array, Array | None]:
         """W, R and B of a layer, in ONNX's order of gates."""
         found = net.state_dict()
@@ -308,7 +309,7 @@ class Graph:
             b = np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1)
         return stacked("weight_ih"), stacked("weight_hh"), b
 
-    def start(self, n: int, net: Recurrent[Any], place: str, index: int) -> str:
+    def start(self, n: int, net: RecurrentNet[Any], place: str, index: int) -> str:
         """The initial state of all layers of a network, "" for zeros."""
         name = f"{place}{'hc'[index]}_0"
         cells, hidden = net._sizes.cells, net.hidden_size
@@ -357,5 +358,5 @@ class Graph:
         return self.node(FUNCTIONS[layer.function], [value], **constants)
 
 
-def _columns(layer: Recurrent[Any]) -> int:
+def _columns(layer: RecurrentNet[Any]) -> int:
     return layer.hidden_size * layer.num_directions

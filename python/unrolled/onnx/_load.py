@@ -10,8 +10,7 @@ import numpy as np
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
-from .._layers import Layer
-from .._modules import GRU, LSTM, RNN, Recurrent
+from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._sequential import Sequential
 from ._budget import Budget
 from ._chain import Chain, find
@@ -85,7 +84,7 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
 
 def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequential:
     """The layers of a chain."""
-    found: list[Layer] = []
+    found: list[LSTM | GRU | RNN | Dense | Activation] = []
     initial: list[Any] = []
     groups = grouped(chain.stages)
     for group in groups:
@@ -101,14 +100,14 @@ def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequentia
                 budget.network(stage.recurrence.name, (stage.w, stage.r, stage.b))
             found.append(network(stages, chain.batch_first))
             initial.append(initial_state(stages))
-    if not any(isinstance(layer, (Recurrent, Dense)) for layer in found):
+    if not any(isinstance(layer, (RecurrentNet, Dense)) for layer in found):
         raise UnlikeLayersError("no layer with parameters")
     given = [state is not None for state in initial]
     if any(given):
         states = [
             zeros(layer) if state is None else state
             for layer, state in zip(
-                (layer for layer in found if isinstance(layer, Recurrent)), initial, strict=True
+                (layer for layer in found if isinstance(layer, RecurrentNet)), initial, strict=True
             )
         ]
         return Sequential(*found, initial_state=tuple(states))
@@ -209,7 +208,7 @@ def initial_state(stages: list[RecurrentStage]) -> Any:
     return tuple(parts) if len(parts) > 1 else parts[0]
 
 
-def zeros(layer: Recurrent[Any]) -> Any:
+def zeros(layer: RecurrentNet[Any]) -> Any:
     parts = tuple(
         np.zeros((layer._sizes.cells, columns), dtype=layer.dtype)
         for columns in layer._sizes.states

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
-from .._modules import GRU, LSTM, RNN, Recurrent
+from .._modules import GRU, LSTM, RNN, RecurrentNet
 from ..reference import _onnx_cells as plain
 from ..reference._onnx_functions import FORMULAS, Activation
 from ._budget import Budget
@@ -83,7 +83,7 @@ class Recurrence:
     input_forget: bool
     linear_before_reset: bool
     # Made by `prepare` where the weights are constants.
-    prepared: Recurrent[Any] | None = field(default=None, repr=False)
+    prepared: RecurrentNet[Any] | None = field(default=None, repr=False)
 
     @classmethod
     def read(cls, name: str, op: str, attributes: dict[str, Any]) -> Recurrence:
@@ -154,7 +154,7 @@ class Recurrence:
             self._shaped("B", b, (directions, 2 * rows * hidden))
         return w, r, b
 
-    def network(self, w: Array, r: Array, b: Array | None) -> Recurrent[Any]:
+    def network(self, w: Array, r: Array, b: Array | None) -> RecurrentNet[Any]:
         """A network of ours with these parameters. One direction, backwards, is made forward."""
         options: dict[str, Any] = {
             "bias": b is not None,
@@ -163,7 +163,7 @@ class Recurrence:
             "seed": 0,
         }
         hidden, inputs = r.shape[2], w.shape[2]
-        net: Recurrent[Any]
+        net: RecurrentNet[Any]
         if self.op == "LSTM":
             net = LSTM(inputs, hidden, **options)
         elif self.op == "GRU":

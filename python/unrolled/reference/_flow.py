@@ -379,9 +379,9 @@ def lyapunov_exponents(
     running : array (T - discard, B, n), with `history` only
         The estimates after each step that counts.
     """
-    from .._modules import Recurrent
+    from .._modules import RecurrentNet
 
-    checks.instance("net", net, Recurrent, "an LSTM, GRU or RNN")
+    checks.instance("net", net, RecurrentNet, "an LSTM, GRU or RNN")
     _, _, tape = net.record(x, state, train=False)
     walk = walk_of(tape, layer, reverse)
     n = walk.size if n is None else checks.integer("n", n, at_least=1)

@@ -3,7 +3,7 @@
 //! A block of values that an instruction makes stands behind those of all earlier instructions of its phase. So its
 //! operands and its result are apart, which the compiler is told by splitting the memory there, and no block is
 //! needed twice. What an instruction costs beside its arithmetic, to be found and to read and write blocks, is shared
-//! by all vectors of the block.
+//! by all vectors of the block; so where a row is short, a block holds several.
 
 use super::code::{Code, Instruction, Place, Step};
 use super::description::{Binary, Unary};
@@ -61,13 +61,17 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
         block.fill(T::from_f64(number));
     }
     memory.scratch = &mut [];
-    for row in 0..rows {
+    // Means are of a row each.
+    let together = if code.means == 0 && stride < size { size / stride } else { 1 };
+    let mut row = 0;
+    while row < rows {
+        let count = if rows - row < together { rows - row } else { together };
         sums.fill(T::ZERO);
         for (instructions, summed) in code.phases.iter().zip(&code.sums) {
             let mut u = 0;
             while u < stride {
                 let n = if stride - u < size { stride - u } else { size };
-                let at = At { row, u, n };
+                let at = At { row, count, u, n };
                 for instruction in instructions {
                     execute(s, instruction, &mut memory, at, blocks, spare, sums);
                 }
@@ -75,15 +79,25 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
             }
             means(&mut sums[summed.start * T::PAD..summed.end * T::PAD], hidden);
         }
+        row += count;
     }
 }
 
-/// A block of units of a row.
+/// A block: `n` units from unit `u` on of each of `count` rows.
 #[derive(Clone, Copy)]
 struct At {
     row: usize,
+    count: usize,
     u: usize,
     n: usize,
+}
+
+impl At {
+    /// The `i`-th of its rows alone.
+    #[inline(always)]
+    fn row(self, i: usize) -> At {
+        At { row: self.row + i, count: 1, ..self }
+    }
 }
 
 /// From sums by place within a line to their mean, in every place: by halves, so that the order is the line's alone.
@@ -174,19 +188,24 @@ fn execute<T: Real, S: Simd<T>>(
     let size = block::<T>();
     let &Instruction { step, operands, to } = instruction;
     let (earlier, own) = blocks.split_at_mut(to as usize * size);
-    let of = |i: usize| &earlier[operands[i] as usize * size..][..at.n];
+    let all = at.count * at.n;
+    let of = |i: usize| &earlier[operands[i] as usize * size..][..all];
     match step {
         Step::Load(place) => {
-            own[..at.n].copy_from_slice(read(memory, spare, place, at));
+            for (i, to) in own[..all].chunks_exact_mut(at.n).enumerate() {
+                to.copy_from_slice(read(memory, spare, place, at.row(i)));
+            }
         }
         Step::Store(place) => {
-            let (from, hidden) = (of(0), memory.shape.hidden);
-            let to = written(memory, spare, place, at);
-            let len = to.len();
-            to.copy_from_slice(&from[..len]);
-            // What stands behind the last unit may be anything, but in rows of results it is zero.
-            if at.u + len > hidden {
-                to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
+            let hidden = memory.shape.hidden;
+            for (i, from) in of(0).chunks_exact(at.n).enumerate() {
+                let to = written(memory, spare, place, at.row(i));
+                let len = to.len();
+                to.copy_from_slice(&from[..len]);
+                // What stands behind the last unit may be anything, but in rows of results it is zero.
+                if at.u + len > hidden {
+                    to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
+                }
             }
         }
         Step::Sum(mean) => {
@@ -200,10 +219,10 @@ fn execute<T: Real, S: Simd<T>>(
             });
         }
         Step::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
-        Step::Unary(function) => unary(s, function, of(0), &mut own[..at.n]),
-        Step::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..at.n]),
+        Step::Unary(function) => unary(s, function, of(0), &mut own[..all]),
+        Step::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
         Step::Where | Step::MulAdd | Step::NegMulAdd => {
-            ternary(s, step, [of(0), of(1), of(2)], &mut own[..at.n]);
+            ternary(s, step, [of(0), of(1), of(2)], &mut own[..all]);
         }
     }
 }

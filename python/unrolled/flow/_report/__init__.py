@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import _arguments as arguments
-from ..._modules import Recurrent
+from ..._modules import RecurrentNet
 from ..._write import replace
 from .. import _plots as plots
 from .._sample import Sequences, inside
@@ -75,7 +75,7 @@ def report(
     ...     path.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     True
     """
-    if not isinstance(net, Recurrent):
+    if not isinstance(net, RecurrentNet):
         raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title: expected a str, got {arguments.kind(title)}")

@@ -1,0 +1,135 @@
+"""Networks of any cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import _arguments as arguments
+from .._modules import RecurrentNet
+from .._native import Formula
+from ._cell import Cell
+from ._lower import lowered
+
+
+class Recurrent(RecurrentNet[Any]):
+    """A network of a cell of your own, or of the gallery in `unrolled.cells`.
+
+    Everything else is as for `LSTM`: layers, directions, ragged rows, resets, checkpoints,
+    truncation, streams. The cell's formula is compiled to a short program of vector instructions,
+    forward and back.
+
+    Parameters
+    ----------
+    cell : Cell
+        What `unrolled.cell` makes of a function; or its description, as `Cell.formula` gives it.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed
+        As for `LSTM`.
+    **constants : float
+        Values of the cell's constants, instead of their defaults.
+
+    Notes
+    -----
+    The state is h for a cell of one state, else a tuple in the cell's order. The parameters are
+    ``weight_ih_l0`` and ``bias_ih_l0``, whose blocks of H rows are the maps of x in order of first
+    use; ``weight_hh_l0`` and ``bias_hh_l0``, the maps of h; and ``weight_p_l0``, blocks of H
+    numbers, the parameters of the units. What a cell does not have is left out.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> from unrolled.cells import sigmoid, tanh
+    >>> @ur.cell
+    ... def gated(x, h):
+    ...     z = sigmoid(x.z + h.z)
+    ...     return z * h + (1 - z) * tanh(x.n + h.n)
+    >>> net = ur.Recurrent(gated, 3, 8, seed=1)
+    >>> y, h, tape = net.record(np.ones((5, 4, 3), dtype=np.float32))
+    >>> y.shape, tape.backward(y).parameters["weight_hh_l0"].shape
+    ((5, 4, 8), (16, 8))
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: Any = "float32",
+        seed: int | None = None,
+        **constants: float,
+    ) -> None:
+        if isinstance(cell, (Mapping, str)):
+            cell = Cell(cell)
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
+                f"got {arguments.kind(cell)}"
+            )
+        values = {name: arguments.real(name, value) for name, value in constants.items()}
+        self._formula = cell.formula(**values)
+        # With these constants as its own.
+        self.cell = cell.with_constants(**values) if values else cell
+        if self._formula["bias"] and not arguments.flag("bias", bias):
+            raise ValueError(
+                "bias: expected True for a cell with first values of biases, got False"
+            )
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            seed=seed,
+        )
+        self._first_values()
+
+    def _native_cell(self) -> Formula:
+        return Formula(*lowered(self._formula))
+
+    def _states(self) -> int:
+        return len(self.cell.states)
+
+    def _first_values(self) -> None:
+        """Sets what the cell gives first values for, the others as they have been drawn."""
+        data, h = self._formula, self.hidden_size
+        values = self.state_dict()
+        x_maps = [entry["name"] for entry in data["maps"] if entry["x"]]
+        for name, a in values.items():
+            if name.startswith("weight_p_"):
+                for block, entry in enumerate(data["parameters"]):
+                    a[block * h : (block + 1) * h] = entry["init"]
+            elif name.startswith("bias_ih_"):
+                for of, value in data["bias"].items():
+                    block = x_maps.index(of)
+                    a[block * h : (block + 1) * h] = value
+        self.load_state_dict(values)
+
+    def initialise(self, init: str = "uniform", *, seed: int | None = None) -> None:
+        """Draw the parameters anew; then set what the cell gives first values for.
+
+        As `LSTM.initialise`.
+        """
+        super().initialise(init, seed=seed)
+        self._first_values()
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON knows them; the cell as its description."""
+        return {"cell": self._formula, **super().config()}
+
+    def __repr__(self) -> str:
+        inner = super().__repr__().removeprefix("Recurrent(")
+        return f"Recurrent({self.cell.name}, {inner}"
+
+    def to_rust(self, path: Any) -> None:
+        """Not to be had yet for a cell of a formula."""
+        raise ValueError("to_rust: expected a network of LSTM, GRU or RNN, got one of a formula")

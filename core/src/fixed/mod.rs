@@ -59,6 +59,7 @@ use core::ops::Range;
 use core::slice::{from_mut, from_ref};
 
 mod dense;
+mod group;
 mod panel;
 mod state;
 mod step;

@@ -31,6 +31,7 @@
 //!
 //! *The order of each sum* is that of run-time networks, a function of sizes alone: hence the same bits.
 
+use super::group::*;
 use super::panel::{panel, place};
 use super::{Fixed, State};
 use crate::cell::{Cell, Layout};
@@ -76,97 +77,6 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
         } else {
             units.all::<S, WHOLE>(s);
         }
-    }
-}
-
-/// A cell and its sizes, as one type.
-trait Size {
-    type Cell: Cell;
-    const LAYOUT: Layout;
-    const INPUTS: usize;
-    const UNITS: usize;
-    const SLOTS: usize = Self::LAYOUT.slots();
-}
-
-struct Of<C, const I: usize, const H: usize>(PhantomData<C>);
-
-impl<C: Cell, const I: usize, const H: usize> Size for Of<C, I, H> {
-    type Cell = C;
-    const LAYOUT: Layout = Layout::of::<C>();
-    const INPUTS: usize = I;
-    const UNITS: usize = H;
-}
-
-type Slots<Z, T, S> = <<Z as Size>::Cell as Cell>::Slots<Lanes<T, S>>;
-type States<Z, T, S> = <<Z as Size>::Cell as Cell>::States<Lanes<T, S>>;
-type Parameters<Z, T, S> = <<Z as Size>::Cell as Cell>::Parameters<Lanes<T, S>>;
-
-/// The whole step, or one of the two halves of a cell with maps of values.
-const WHOLE: u8 = 0;
-const VALUES: u8 = 1;
-const REST: u8 = 2;
-
-/// What follows a run of tiles in a group: no more, another tile, or a part of one.
-const NONE: u8 = 0;
-const TILE: u8 = 1;
-const PART: u8 = 2;
-
-/// A group of tiles: which half of the step it is in, whether it is the last, which may overwrite h; a run of tiles,
-/// equally far apart, and what follows.
-struct Tiles<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8>;
-
-/// It, as one type.
-trait Group {
-    const HALF: u8;
-    const LAST: bool;
-    const RUN: usize;
-    const EXTRA: u8;
-    const COUNT: usize = Self::RUN + if Self::EXTRA == NONE { 0 } else { 1 };
-}
-
-impl<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8> Group
-    for Tiles<HALF, LAST, RUN, EXTRA>
-{
-    const HALF: u8 = HALF;
-    const LAST: bool = LAST;
-    const RUN: usize = RUN;
-    const EXTRA: u8 = EXTRA;
-}
-
-/// Tiles of a group at most.
-const MOST: usize = 5;
-
-/// Tiles that are activated together, by pairs; and summed together, where the registers hold the sums.
-const fn together(slots: usize) -> usize {
-    if slots == 1 { 4 } else { 2 }
-}
-
-/// Units of a block: whole panels, and whole groups of tiles.
-const fn block<T: Real, S: Simd<T>>(slots: usize) -> usize {
-    let (panel, group) = (panel(slots), together(slots) * S::LANES);
-    if panel > group { panel } else { group }
-}
-
-/// Blocks before the last, which takes from half as many units to half as many again.
-const fn blocks<T: Real, S: Simd<T>>(units: usize, slots: usize) -> usize {
-    let block = block::<T, S>(slots);
-    units.saturating_sub(block / 2 + 1) / block
-}
-
-/// Whole groups before the last group of the last block; the run of tiles in that, and what follows. A single tile
-/// does not make a group where it can join one: its activations would take as long as those of two.
-const fn last<T: Real, S: Simd<T>>(units: usize, slots: usize) -> (usize, usize, u8) {
-    let most = together(slots);
-    let units = units - blocks::<T, S>(units, slots) * block::<T, S>(slots);
-    let (tiles, part) = (units.div_ceil(S::LANES), !units.is_multiple_of(S::LANES));
-    let before = tiles.saturating_sub(2) / most;
-    let rest = tiles - before * most;
-    if part {
-        (before, rest - 1, PART)
-    } else if rest > most {
-        (before, rest - 1, TILE)
-    } else {
-        (before, rest, NONE)
     }
 }
 

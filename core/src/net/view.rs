@@ -137,7 +137,7 @@ pub struct Losses<'a, T> {
 /// Gradients of everything.
 #[derive(Clone, Debug)]
 pub struct Gradients<T> {
-    /// By the parameters, flat, in [`Config::parameters`]' order.
+    /// By the parameters, flat, in [`Config::parameters`](crate::Config::parameters)' order.
     pub parameters: Vec<T>,
     /// By x, (T, B, input size).
     pub x: Vec<T>,

@@ -112,7 +112,8 @@ fn odd(surrogate: Option<Surrogate>) -> Formula {
     let (x, m) = (d.map("x", true, Fed::Nothing), d.map("m", false, Fed::State));
     let (h, c, n) = (d.state(0), d.state(1), d.state(2));
     let [p, q] = ["p", "q"].map(|name| d.parameter(name));
-    let peep = d.mul(p, c);
+    let bounded = d.f(Unary::Tanh, c);
+    let peep = d.mul(p, bounded);
     let i = d.add(i, peep);
     let i = d.f(Unary::Exp, i);
     let f = d.f(Unary::LogSigmoid, f);

@@ -230,16 +230,19 @@ fn what_must_be_inlined_is_known_by_name() {
 #[test]
 fn a_step_of_a_stream_allocates_locks_and_waits_not() {
     let Some(Artefact { functions, slots, .. }) = artefacts().first() else { return };
-    let from = |start: &str| {
-        let Reach { own, others } = reach(functions, slots, |f| f.contains(start), is_end);
+    let from = |starts: &[&str]| {
+        let start = |f: &str| starts.iter().any(|start| f.contains(start));
+        let Reach { own, others } = reach(functions, slots, start, is_end);
         let others: Vec<_> =
             others.into_iter().filter(|(_, to)| !HARMLESS.contains(&to.as_str())).collect();
         (own, others)
     };
-    let (own, others) = from("machine_code::stream_step::<");
+    // A net calls its cell through a table, which is not followed: every cell's own beginning is one here.
+    let (own, others) =
+        from(&["machine_code::stream_step::<", "as unrolled::time::layer::Layer<f"]);
     assert!(own.len() > 20, "are its calls read rightly? {own:#?}");
     assert!(others.is_empty(), "{others:#?}");
-    let (_, others) = from("machine_code::use_everything");
+    let (_, others) = from(&["machine_code::use_everything"]);
     let seen = others.iter().any(|(_, to)| to == "malloc");
     assert!(seen, "what does allocate is not seen: {others:#?}");
 }

@@ -22,10 +22,18 @@ pub fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
 ) {
     let mut first = 0;
     while first < gates {
-        let own = if WHICH == SINGLE || WHICH == OUTER { 1 } else { group(gates, first) };
+        let own = if gates <= MOST_GATES { gates } else { group(gates, first) };
         let (at, rhs_at) = (first * p.strides.gate, first * p.extent.steps * p.units);
         let part = Product {
-            rhs: Rhs { data: if first == 0 { p.rhs.data } else { &p.rhs.data[rhs_at..] }, ..p.rhs },
+            rhs: Rhs {
+                data: if first == 0 { p.rhs.data } else { &p.rhs.data[rhs_at..] },
+                tile: if gates <= MOST_GATES {
+                    p.rhs.tile
+                } else {
+                    p.extent.steps * own * S::LANES
+                },
+                ..p.rhs
+            },
             start: match p.start {
                 Start::Row(row) => Start::Row(&row[at..]),
                 other => other,

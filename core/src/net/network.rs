@@ -21,6 +21,8 @@ use alloc::vec::Vec;
 pub struct Network<T: Passes> {
     pub(super) config: Config,
     cell: Cellular<T>,
+    /// Of the first layer, and of those above, which are alike.
+    shapes: [Shape; 2],
     level: Level,
     pub(super) parameters: Vec<T>,
     pub(crate) packed: Vec<Packed<T>>,
@@ -104,9 +106,13 @@ impl<T: Passes> Network<T> {
         level: Level,
         parameters: Vec<T>,
     ) -> Result<Self, Error> {
-        let packed = Vec::new();
-        let mut this =
-            Network { config, cell, level, parameters, packed, version: Version::next() };
+        let layout = match &cell {
+            Cellular::Own(cell) => cell.layout(),
+            Cellular::Open(cell) => cell.layout(),
+        };
+        let shapes = [0, 1].map(|layer| Shape::of::<T>(layout, &config, layer));
+        let (packed, version) = (Vec::new(), Version::next());
+        let mut this = Network { config, cell, shapes, level, parameters, packed, version };
         this.packed = this.pack(level)?;
         Ok(this)
     }
@@ -194,7 +200,7 @@ impl<T: Passes> Network<T> {
 
     /// The sizes and the layout of one layer.
     pub(crate) fn shape(&self, layer: usize) -> Shape {
-        Shape::of::<T>(self.cell().layout(), &self.config, layer)
+        self.shapes[layer.min(1)]
     }
 
     pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {

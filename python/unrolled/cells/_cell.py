@@ -12,6 +12,7 @@ from typing import Any
 from . import _functions as functions
 from ._description import validated
 from ._maps import Maps
+from ._symbols import HiddenSymbol, Namespace
 
 
 class Cell:
@@ -74,7 +75,15 @@ class Cell:
         return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
 
     def __call__(self, x: Any, *states: Any, **keywords: Any) -> Any:
-        """New states of arrays: x, h and p have arrays as attributes (`Maps`)."""
+        """New states of arrays: x, h and p are `Maps`, which have arrays as attributes."""
+        given = {"x": x, "h": states[0] if states else None}
+        given |= {"p": keywords.get("p")} if self.parameters else {}
+        for name, value in given.items():
+            if not isinstance(value, (Maps, Namespace, HiddenSymbol)):
+                raise TypeError(
+                    f"{self.name}: {name}: expected unrolled.cells.Maps, arrays by the names of "
+                    f"maps, got {type(value).__name__}"
+                )
         if self._function is not None:
             return self._function(x, *states, **keywords)
         if len(states) != len(self.states):

@@ -289,7 +289,7 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (
         lambda: ur.save(3, "x"),
         TypeError,
-        r"net: expected one of LSTM, GRU, RNN, Dense, Sequential, got int",
+        r"net: expected one of LSTM, GRU, RNN, Recurrent, Dense, Sequential, got int",
     ),
 ]
 

@@ -35,8 +35,11 @@ def tape_bytes(net, steps: int, batch: int, checkpointed: bool) -> int:
         values = steps * batch * (net.input_size + (layers - 1) * h * 2 * (directions - 1))
         values += spans * batch * layers * directions * state
     else:
-        row = net.input_size + layers * directions * (gates + state + h)
+        projected = padded(units) if net.proj_size else 0
+        row = net.input_size + layers * directions * (gates + state + projected + h)
         values = steps * batch * row
+        if isinstance(net, ur.LSTM):
+            values += batch * layers * directions * state
     return values * net.dtype.itemsize
 
 

@@ -15,6 +15,7 @@ _AdamNumbers: TypeAlias = tuple[float, float, float, float, float, bool]
 
 __all__ = [
     "Dense",
+    "Formula",
     "MOST_THREADS",
     "Network",
     "Optimizer",
@@ -65,6 +66,7 @@ class Formula:
     ) -> Self: ...
     def explain(self) -> str: ...
 
+@final
 class Network:
     def __new__(
         cls,

@@ -150,3 +150,17 @@ def test_rows_and_threads_change_no_bit() -> None:
     alone = everything(net, x[:, 7:8], dy[:, 7:8])
     np.testing.assert_array_equal(alone["y"], whole["y"][:, 7:8])
     np.testing.assert_array_equal(alone["d_x"], whole["d_x"][:, 7:8])
+
+
+def test_gradient_flow() -> None:
+    net = ur.Recurrent(cells.peephole_lstm, 3, 6, num_layers=2, dtype="float64", seed=1)
+    x = np.random.default_rng(0).normal(size=(8, 2, 3))
+    y, _, tape = net.record(x)
+    g = tape.backward(np.ones_like(y))
+    for name, expected in g.parameters.items():
+        found = ur.flow.gradient_by_lag(tape, np.ones_like(y), parameter=name, terms="all")
+        error = np.abs(found.terms.sum((0, 1)) - expected).max() / np.abs(expected).max()
+        assert error <= TOLERANCES["reordered"], name
+    jacobians = ur.flow.step_jacobians(tape, layer=1)
+    assert jacobians.shape == (8, 2, 12, 12)
+    assert np.isfinite(ur.flow.lyapunov_exponents(net, x)).all()

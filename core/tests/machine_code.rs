@@ -241,6 +241,11 @@ fn a_step_of_a_stream_allocates_locks_and_waits_not() {
     let (own, others) =
         from(&["machine_code::stream_step::<", "as unrolled::time::layer::Layer<f"]);
     assert!(own.len() > 20, "are its calls read rightly? {own:#?}");
+    let table = |(of, to): &(_, String)| {
+        let of: &String = of;
+        to == "?" && of.starts_with("<unrolled::net::network::Network<") && of.ends_with("::step")
+    };
+    let others: Vec<_> = others.into_iter().filter(|call| !table(call)).collect();
     assert!(others.is_empty(), "{others:#?}");
     let (_, others) = from(&["machine_code::use_everything"]);
     let seen = others.iter().any(|(_, to)| to == "malloc");

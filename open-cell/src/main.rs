@@ -28,13 +28,13 @@ fn main() -> Result<(), Error> {
         own.iter_mut().for_each(|w| *w = rng.uniform() as f32 - 0.5);
     }
     let mut tape = CELL.tape::<6>();
-    let mut losses = [0.0; 4000];
+    let mut losses = [0.0; 30_000];
     for loss in &mut losses {
         let x = [(); 6].map(|()| [if rng.uniform() < 0.5 { -0.8 } else { 0.8 }]);
         *loss = learn(&mut weights, &mut tape, (&x, x[3][0]))?;
     }
     let mean = |losses: &[f32]| losses.iter().sum::<f32>() / losses.len() as f32;
-    let (first, last) = (mean(&losses[..200]), mean(&losses[3800..]));
+    let (first, last) = (mean(&losses[..200]), mean(&losses[29_800..]));
     println!("what it heard two steps ago: loss {first:.3} at first, {last:.4} at last");
     assert!(last * 10.0 < first);
 

@@ -143,6 +143,23 @@ fn odd(surrogate: Option<Surrogate>) -> Formula {
     d.finish(&[out, c, n])
 }
 
+/// Maps of a value that another map acts on too, of a slot as it is, and of h itself.
+fn mapped() -> Formula {
+    let mut d = Draft::new(&["h"]);
+    let slot = d.both("a");
+    let h = d.state(0);
+    let value = d.mul(slot, h);
+    let two = ["b", "c"].map(|name| d.map(name, false, Fed::Value(value)));
+    let bare = d.map("d", true, Fed::Value(slot));
+    let tanh = two.map(|slot| d.f(Unary::Tanh, slot));
+    let product = d.mul(tanh[0], tanh[1]);
+    let sum = d.add(product, bare);
+    let own = d.map("e", false, Fed::Value(h));
+    let sum = d.add(sum, own);
+    let out = d.f(Unary::Tanh, sum);
+    d.finish(&[out])
+}
+
 /// Numbers between −1 and 1.
 fn numbers<T: Passes>(seed: u64, len: usize) -> Vec<T> {
     let mut rng = common::Rng(seed);
@@ -246,7 +263,7 @@ fn levels_that_fuse_agree_to_the_last_bit() {
 #[test]
 fn gradients_are_difference_quotients() {
     let config = Config { num_layers: 2, ..Config::new(CellKind::Gru { reset_after: true }, 2, 5) };
-    for formula in [lstm(), gru(true), gru(false), odd(None)] {
+    for formula in [lstm(), gru(true), gru(false), odd(None), mapped()] {
         let net = Network::<f64>::with_formula(config, &formula, Level::best()).unwrap();
         let net = fill(net, 5);
         let (steps, batch) = (4, 2);
@@ -294,7 +311,33 @@ fn what_is_no_formula_is_refused() {
     // A value that depends on its own map.
     refused(|d| d.maps[0].fed = Fed::Value(d.outputs[0]));
     refused(|d| d.nodes = vec![Node::Number(0.0); 5000]);
-    // Deep ones are none the worse.
+    // More than can be kept, and more means than are to be had.
+    let many = |what: Unary, count: usize| {
+        let mut d = Draft::new(&["h"]);
+        let slot = d.both("a");
+        let mut sum = slot;
+        for n in 0..count {
+            let scale = d.number(1.0 + n as f64);
+            let own = d.mul(slot, scale);
+            let own = d.f(what, own);
+            let own = d.mul(own, sum);
+            sum = d.add(sum, own);
+        }
+        d.0.outputs = vec![sum];
+        Formula::new(d.0)
+    };
+    assert!(many(Unary::Tanh, 20).is_ok());
+    assert!(many(Unary::Tanh, 600).is_err());
+    assert!(many(Unary::Mean, 65).is_err());
+    // Long derivatives and deep formulas are none the worse.
+    let mut d = Draft::new(&["h"]);
+    let slot = d.both("a");
+    let mut at = slot;
+    for _ in 0..1300 {
+        at = d.op(Binary::Pow, at, slot);
+    }
+    d.0.outputs = vec![at];
+    let _ = Formula::new(d.0);
     let mut d = Draft::new(&["h"]);
     let mut at = d.both("a");
     for _ in 0..4000 {

@@ -20,18 +20,16 @@ pub fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     gates: usize,
     p: Product<'_, T, 0, false>,
 ) {
-    let mut first = 0;
+    if gates <= MOST_GATES {
+        return some_gates::<T, S, P, WHICH>(s, gates, p);
+    }
+    let (mut first, steps) = (0, p.extent.steps);
     while first < gates {
-        let own = if gates <= MOST_GATES { gates } else { group(gates, first) };
-        let (at, rhs_at) = (first * p.strides.gate, first * p.extent.steps * p.units);
+        let (own, at) = (group(gates, first), first * p.strides.gate);
         let part = Product {
             rhs: Rhs {
-                data: if first == 0 { p.rhs.data } else { &p.rhs.data[rhs_at..] },
-                tile: if gates <= MOST_GATES {
-                    p.rhs.tile
-                } else {
-                    p.extent.steps * own * S::LANES
-                },
+                data: &p.rhs.data[first * steps * p.units..],
+                tile: steps * own * S::LANES,
                 ..p.rhs
             },
             start: match p.start {
@@ -41,11 +39,7 @@ pub fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
             out: &mut p.out[at..],
             ..p
         };
-        let last = first + own >= gates;
         some_gates::<T, S, P, WHICH>(s, own, part);
-        if last {
-            return;
-        }
         first += own;
     }
 }
@@ -93,11 +87,12 @@ pub fn input<T: Real, S: Simd<T>>(
 ) {
     let Slots { first, count } = shape.layout.x_slots();
     // What x does not feed.
-    let others = [Slots { first: 0, count: first }, shape.layout.value_slots()];
-    for Slots { first, count } in others.into_iter().filter(|slots| slots.count > 0) {
-        let own = first * shape.stride..(first + count) * shape.stride;
-        for row in gates.chunks_mut(shape.row()).take(rows) {
-            row[own.clone()].copy_from_slice(&w.bias[own.clone()]);
+    for Slots { first, count } in [Slots { first: 0, count: first }, shape.layout.value_slots()] {
+        if count > 0 {
+            let own = first * shape.stride..(first + count) * shape.stride;
+            for row in gates.chunks_mut(shape.row()).take(rows) {
+                row[own.clone()].copy_from_slice(&w.bias[own.clone()]);
+            }
         }
     }
     if rows == 0 || count == 0 {

@@ -21,7 +21,7 @@ pub enum Place {
     /// A parameter of the units.
     Parameter(u8),
     /// A row of scratch.
-    Spare(u8),
+    Spare(u16),
 }
 
 /// What an instruction does with its operands, blocks of units; most give a block.
@@ -42,18 +42,18 @@ pub enum Step {
     /// c − a · b
     NegMulAdd,
     /// Adds `a` up, towards a mean over the row.
-    Sum(u8),
+    Sum(u16),
     /// That mean, after the phase that added up.
-    Mean(u8),
+    Mean(u16),
 }
 
 /// An instruction: what it does, on which blocks; its own comes after those.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Instruction {
     pub step: Step,
-    pub operands: [u16; 3],
+    pub operands: [u32; 3],
     /// The block it writes, if it writes one.
-    pub to: u16,
+    pub to: u32,
 }
 
 /// The instructions of one round of elementwise work, phase by phase: each phase runs over the whole row.
@@ -123,18 +123,18 @@ impl Maker<'_> {
         let mut numbers = BTreeMap::new();
         for &id in needed {
             if let (Expression::Number(Bits(x)), None) = (self.graph.get(id), self.known.get(&id)) {
-                numbers.insert(id, code.numbers.len() as u16);
+                numbers.insert(id, code.numbers.len() as u32);
                 code.numbers.push(x);
             }
         }
         // Where what one phase computes and another reads is put meanwhile.
-        let mut spare: BTreeMap<Id, u8> = BTreeMap::new();
-        let mut means: BTreeMap<Id, u8> = BTreeMap::new();
+        let mut spare: BTreeMap<Id, u16> = BTreeMap::new();
+        let mut means: BTreeMap<Id, u16> = BTreeMap::new();
         let crosses = self.crossing(roots, needed, last);
         for phase in 0..=last {
             let mut block = Block {
                 maker: self,
-                first: code.numbers.len() as u16,
+                count: code.numbers.len() as u32,
                 places: numbers.clone(),
                 instructions: Vec::new(),
                 spare: &spare,
@@ -168,33 +168,29 @@ impl Maker<'_> {
             for &id in &wanted {
                 block.make(id);
             }
-            for &(_, a) in &sums {
-                let sum =
-                    Step::Sum((code.means + sums.iter().position(|s| s.1 == a).unwrap_or(0)) as u8);
-                block.push(sum, [block.places[&a], 0, 0]);
+            for (at, (_, a)) in (code.means..).zip(&sums) {
+                block.push(Step::Sum(at as u16), [block.places[a], 0, 0]);
             }
-            for &id in &fresh {
-                let to = Step::Store(Place::Spare(
-                    (spare.len() + fresh.iter().position(|&f| f == id).unwrap_or(0)) as u8,
-                ));
-                block.push(to, [block.places[&id], 0, 0]);
+            for (at, id) in (spare.len()..).zip(&fresh) {
+                let to = Step::Store(Place::Spare(at as u16));
+                block.push(to, [block.places[id], 0, 0]);
             }
             if phase == last {
                 for &(place, id) in roots {
                     block.push(Step::Store(place), [block.places[&id], 0, 0]);
                 }
             }
-            let (count, instructions) = (block.count(), block.instructions);
-            code.blocks = code.blocks.max(count);
+            let Block { count, instructions, .. } = block;
+            code.blocks = code.blocks.max(count as usize);
             code.phases.push(instructions);
             let before = code.means;
             for &(id, _) in &sums {
-                means.insert(id, code.means as u8);
+                means.insert(id, code.means as u16);
                 code.means += 1;
             }
             code.sums.push(before..code.means);
             for id in fresh {
-                spare.insert(id, spare.len() as u8);
+                spare.insert(id, spare.len() as u16);
             }
         }
         code.spare = spare.len();
@@ -228,22 +224,20 @@ impl Maker<'_> {
 /// The instructions of a phase as they are made.
 struct Block<'a> {
     maker: &'a Maker<'a>,
-    first: u16,
+    /// Blocks so far.
+    count: u32,
     /// Which block an expression's value is in.
-    places: BTreeMap<Id, u16>,
+    places: BTreeMap<Id, u32>,
     instructions: Vec<Instruction>,
-    spare: &'a BTreeMap<Id, u8>,
-    means: &'a BTreeMap<Id, u8>,
+    spare: &'a BTreeMap<Id, u16>,
+    means: &'a BTreeMap<Id, u16>,
     phase: usize,
 }
 
 impl Block<'_> {
-    fn count(&self) -> usize {
-        self.first as usize + self.instructions.iter().filter(|i| i.step.gives()).count()
-    }
-
-    fn push(&mut self, step: Step, operands: [u16; 3]) -> u16 {
-        let to = self.count() as u16;
+    fn push(&mut self, step: Step, operands: [u32; 3]) -> u32 {
+        let to = self.count;
+        self.count += u32::from(!matches!(step, Step::Store(_) | Step::Sum(_)));
         self.instructions.push(Instruction { step, operands, to });
         to
     }
@@ -322,13 +316,6 @@ impl Block<'_> {
             }
             _ => None,
         }
-    }
-}
-
-impl Step {
-    /// Whether it gives a block.
-    pub fn gives(&self) -> bool {
-        !matches!(self, Step::Store(_) | Step::Sum(_))
     }
 }
 

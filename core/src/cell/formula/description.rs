@@ -9,6 +9,8 @@ use alloc::vec::Vec;
 pub const MOST_NODES: usize = 4096;
 /// Parameters a unit may have for itself.
 pub const MOST_PARAMETERS: usize = 16;
+/// Means over a row a formula may have: each is a walk through the row.
+pub const MOST_MEANS: usize = 64;
 /// Constants a formula may have.
 pub const MOST_CONSTANTS: usize = 64;
 
@@ -162,6 +164,8 @@ impl Description {
         check(self.parameters.len() <= MOST_PARAMETERS, "16 parameters of a unit at most")?;
         check(self.constants.len() <= MOST_CONSTANTS, "64 constants at most")?;
         check(self.nodes.len() <= MOST_NODES, "4096 nodes at most")?;
+        let means = |node: &&Node| matches!(node, Node::Unary(Unary::Mean, _));
+        check(self.nodes.iter().filter(means).count() <= MOST_MEANS, "64 means at most")?;
         let finite = |all: &[(String, f64)]| all.iter().all(|(_, value)| value.is_finite());
         check(finite(&self.parameters), "finite first values of parameters")?;
         check(finite(&self.constants), "finite constants")?;

@@ -13,8 +13,8 @@ mod program;
 mod run;
 
 pub use description::{
-    Binary, Description, Fed, MOST_CONSTANTS, MOST_NODES, MOST_PARAMETERS, MapOf, Node, Surrogate,
-    Unary,
+    Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_PARAMETERS, MapOf, Node,
+    Surrogate, Unary,
 };
 pub use program::Program;
 

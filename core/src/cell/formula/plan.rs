@@ -10,6 +10,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 use alloc::vec::Vec;
 
+/// Planes of a row at the most, so that a place in it fits a byte, and those of own parameters besides.
+const MOST_PLANES: usize = 128;
+
 /// The expressions of a formula and how its slots stand in a row.
 pub struct Plan {
     graph: Graph,
@@ -212,72 +215,77 @@ impl Plan {
     }
 
     /// A plane for everything that is kept, and how many planes that makes.
-    pub fn place(&self, kept: &BTreeSet<Id>) -> (BTreeMap<Id, u8>, usize) {
+    ///
+    /// # Errors
+    /// `Invalid` where that is more than a row may have.
+    pub fn place(&self, kept: &BTreeSet<Id>) -> Result<(BTreeMap<Id, u8>, usize), Error> {
         let (stages, fed) = (self.stages(), self.slots.len());
         let mut planes = BTreeMap::new();
         let mut free: Vec<bool> = vec![true; fed];
-        // A value that a map acts on is kept where the map finds it; a slot where it is.
-        for (map, &value) in self.values.iter().enumerate() {
-            planes.insert(value, (fed + map) as u8);
-        }
         for &id in kept {
-            if let Expression::Leaf(Leaf::Slot(slot)) = self.graph.get(id) {
+            if let Some(slot) = self.as_slot(id) {
                 planes.insert(id, slot);
                 free[slot as usize] = false;
             }
         }
-        // A slot that a later stage reads keeps its place until then.
-        let needed = |slot: usize, stage: usize| {
-            let leaf = Expression::Leaf(Leaf::Slot(slot as u8));
-            let reads = |id: Id| {
-                stages[id as usize] > stage
-                    && self.graph.get(id).operands().any(|of| self.graph.get(of) == leaf)
-            };
-            let map = self
-                .layout
-                .maps()
-                .iter()
-                .any(|m| m.to as usize == slot && m.stage as usize >= stage);
-            map || (0..self.own).any(reads) || self.reads_again(slot, stage, &stages)
-        };
+        // A value that a map acts on stands where the map finds it.
+        for (map, &value) in self.values.iter().enumerate() {
+            planes.entry(value).or_insert((fed + map) as u8);
+        }
+        let read_later: Vec<Vec<bool>> =
+            (0..self.layout.stages()).map(|stage| self.read_after(stage, &stages)).collect();
         let mut count = fed + self.values.len();
         for &id in kept {
             if planes.contains_key(&id) {
                 continue;
             }
-            let stage = stages[id as usize];
-            let place = (0..fed).find(|&slot| free[slot] && !needed(slot, stage));
-            let plane = place.unwrap_or_else(|| {
+            let later = &read_later[stages[id as usize]];
+            let plane = (0..fed).find(|&slot| free[slot] && !later[slot]).unwrap_or_else(|| {
                 count += 1;
                 count - 1
             });
+            if count > MOST_PLANES {
+                let expected = "no more than 128 values that the way back needs";
+                return Err(Error::Invalid { argument: "formula", expected });
+            }
             if plane < fed {
                 free[plane] = false;
             }
             planes.insert(id, plane as u8);
         }
-        (planes, count)
+        Ok((planes, count))
     }
 
-    /// Whether a later stage than this computes again, from a slot, what an earlier one had.
-    fn reads_again(&self, slot: usize, stage: usize, stages: &[usize]) -> bool {
-        if stage + 1 >= self.layout.stages() {
-            return false;
+    /// The slot that an expression is, if it is one.
+    fn as_slot(&self, id: Id) -> Option<u8> {
+        match self.graph.get(id) {
+            Expression::Leaf(Leaf::Slot(slot)) => Some(slot),
+            _ => None,
         }
-        let leaf = Expression::Leaf(Leaf::Slot(slot as u8));
+    }
+
+    /// The slots that stages after this one read, or that are filled only then.
+    fn read_after(&self, stage: usize, stages: &[usize]) -> Vec<bool> {
+        let mut read = vec![false; self.slots.len()];
+        for map in self.layout.maps().iter().filter(|map| map.stage as usize >= stage) {
+            read[map.to as usize] = true;
+        }
+        if stage + 1 == self.layout.stages() {
+            return read;
+        }
+        // What an earlier stage had and did not keep is computed again.
         let mut open: Vec<Id> = (0..self.own).filter(|&id| stages[id as usize] > stage).collect();
-        let outputs = self.outputs.iter().copied();
-        open.extend(outputs);
+        open.extend(&self.outputs);
         let mut seen = BTreeSet::new();
         while let Some(id) = open.pop() {
             if seen.insert(id) {
-                if self.graph.get(id) == leaf {
-                    return true;
+                if let Some(slot) = self.as_slot(id) {
+                    read[slot as usize] = true;
                 }
                 open.extend(self.graph.get(id).operands());
             }
         }
-        false
+        read
     }
 
     /// What a stage forward may read: what comes from outside, and what an earlier stage has kept.
@@ -300,12 +308,19 @@ impl Plan {
 
     pub fn forward(&self, stage: usize, planes: &BTreeMap<Id, u8>) -> Code {
         let stages = self.stages();
-        let own = planes.iter().filter(|(id, _)| stages[**id as usize] == stage);
-        let is_slot = |id: Id| matches!(self.graph.get(id), Expression::Leaf(Leaf::Slot(_)));
-        let mut roots: Vec<(Place, Id)> = own
-            .filter(|(id, _)| !is_slot(**id))
-            .map(|(&id, &plane)| (Place::Plane(plane), id))
-            .collect();
+        let own = planes.iter().filter(|(id, plane)| {
+            stages[**id as usize] == stage && self.as_slot(**id) != Some(**plane)
+        });
+        let mut roots: Vec<(Place, Id)> =
+            own.map(|(&id, &plane)| (Place::Plane(plane), id)).collect();
+        // Also where a value stands in another plane besides, as that of another map, or as a slot.
+        let maps = self.layout.maps().iter().zip(&self.values);
+        for (map, &value) in maps.filter(|(map, _)| map.stage as usize == stage) {
+            let root = (Place::Plane(map.value), value);
+            if !roots.contains(&root) {
+                roots.push(root);
+            }
+        }
         if stage + 1 == self.layout.stages() {
             let states = self.outputs.iter().enumerate();
             roots.extend(states.map(|(state, &id)| (Place::State(state as u8), id)));
@@ -346,19 +361,15 @@ impl Plan {
     /// In which round back an expression can be computed, by the stage that the round mirrors.
     fn when(&self) -> Vec<usize> {
         let last = self.layout.stages() - 1;
-        let mut when = vec![last; self.graph.len()];
-        for id in 0..self.own {
-            if let Expression::Leaf(Leaf::DValue(map)) = self.graph.get(id) {
-                when[id as usize] = self.layout.maps()[map as usize].stage as usize;
-            }
-        }
-        for id in self.own as usize..self.graph.len() {
-            when[id] = match self.graph.get(id as Id) {
+        let mut when: Vec<usize> = Vec::new();
+        for id in 0..self.graph.len() as Id {
+            when.push(match self.graph.get(id) {
                 Expression::Leaf(Leaf::DValue(map)) => {
                     self.layout.maps()[map as usize].stage as usize
                 }
+                _ if id < self.own => last,
                 other => other.operands().map(|of| when[of as usize]).min().unwrap_or(last),
-            };
+            });
         }
         when
     }

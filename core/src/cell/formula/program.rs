@@ -32,7 +32,7 @@ impl Program {
         let last = plan.layout.stages() - 1;
         let d = plan.differentiate();
         let kept = plan.choose_kept(&d);
-        let (planes, count) = plan.place(&kept);
+        let (planes, count) = plan.place(&kept)?;
         let forward = (0..=last).map(|stage| plan.forward(stage, &planes)).collect();
         let backward = (0..=last).map(|stage| plan.backward(stage, &planes, &d)).collect();
         let layout = plan.layout.with_planes(count);

@@ -87,7 +87,7 @@ def loss(net: Any, x: Any, state: Any, weights: Any) -> float:
 
 def test_gradients_are_finite_differences() -> None:
     rng = np.random.default_rng(1)
-    net = ur.reference.Recurrent(peephole_norm, 2, 3, seed=5, constants={"alpha": 0.7})
+    net = ur.reference.Recurrent(peephole_norm, 2, 3, seed=5, alpha=0.7)
     x, state = rng.normal(size=(4, 3, 2)), tuple(rng.normal(size=(2, 1, 3, 3)))
     weights = [rng.normal(size=(4, 3, 3)), *rng.normal(size=(2, 1, 3, 3))]
     g = net.record(x, state)[2].backward(weights[0], tuple(weights[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,10 +136,10 @@ class Recurrent(Network):
     cell : unrolled.cells.Cell
     input_size, hidden_size : int
         I and H.
-    constants : dict, optional
-        Other values of the cell's constants.
     others
         As for `LSTM`.
+    **constants : float
+        Other values of the cell's constants.
 
     Notes
     -----
@@ -156,19 +155,19 @@ class Recurrent(Network):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        constants: Mapping[str, float] | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: Any = "float64",
         seed: int | None = None,
+        **constants: float,
     ) -> None:
         if not (hasattr(cell, "formula") and hasattr(cell, "step")):
             raise TypeError(f"cell: expected a cell of unrolled.cell, got {checks.kind(cell)}")
         input_size = checks.integer("input_size", input_size, at_least=1)
         hidden_size = checks.integer("hidden_size", hidden_size, at_least=1)
-        given = FormulaCell(cell, hidden_size, dict(constants or {}))
+        given = FormulaCell(cell, hidden_size, constants)
         super().__init__(
             given,
             input_size,

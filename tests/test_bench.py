@@ -312,7 +312,8 @@ def test_works_are_counted(work: Work) -> None:
     assert sum(w.name == work.name for w in WORKS) == 1
     forward = work.flops(work.modes[0])
     if not (work.projection or work.bidirectional):
-        gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[work.cell]
+        kind = work.cell.upper().split("_")[-1].replace("SLSTM", "LSTM")
+        gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
         columns = work.inputs + work.units
         assert forward == 2 * work.steps * work.batch * gates * work.units * columns
     if TRAINING in work.modes:
@@ -320,6 +321,8 @@ def test_works_are_counted(work: Work) -> None:
 
 
 def test_works_of_other_shapes_are_counted() -> None:
+    # Two maps of x, none of h.
+    assert Work("min_gru", 5, 3, 2, 4).flops(FORWARD) == 2 * 5 * 3 * 2 * 4 * 2
     projected = Work("LSTM", 50, 32, 64, 64, projection=32)
     assert projected.flops(FORWARD) == 2 * 50 * 32 * (4 * 64 * (64 + 32) + 64 * 32)
     both = Work("LSTM", 50, 32, 64, 64, layers=2, bidirectional=True, ragged=True)
@@ -336,7 +339,7 @@ def test_sweeps_hold_their_kinds() -> None:
         assert sweep.shared <= set(sweep.works)
         assert set(sweep.others) <= set(contenders.PEERS)
         assert all(sweep.mode in work.modes for work in sweep.works.values())
-    assert len(QUICK) == 4
+    assert len(QUICK) == 5
 
 
 @pytest.mark.parametrize("name", ["cliffs", "training cliffs", "stream"])
@@ -480,18 +483,22 @@ def figures() -> Any:
 
 
 def test_the_readme_says_what_the_record_says() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    made = json.loads((ROOT / "benches" / "record.json").read_text(encoding="utf-8"))
     script = figures()
-    assert script.replaced(readme, made) == readme, "run tools/readme_figures.py"
-    assert script.replaced(readme, made_by_hand()) != readme
-    with pytest.raises(ValueError, match="expected the lines"):
-        script.replaced("no marks", made)
+    for name, document in script.PLACES.items():
+        text = (ROOT / document).read_text(encoding="utf-8")
+        made = json.loads((ROOT / name).read_text(encoding="utf-8"))
+        assert script.replaced(text, made, name) == text, "run tools/readme_figures.py"
+        assert script.replaced(text, made_by_hand(), name) != text
+        with pytest.raises(ValueError, match="expected the lines"):
+            script.replaced("no marks", made, name)
 
 
-def test_the_committed_record_has_every_work_and_no_paths() -> None:
-    text = (ROOT / "benches" / "record.json").read_text(encoding="utf-8")
-    made = json.loads(text)
-    assert {entry["work"] for entry in made["works"]} == {work.name for work in WORKS}
-    assert not made["missing"]
-    assert "/home" not in text and "/tmp" not in text
+def test_the_committed_records_have_every_work_and_no_paths() -> None:
+    found: list[str] = []
+    for name in ("record.json", "cells.json"):
+        text = (ROOT / "benches" / name).read_text(encoding="utf-8")
+        made = json.loads(text)
+        found += dict.fromkeys(entry["work"] for entry in made["works"])
+        assert not made["missing"]
+        assert "/home" not in text and "/tmp" not in text
+    assert sorted(found) == sorted(work.name for work in WORKS)

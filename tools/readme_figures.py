@@ -1,9 +1,10 @@
-"""Write the figures into the README from the record of a run of `unrolled bench`.
+"""Write the figures into the documents from the records of runs of `unrolled bench`.
 
-    python tools/readme_figures.py [benches/record.json] [--readme README.md] [--check]
+    python tools/readme_figures.py [--check]
 
-What stands between the two marks is replaced; with --check nothing is written, and the exit code
-is 1 if it would change. Needs `unrolled` installed.
+`benches/record.json` goes into the README, `benches/cells.json`, made with ``--works ^formula``,
+into `docs/cells.md`. What stands between the two marks is replaced; with --check nothing is
+written, and the exit code is 1 if it would change. Needs `unrolled` installed.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from unrolled._bench import table
-from unrolled._bench.works import FORWARD, STEP, TRAINING
+from unrolled._bench.works import BUILT_IN, FORWARD, JAX, STEP, TORCH, TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN = "<!-- figures: by tools/readme_figures.py from benches/record.json -->"
+# What is written where.
+PLACES = {"benches/record.json": "README.md", "benches/cells.json": "docs/cells.md"}
+BEGIN = "<!-- figures: by tools/readme_figures.py from {} -->"
 END = "<!-- end of figures -->"
 
 
@@ -35,7 +38,7 @@ def sequences(rows: list[table.Row]) -> list[str]:
         by_name.setdefault(row.work, {})[row.mode] = row
     grid = [["T, B, I, H", *2 * ["time", "of peak", "times as fast as the best peer"]]]
     for name, modes in by_name.items():
-        if STEP in modes:
+        if STEP in modes or name.startswith("formula"):
             continue
         cells = [name]
         for mode in (FORWARD, TRAINING):
@@ -57,6 +60,17 @@ def steps(rows: list[table.Row]) -> list[str]:
     return table.markdown_grid(grid, left=1) if len(grid) > 1 else []
 
 
+def formulas(rows: list[table.Row]) -> list[str]:
+    """Cells as formulas, beside each contender: its time over ours."""
+    others = (BUILT_IN, JAX, TORCH, f"{TORCH} compile")
+    grid = [["T, B, I, H", "", "time", *others]]
+    for row in rows:
+        if row.work.startswith("formula"):
+            ratios = [table.factor(row.times.get(name)) for name in others]
+            grid.append([row.work, table.MODES[row.mode], table.duration(row.seconds), *ratios])
+    return table.markdown_grid(grid, left=2) if len(grid) > 1 else []
+
+
 def figures(record: Mapping[str, Any]) -> str:
     """What belongs between the marks."""
     blocks = [
@@ -69,34 +83,35 @@ def figures(record: Mapping[str, Any]) -> str:
     for count in table.threads(record):
         rows = table.rows(record, count)
         blocks.append(f"{table.caption(record, count)}.")
-        blocks += ["\n".join(part) for part in (sequences(rows), steps(rows)) if part]
+        blocks += ["\n".join(p) for p in (sequences(rows), steps(rows), formulas(rows)) if p]
     return "\n\n".join(blocks)
 
 
-def replaced(readme: str, record: Mapping[str, Any]) -> str:
-    """The README with those figures; ValueError if the marks are not there once, in order."""
-    before, begin, rest = readme.partition(BEGIN)
+def replaced(text: str, record: Mapping[str, Any], name: str) -> str:
+    """The document with those figures; ValueError if the marks are not there once, in order."""
+    mark = BEGIN.format(name)
+    before, begin, rest = text.partition(mark)
     _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in after or END in before:
-        raise ValueError(f"expected the lines {BEGIN!r} and {END!r} once each, in this order")
-    return f"{before}{BEGIN}\n\n{figures(record)}\n\n{END}{after}"
+    if not begin or not end or mark in after or END in before:
+        raise ValueError(f"expected the lines {mark!r} and {END!r} once each, in this order")
+    return f"{before}{mark}\n\n{figures(record)}\n\n{END}{after}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("record", nargs="?", type=Path, default=ROOT / "benches" / "record.json")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
     parser.add_argument("--check", action="store_true", help="write nothing, say if it would")
     options = parser.parse_args()
-    record = json.loads(options.record.read_text(encoding="utf-8"))
-    now = options.readme.read_text(encoding="utf-8")
-    then = replaced(now, record)
-    if options.check:
-        if now != then:
-            print(f"{options.readme}: the figures are not those of {options.record}")
-        return int(now != then)
-    options.readme.write_text(then, encoding="utf-8")
-    return 0
+    stale = []
+    for name, document in PLACES.items():
+        record = json.loads((ROOT / name).read_text(encoding="utf-8"))
+        now = (ROOT / document).read_text(encoding="utf-8")
+        then = replaced(now, record, name)
+        if now != then and options.check:
+            stale.append(f"{document}: the figures are not those of {name}")
+        elif now != then:
+            (ROOT / document).write_text(then, encoding="utf-8")
+    print("\n".join(stale), end="\n" if stale else "")
+    return int(bool(stale))
 
 
 if __name__ == "__main__":

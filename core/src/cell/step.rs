@@ -2,9 +2,7 @@
 
 use super::elementwise::{Back, Elementwise, Forth};
 use crate::kernel::layout::{Map, Slots};
-use crate::kernel::plan::{
-    INPUT, MOST_GATES, OUTER, Plan, RunTime, SINGLE, STATE, group, may_have,
-};
+use crate::kernel::plan::{INPUT, MOST_GATES, OUTER, Plan, SINGLE, STATE, group, may_have};
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::{States, StatesMut};
@@ -76,7 +74,7 @@ fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
 /// Fills the gate buffer with b + W_ih x, for any number of rows (of any time steps) at once.
 /// Rows of x stand `x_row` apart.
 #[inline(always)]
-pub fn input<T: Real, S: Simd<T>>(
+pub fn input<T: Real, S: Simd<T>, P: Plan>(
     s: S,
     shape: &Shape,
     w: &Weights<'_, T>,
@@ -98,7 +96,7 @@ pub fn input<T: Real, S: Simd<T>>(
     if rows == 0 || count == 0 {
         return;
     }
-    product::<T, S, RunTime, INPUT>(
+    product::<T, S, P, INPUT>(
         s,
         count,
         Product {

@@ -4,13 +4,12 @@ use crate::cell::Scratch;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::buffer::{copy, rows};
-use crate::kernel::shape::{Shape, Weights};
+use crate::kernel::shape::Weights;
 use crate::kernel::states::{States, StatesMut};
 use crate::net::network::Network;
 use crate::net::view::StateArrays;
 use crate::real::Real;
-use crate::simd::Level;
-use crate::time::{Forward, Layer, Pass, Passes, Rows, TapeMut};
+use crate::time::{Forward, Pass, Passes, Rows, TapeMut};
 use alloc::vec::Vec;
 
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
@@ -125,11 +124,16 @@ impl<T: Passes> Network<T> {
             let carry = StatesMut { data: states, rows: *batch, first: 0 };
             let scratch = Scratch { row, cell };
             let weights = Weights { turn: *turn, ..packed.weights() };
-            let rows = *batch;
             let x = if layer == 0 { x } else { &below[..] };
             let y = if layer + 1 == config.num_layers { &mut *y } else { &mut above[..] };
-            let step = OneStep { shape, weights, rows, x, y, carry, slots, scratch };
-            step.run(self.level(), self.cell());
+            // As a sequence of this step alone: the state goes on, in place.
+            let rows = Rows { offsets: &[0, *batch] };
+            let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
+            let before = StatesMut { data: &mut [], rows: 0, first: 0 };
+            let tape = TapeMut { slots, before, unprojected: &mut [], ends: &mut [] };
+            let (window, y) = (0..1, (y, shape.state, 0));
+            let mut step = Forward { pass, weights, window, tape, y, carry, scratch };
+            self.cell().forward(self.level(), &mut step);
             core::mem::swap(&mut below, &mut above);
         }
         Ok(())
@@ -186,38 +190,5 @@ impl<T: Passes> Network<T> {
             }
         }
         Ok(())
-    }
-}
-
-/// A step of one layer by itself: the state goes on, in place.
-struct OneStep<'a, T> {
-    /// Sizes.
-    shape: &'a Shape,
-    /// Packed weights.
-    weights: Weights<'a, T>,
-    /// Rows of the batch.
-    rows: usize,
-    /// Their inputs, contiguous.
-    x: &'a [T],
-    /// Gets the new h, contiguous.
-    y: &'a mut [T],
-    /// The states.
-    carry: StatesMut<'a, T>,
-    /// A gate buffer for the rows.
-    slots: &'a mut [T],
-    /// Of the step.
-    scratch: Scratch<'a, T>,
-}
-
-impl<T: Real> OneStep<'_, T> {
-    /// Runs it with a cell, as a sequence of this step alone.
-    fn run(self, level: Level, cell: &dyn Layer<T>) {
-        let Self { shape, weights, rows, x, y, carry, slots, scratch } = self;
-        let rows = Rows { offsets: &[0, rows] };
-        let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
-        let before = StatesMut { data: &mut [], rows: 0, first: 0 };
-        let (window, tape) = (0..1, TapeMut { slots, before, unprojected: &mut [], ends: &mut [] });
-        let y = (y, shape.state, 0);
-        cell.forward(level, &mut Forward { pass, weights, window, tape, y, carry, scratch });
     }
 }

@@ -219,12 +219,10 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let Forward { pass, weights, window, tape, .. } = &mut *self.0;
-        let (pass, first) = (*pass, window.start);
-        let rows = pass.rows.range(window).len();
-        if rows > 0 {
-            input::<T, S>(s, pass.shape, weights, rows, pass.x, pass.x_row, tape.slots);
-            steps::<T, S, E, _>(s, pass.shape, pass.rows.count(first) == 1, self);
+        let (pass, window) = (&self.0.pass, &self.0.window);
+        if !pass.rows.range(window).is_empty() {
+            let (shape, one_row) = (pass.shape, pass.rows.count(window.start) == 1);
+            steps::<T, S, E, _>(s, shape, one_row, self);
         }
     }
 }
@@ -235,7 +233,14 @@ impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>,
         let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self;
         let (y, y_row, y_first) = (&mut *y.0, y.1, y.2);
         let shape = &P::known::<T>(pass.shape);
-        let (first_row, row) = (pass.rows.range(window).start, shape.row());
+        let Range { start: first_row, end } = pass.rows.range(window);
+        let (rows, row) = (end - first_row, shape.row());
+        let Pass { x, x_row, .. } = *pass;
+        match rows {
+            // A stream's step, as short as any.
+            1 => input::<T, S, P>(s, shape, weights, rows, x, x_row, tape.slots),
+            _ => input::<T, S, RunTime>(s, shape, weights, rows, x, x_row, tape.slots),
+        }
         let mut ends = 0;
         for t in pass.steps(window, false) {
             let n = pass.rows.count(t);

@@ -29,8 +29,10 @@ class Row:
     best: str | None
     ratio: float | None
     goal: float | None
-    # The ratio the goal is for: `ratio`, or that to the one peer it names.
+    # The ratio the goal is for: `ratio`, or that to the one contender it names.
     judged: float | None
+    # The time of every other contender with right results over ours.
+    times: Mapping[str, float]
 
     @property
     def reached(self) -> bool | None:
@@ -53,11 +55,12 @@ def rows(record: Mapping[str, Any], threads: int) -> list[Row]:
 def _row(entry: Mapping[str, Any]) -> Row:
     ours = entry["contenders"][OURS]
     seconds = ours["median"]
-    peers = {
-        name: outcome["median"]
+    times = {
+        name: outcome["median"] / seconds
         for name, outcome in entry["contenders"].items()
-        if name in PEERS and outcome["status"] == "timed"
+        if name != OURS and outcome["status"] == "timed"
     }
+    peers = {name: times[name] for name in PEERS if name in times}
     best = min(peers, key=lambda name: peers[name], default=None)
     judge = entry.get("against") or best
     rate = entry["flops"] / seconds / 1e9
@@ -70,9 +73,10 @@ def _row(entry: Mapping[str, Any]) -> Row:
         rate,
         rate / entry["peak"],
         best,
-        peers[best] / seconds if best else None,
+        peers[best] if best else None,
         entry["goal"],
-        peers[judge] / seconds if judge in peers else None,
+        times.get(judge or ""),
+        times,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .. import _modules
+import unrolled as ur
+
 from .._arguments import Array
 from .works import Work
 
@@ -44,6 +46,18 @@ class Task:
             options["proj_size"] = work.projection
         return options
 
+    def network(self, module: ModuleType) -> Any:
+        """The network, of a module that has the classes; without weights here, with its own."""
+        work = self.work
+        sizes = {"dtype": work.dtype, "seed": 1, **self.options()}
+        if work.is_formula:
+            net = module.Recurrent(work.formula, work.inputs, work.units, **sizes)
+        else:
+            net = getattr(module, work.cell)(work.inputs, work.units, **sizes)
+        if self.weights:
+            net.load_state_dict(self.weights)
+        return net
+
 
 def task(work: Work) -> Task:
     """The same numbers for the same work, whenever and whoever asks."""
@@ -53,9 +67,7 @@ def task(work: Work) -> Task:
         return rng.normal(size=shape).astype(work.dtype)
 
     blank = Task(work, {}, np.empty(0), np.empty(0), None, None)
-    net = getattr(_modules, work.cell)(
-        work.inputs, work.units, dtype=work.dtype, seed=1, **blank.options()
-    )
+    net = blank.network(ur)
     steps = STREAM_STEPS if work.stream else work.steps
     lengths = resets = None
     if work.ragged:

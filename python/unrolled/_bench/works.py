@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .. import cells
+
 # "forward" runs without a tape. "training" is forward and backward: y, and the gradients of
 # sum(y * dy) by every parameter and by x. "step" is one call of a stream.
 FORWARD, TRAINING, STEP = "forward", "training", "step"
 # The name of the contender whose packed sequences, cells and loops over cells are what some works
 # are to be measured by.
 TORCH = "PyTorch"
+JAX = "JAX"
+# Our own LSTM and GRU, beside what they are as formulas.
+BUILT_IN = "built-in"
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -17,8 +22,9 @@ GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 class Work:
     """One network on one shape.
 
-    `goals` gives for each mode the ratio to reach: the best peer's time over ours, or, where
-    `against` names one, that peer's.
+    `cell` is one of our networks, or in lower case one of `unrolled.cells`: a formula. `goals`
+    gives for each mode the ratio to reach: the best peer's time over ours, or, where `against`
+    names one, that contender's.
     """
 
     cell: str
@@ -42,7 +48,7 @@ class Work:
     @property
     def name(self) -> str:
         """As it stands in the tables: the cell, what is special about it, T, B, I, H."""
-        words = [self.cell]
+        words = ["formula", self.cell] if self.is_formula else [self.cell]
         if self.stream:
             return f"{self.cell} step {self.inputs},{self.units}"
         if self.dtype != "float32":
@@ -58,6 +64,25 @@ class Work:
         size = f"{self.steps},{self.batch},{self.inputs},{self.units}"
         words.append(f"{size}->{self.projection}" if self.projection else size)
         return " ".join(words)
+
+    @property
+    def is_formula(self) -> bool:
+        """Whether the cell is one of `unrolled.cells`."""
+        return self.cell not in GATES
+
+    @property
+    def formula(self) -> cells.Cell:
+        """It."""
+        found: cells.Cell = getattr(cells, self.cell)
+        return found
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """The blocks of H rows of ``weight_ih`` and ``weight_hh``."""
+        if not self.is_formula:
+            return GATES[self.cell], GATES[self.cell]
+        maps = self.formula.maps
+        return sum(m["x"] for m in maps), sum(m["h"] is not None for m in maps)
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -77,6 +102,7 @@ class Work:
     def flops(self, mode: str, row_steps: int | None = None) -> int:
         """Floating-point operations of the products: 2 T B G H (I + H), summed over layers.
 
+        G are the blocks of rows of a weight; formulas may have fewer for h than for x.
         With a projection to P columns h has P columns, and 2 T B H P are added. The backward
         pass counts as two forward passes: one product for the gradient by the input of each
         product, one for that by its weights. Activations and sums are not counted.
@@ -84,9 +110,10 @@ class Work:
         `row_steps`, where the rows are of unequal length, replaces T B.
         """
         row_steps = self.steps * self.batch if row_steps is None else row_steps
+        of_x, of_h = self.blocks
         total, columns = 0, self.inputs
         for _ in range(self.layers):
-            one = GATES[self.cell] * self.units * (columns + self.outputs)
+            one = self.units * (of_x * columns + of_h * self.outputs)
             one += self.units * self.projection
             total += 2 * row_steps * one * self.directions
             columns = self.outputs * self.directions
@@ -132,13 +159,34 @@ WORKS = (
     Work("LSTM", 1, 1, 64, 64, {STEP: 15}, stream=True, against=TORCH),
     Work("GRU", 1, 1, 16, 16, {STEP: 15}, stream=True, against=TORCH),
     Work("GRU", 1, 1, 64, 64, {STEP: 15}, stream=True, against=TORCH),
+    *(
+        Work(cell, *size, _goals(1 / forward, 1 / training), against=BUILT_IN)
+        for size, forward, training in (
+            ((100, 64, 64, 128), 1.1, 1.15),
+            ((100, 32, 16, 32), 1.25, 1.3),
+            ((100, 1, 32, 32), 1.8, 1.8),
+        )
+        for cell in ("lstm", "gru")
+    ),
+    *(
+        Work(cell, *size, goals, against=JAX)
+        for size, goals in (
+            ((100, 64, 64, 128), _goals(1.5, 1.5)),
+            ((100, 1, 32, 32), _goals(2.5, 4)),
+        )
+        for cell in ("layer_norm_lstm", "peephole_lstm", "slstm", "leaky_rnn")
+    ),
 )
 
 # What `--quick` takes of them: small, and one of most kinds.
 QUICK = tuple(
     work
     for work in WORKS
-    if work.name in ("LSTM 100,1,1,16", "LSTM 100,32,16,32", "GRU 100,1,32,32", "LSTM step 16,16")
+    if work.name
+    in (
+        *("LSTM 100,1,1,16", "LSTM 100,32,16,32", "GRU 100,1,32,32", "LSTM step 16,16"),
+        "formula peephole_lstm 100,1,32,32",
+    )
 )
 
 

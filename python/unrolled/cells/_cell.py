@@ -38,6 +38,11 @@ class Cell:
             self.__wrapped__, self.__module__ = function, function.__module__
 
     @property
+    def text(self) -> str:
+        """The description as JSON."""
+        return self._text
+
+    @property
     def states(self) -> tuple[str, ...]:
         return tuple(self._data["states"])
 
@@ -121,7 +126,7 @@ class Cell:
         return hash(self._text)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return from_description, (self._text,)
+        return from_description, (self.text,)
 
     def __repr__(self) -> str:
         return f"<cell {self.name}({', '.join(('x', *self.states))})>"

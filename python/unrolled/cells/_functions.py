@@ -95,6 +95,18 @@ def library(values: tuple[Any, ...]) -> str:
     return found
 
 
+def whole(value: Any, like: Any) -> Any:
+    """A number, or an array of some axes of `like`, as an array of all of them."""
+    if getattr(value, "shape", None) == like.shape:
+        return value
+    which = library((like,))
+    if which == "torch":
+        torch = sys.modules["torch"]
+        return torch.as_tensor(value, dtype=like.dtype, device=like.device).expand(like.shape)
+    numpy = sys.modules["jax"].numpy if which == "jax" else np
+    return numpy.broadcast_to(numpy.asarray(value, like.dtype), like.shape)
+
+
 def apply(name: str, *values: Any) -> Any:
     """One function of whatever the values are."""
     for symbol in symbols(values):

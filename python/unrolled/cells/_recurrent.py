@@ -9,6 +9,7 @@ from .. import _arguments as arguments
 from .._modules import RecurrentNet
 from .._native import Formula
 from ._cell import Cell
+from ._layer import first_values
 from ._lower import lowered
 
 
@@ -101,17 +102,8 @@ class Recurrent(RecurrentNet[Any]):
 
     def _first_values(self) -> None:
         """Sets what the cell gives first values for, the others as they have been drawn."""
-        data, h = self._formula, self.hidden_size
         values = self.state_dict()
-        x_maps = [entry["name"] for entry in data["maps"] if entry["x"]]
-        for name, a in values.items():
-            if name.startswith("weight_p_"):
-                for block, entry in enumerate(data["parameters"]):
-                    a[block * h : (block + 1) * h] = entry["init"]
-            elif name.startswith("bias_ih_"):
-                for of, value in data["bias"].items():
-                    block = x_maps.index(of)
-                    a[block * h : (block + 1) * h] = value
+        first_values(self._formula, self.hidden_size, values)
         self.load_state_dict(values)
 
     def initialise(self, init: str = "uniform", *, seed: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN as functions for JAX: under `jit`, `grad` and `vmap`, on the CPU's kernels.
+"""LSTM, GRU, RNN and formulas as functions for JAX: under `jit`, `grad`, `vmap`, on CPU kernels.
 
 Parameters are a dict of arrays with PyTorch's names and shapes, a pytree like any other; the
 network is read from their shapes. ``pip install '.[jax]'``.
@@ -34,12 +34,15 @@ import numpy as np
 
 from .. import _arguments as arguments
 from .._modules import RecurrentNet
+from ..cells import Cell
+from ..cells._layer import first_values
+from ..cells._recurrent import Recurrent
 from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
 from ._compute import tapes
 from ._primitives import run
 
-__all__ = ["gru", "init", "lstm", "parameters", "rnn", "set_tape_limit"]
+__all__ = ["gru", "init", "lstm", "parameters", "recurrent", "rnn", "set_tape_limit"]
 
 
 def lstm(
@@ -147,9 +150,64 @@ def rnn(
     return y, found[0]
 
 
+def recurrent(
+    cell: Cell,
+    params: Mapping[str, Any],
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    resets: Any = None,
+    batch_first: bool = False,
+    **constants: float,
+) -> tuple[Any, Any]:
+    """A network of any cell that is a formula, as `unrolled.Recurrent`.
+
+    Parameters
+    ----------
+    cell : unrolled.cells.Cell
+        What `unrolled.cell` makes of a function. Under `jit` it belongs to the program, as a
+        Python value: close over it, or name it in ``static_argnums``.
+    **constants : float
+        Values of the cell's constants, instead of their defaults; they belong to the program too.
+    others
+        As for `lstm`, but the state is one array h for a cell of one state, else a tuple in the
+        cell's order.
+
+    Returns
+    -------
+    y : array (T, B, D*H), ordered as x
+    state : as the argument
+
+    Example
+    -------
+    >>> import jax, jax.numpy as jnp
+    >>> import unrolled as ur, unrolled.jax as uj
+    >>> cell = ur.cells.peephole_lstm
+    >>> params = uj.init(jax.random.key(0), cell, 3, 8)
+    >>> y, (h, c) = uj.recurrent(cell, params, jnp.ones((20, 4, 3)))
+    >>> y.shape, params["weight_p_l0"].shape
+    ((20, 4, 8), (24,))
+    """
+    text = _described(cell).with_constants(**constants).text
+    y, found = _apply("Recurrent", params, x, state, lengths, resets, batch_first, cell=text)
+    return y, found[0] if len(found) == 1 else tuple(found)
+
+
+def _described(cell: Any) -> Cell:
+    if isinstance(cell, (Mapping, str)):
+        return Cell(cell)
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
+            f"got {arguments.kind(cell)}"
+        )
+    return cell
+
+
 def init(
     key: Any,
-    kind: str,
+    kind: str | Cell,
     input_size: int,
     hidden_size: int,
     num_layers: int = 1,
@@ -163,7 +221,7 @@ def init(
     Parameters
     ----------
     key : key of `jax.random`
-    kind : {"LSTM", "GRU", "RNN"}
+    kind : {"LSTM", "GRU", "RNN"} or unrolled.cells.Cell
     input_size, hidden_size, num_layers : int
     forget_bias : float
         Added to the forget gate's rows of ``bias_ih`` of an LSTM.
@@ -176,6 +234,7 @@ def init(
     Returns
     -------
     dict of arrays by PyTorch's names
+        What a cell that is a formula gives first values for has these.
 
     Example
     -------
@@ -185,7 +244,11 @@ def init(
     >>> params["weight_hh_l0_reverse"].shape
     (12, 4)
     """
-    arguments.choice("kind", kind, tuple(CLASSES))
+    given: tuple[Any, ...] = (input_size, hidden_size, num_layers)
+    if isinstance(kind, str):
+        arguments.choice("kind", kind, ("LSTM", "GRU", "RNN"))
+    else:
+        kind, given = "Recurrent", (_described(kind), *given)
     shaping = {"bias", "bidirectional"} | (
         {"proj_size", "forget_gate"} if kind == "LSTM" else set()
     )
@@ -199,7 +262,7 @@ def init(
     elif forget_bias:
         raise ValueError(f"forget_bias: expected 0.0 for {kind}, got {forget_bias}")
     dtype = arguments.float_dtype(dtype)
-    net = CLASSES[kind](input_size, hidden_size, num_layers, dtype=dtype, seed=0, **options)
+    net = CLASSES[kind](*given, dtype=dtype, seed=0, **options)
     _fitting_precision("dtype", dtype.name)
     bound = net.hidden_size**-0.5
     found = {}
@@ -209,6 +272,10 @@ def init(
         if forget_bias and name.startswith("bias_ih"):
             rows = slice(net.hidden_size, 2 * net.hidden_size)
             found[name] = found[name].at[rows].add(forget_bias)
+    if isinstance(net, Recurrent):
+        begun = {name: np.array(a) for name, a in found.items()}
+        first_values(net.cell.formula(), net.hidden_size, begun)
+        found = {name: jnp.asarray(a) for name, a in begun.items()}
     return found
 
 
@@ -225,7 +292,8 @@ def parameters(net: RecurrentNet[Any]) -> dict[str, Any]:
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
     if not isinstance(net, tuple(CLASSES.values())):
-        raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
+        expected = "an LSTM, GRU, RNN or Recurrent"
+        raise TypeError(f"net: expected {expected}, got {arguments.kind(net)}")
     _fitting_precision("net", net.dtype.name)
     return {name: jnp.array(a) for name, a in net.state_dict().items()}
 
@@ -284,7 +352,7 @@ def _apply(
         x = jnp.swapaxes(x, 0, 1)
     steps, batch = x.shape[:2]
 
-    operands = [x, *_state(kind, about, state, batch, unbatched)]
+    operands = [x, *_state(template(kind, config), state, batch, unbatched)]
     if lengths is not None:
         if unbatched:
             raise ValueError("lengths: expected None for x without a batch")
@@ -329,25 +397,24 @@ def _lengths(value: Any, steps: int, batch: int) -> Any:
     return found if found.dtype.itemsize >= 4 else found.astype(jnp.int32)
 
 
-def _state(kind: str, about: dict[str, Any], state: Any, batch: int, unbatched: bool) -> list[Any]:
+def _state(net: RecurrentNet[Any], state: Any, batch: int, unbatched: bool) -> list[Any]:
     """The state's arrays, (L*D, B, columns) each."""
-    cells = about["num_layers"] * (1 + about["bidirectional"])
-    columns = [about["hidden_size"]]
-    if kind == "LSTM":
-        columns = [about["proj_size"] or about["hidden_size"], *columns]
+    cells, dtype = net.num_layers * net.num_directions, net.dtype.name
+    columns = net._sizes.states
     if state is None:
-        return [jnp.zeros((cells, batch, n), about["dtype"]) for n in columns]
-    if kind == "LSTM":
-        if not isinstance(state, (tuple, list)) or len(state) != 2:
-            raise TypeError(f"state: expected a tuple (h, c), got {arguments.kind(state)}")
-        parts = dict(zip(("state[0]", "state[1]"), state, strict=True))
+        return [jnp.zeros((cells, batch, n), dtype) for n in columns]
+    if len(columns) > 1:
+        if not isinstance(state, (tuple, list)) or len(state) != len(columns):
+            names = ", ".join(net.cell.states) if isinstance(net, Recurrent) else "h, c"
+            raise TypeError(f"state: expected a tuple ({names}), got {arguments.kind(state)}")
+        parts = {f"state[{n}]": part for n, part in enumerate(state)}
     else:
         parts = {"state": state}
     found = []
     for (name, part), n in zip(parts.items(), columns, strict=True):
         part = _array(name, part)
-        if str(part.dtype) != about["dtype"]:
-            raise TypeError(f"{name}: expected {about['dtype']}, got {part.dtype}")
+        if str(part.dtype) != dtype:
+            raise TypeError(f"{name}: expected {dtype}, got {part.dtype}")
         axes = "(L*D, H)" if unbatched else "(L*D, B, H)"
         part = _shaped(name, part, axes, (cells, n) if unbatched else (cells, batch, n))
         found.append(part[:, None] if unbatched else part)

@@ -13,8 +13,11 @@ import numpy as np
 import unrolled as ur
 
 from .._modules import RecurrentNet
+from ..cells import Cell
 
-CLASSES: dict[str, type[RecurrentNet[Any]]] = {"LSTM": ur.LSTM, "GRU": ur.GRU, "RNN": ur.RNN}
+CLASSES: dict[str, type[RecurrentNet[Any]]] = {
+    kind.__name__: kind for kind in (ur.LSTM, ur.GRU, ur.RNN, ur.Recurrent)
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,12 @@ class Call:
     @property
     def states(self) -> int:
         """How many arrays the state is."""
-        return 2 if self.kind == "LSTM" else 1
+        return len(self.columns)
+
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Of each of them."""
+        return template(self.kind, self.config)._sizes.states
 
     @property
     def first_parameter(self) -> int:
@@ -91,14 +99,26 @@ def parse(text: bytes) -> Call:
 
 
 @lru_cache(maxsize=256)
+def parsed(text: str) -> Cell:
+    """The cell of a description."""
+    return Cell(text)
+
+
+@lru_cache(maxsize=256)
 def template(kind: str, config: tuple[tuple[str, Any], ...]) -> RecurrentNet[Any]:
     """A network for its names and shapes; nobody changes it."""
     return CLASSES[kind](**dict(config), seed=0)
 
 
 def infer(kind: str, parameters: dict[str, Any], **options: Any) -> tuple[tuple[str, Any], ...]:
-    """The constructor's arguments that parameters of these names and shapes belong to."""
+    """The constructor's arguments that parameters of these names and shapes belong to.
+
+    `options` are those that do not show in them; of a formula, `cell`, its description.
+    """
+    maps = parsed(options["cell"]).maps if kind == "Recurrent" else None
     first = ["weight_ih_l0", "weight_hh_l0"]
+    if maps is not None and all(entry["h"] is None for entry in maps):
+        del first[1:]
     if any(name not in parameters for name in first):
         raise ValueError(f"params: expected the keys {first} and more, got {list(parameters)}")
     shapes = {name: np.shape(p) for name, p in parameters.items()}
@@ -106,8 +126,10 @@ def infer(kind: str, parameters: dict[str, Any], **options: Any) -> tuple[tuple[
     for name in first:
         if len(shapes[name]) != 2:
             raise ValueError(f"params[{name!r}]: expected two axes, got shape {shapes[name]}")
-    w_ih, w_hh = (shapes[name] for name in first)
+    w_ih, w_hh = shapes[first[0]], shapes[first[-1]]
     proj_size, hidden_size = 0, w_hh[1]
+    if maps is not None:
+        hidden_size = max(1, w_ih[0] // max(1, sum(entry["x"] for entry in maps)))
     if "weight_hr_l0" in parameters:
         if kind != "LSTM" or len(shapes["weight_hr_l0"]) != 2:
             raise ValueError(

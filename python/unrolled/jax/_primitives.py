@@ -13,7 +13,7 @@ and forward and backward are one call each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from ..cells._layer import layer
 from ..reference import _jax as plain
 from . import _compute, _ffi
 from ._call import Call, template
@@ -47,7 +48,7 @@ def run(call: Call, operands: Sequence[Any]) -> tuple[Any, ...]:
 
 def _plain_run(call: Call, *operands: Any) -> tuple[Any, ...]:
     config = dict(call.config)
-    step = plain.cell(call.kind, config)
+    step = plain.cell(call.kind, config) if call.kind in plain.KINDS else _formula(call)
     names = list(template(call.kind, call.config)._shapes)
 
     def one(*operands: Any) -> tuple[Any, ...]:
@@ -56,6 +57,15 @@ def _plain_run(call: Call, *operands: Any) -> tuple[Any, ...]:
         return plain.run(step, config, x, state, lengths, resets, by_name)
 
     return tuple(_over_members(call, one)(*operands))
+
+
+def _formula(call: Call) -> plain.Cell:
+    cell = template(call.kind, call.config).cell  # type: ignore[attr-defined]
+
+    def step(projected: Any, state: tuple[Any, ...], parameters: Mapping[str, Any]) -> Any:
+        return layer(cell, parameters)[1](projected, state)
+
+    return step
 
 
 def _over_members(call: Call, one: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,7 +118,7 @@ def _outputs(call: Call, x: Any, *state: Any) -> list[jax.core.ShapedArray]:
     """y and the final state."""
     lead = (call.members,) if call.members else ()
     config = dict(call.config)
-    columns = config.get("proj_size") or config["hidden_size"]
+    columns = call.columns[0]
     *_, steps, batch, _ = x.shape
     y = (*lead, steps, batch, (1 + config["bidirectional"]) * columns)
     shapes = [y, *((*lead, *s.shape[-3:]) for s in state)]

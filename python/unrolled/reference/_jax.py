@@ -12,11 +12,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-Cell = Callable[[Any, tuple[Any, ...], Any, Any, Any], tuple[Any, ...]]
+Parameters = Mapping[str, Any]
+Cell = Callable[[Any, tuple[Any, ...], Parameters], tuple[Any, ...]]
 
 
-def _lstm(projected: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: Any) -> Any:
+def _of_h(p: Parameters) -> tuple[Any, Any]:
+    """Weights and biases."""
+    w = p["weight_hh"]
+    return w, p.get("bias_hh", jnp.zeros(w.shape[0], w.dtype))
+
+
+def _lstm(projected: Any, state: tuple[Any, ...], p: Parameters) -> Any:
     h, c = state
+    (w_hh, b_hh), w_hr = _of_h(p), p.get("weight_hr")
     z = jnp.split(projected + h @ w_hh.T + b_hh, w_hh.shape[0] // c.shape[-1], axis=-1)
     i, g, o = jax.nn.sigmoid(z[0]), jnp.tanh(z[-2]), jax.nn.sigmoid(z[-1])
     # Three gates are those of the cell without a forget gate: f is 1.
@@ -25,18 +33,16 @@ def _lstm(projected: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: An
     return (h if w_hr is None else h @ w_hr.T, c)
 
 
-def _gru(projected: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: Any) -> Any:
-    (h,) = state
+def _gru(projected: Any, state: tuple[Any, ...], p: Parameters) -> Any:
+    (h,), (w_hh, b_hh) = state, _of_h(p)
     x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
     h_r, h_z, h_n = jnp.split(h @ w_hh.T + b_hh, 3, axis=-1)
     r, z = jax.nn.sigmoid(x_r + h_r), jax.nn.sigmoid(x_z + h_z)
     return ((1 - z) * jnp.tanh(x_n + r * h_n) + z * h,)
 
 
-def _gru_reset_before(
-    projected: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: Any
-) -> Any:
-    (h,) = state
+def _gru_reset_before(projected: Any, state: tuple[Any, ...], p: Parameters) -> Any:
+    (h,), (w_hh, b_hh) = state, _of_h(p)
     x_r, x_z, x_n = jnp.split(projected, 3, axis=-1)
     w_r, w_z, w_n = jnp.split(w_hh, 3)
     b_r, b_z, b_n = jnp.split(b_hh, 3)
@@ -47,10 +53,14 @@ def _gru_reset_before(
 def _rnn(nonlinearity: str) -> Cell:
     function = {"tanh": jnp.tanh, "relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}[nonlinearity]
 
-    def step(projected: Any, state: tuple[Any, ...], w_hh: Any, b_hh: Any, w_hr: Any) -> Any:
+    def step(projected: Any, state: tuple[Any, ...], p: Parameters) -> Any:
+        w_hh, b_hh = _of_h(p)
         return (function(projected + state[0] @ w_hh.T + b_hh),)
 
     return step
+
+
+KINDS = ("LSTM", "GRU", "RNN")
 
 
 def cell(kind: str, config: Mapping[str, Any]) -> Cell:
@@ -112,8 +122,6 @@ def _direction(
     reverse: bool,
     parameters: Mapping[str, Any],
 ) -> tuple[Any, tuple[Any, ...]]:
-    w_hh = parameters["weight_hh"]
-    b_hh = parameters.get("bias_hh", jnp.zeros(w_hh.shape[0], w_hh.dtype))
     projected = x @ parameters["weight_ih"].T
     if "bias_ih" in parameters:
         projected = projected + parameters["bias_ih"]
@@ -121,7 +129,7 @@ def _direction(
     def one(state: tuple[Any, ...], at: tuple[Any, Any, Any]) -> tuple[tuple[Any, ...], Any]:
         projected, present, cut = at
         entering = tuple(jnp.where(cut[:, None], 0, s) for s in state)
-        found = step(projected, entering, w_hh, b_hh, parameters.get("weight_hr"))
+        found = step(projected, entering, parameters)
         # Before a row begins (read backward) and after it ends its state only waits.
         held = tuple(jnp.where(present[:, None], n, s) for n, s in zip(found, state, strict=True))
         return held, jnp.where(present[:, None], found[0], 0)

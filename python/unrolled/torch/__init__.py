@@ -1,8 +1,9 @@
 """Drop-in recurrent layers for PyTorch on a CPU.
 
 `accelerate` takes a model as it is; or use `LSTM`, `GRU`, `RNN`, `LSTMCell`, `GRUCell` and
-`RNNCell` where `torch.nn`'s would stand. What our kernels cannot do – other devices, other dtypes,
-second derivatives, forward mode, `torch.func` – PyTorch does, as it did before.
+`RNNCell` where `torch.nn`'s would stand, and `Recurrent` for any cell that is a formula. What our
+kernels cannot do – other devices, other dtypes, second derivatives, forward mode, `torch.func` –
+PyTorch does, as it did before.
 
 Example
 -------
@@ -27,6 +28,7 @@ from . import _onnx as _onnx
 from ._accelerate import Summary, accelerate, restore
 from ._cells import GRUCell, LSTMCell, RNNCell
 from ._explain import explain
+from ._recurrent import Recurrent
 from ._sequences import GRU, LSTM, RNN
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "Recurrent",
     "Summary",
     "accelerate",
     "explain",

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 
 from torch import nn
 
-from . import _cells, _dynamo, _sequences
+from . import _cells, _dynamo, _recurrent, _sequences
 
 PAIRS: tuple[tuple[Any, Any], ...] = (
     (nn.LSTM, _sequences.LSTM),
@@ -74,7 +74,9 @@ def own_forward(kind: type) -> bool:
     return inspect.getattr_static(kind, "forward") not in _FORWARDS
 
 
-_FORWARDS = tuple(vars(kind)["forward"] for kind in (_sequences.Recurrent, _cells.Cell))
+_FORWARDS = tuple(
+    vars(kind)["forward"] for kind in (_sequences.RecurrentLayer, _cells.Cell, _recurrent.Recurrent)
+)
 
 
 def _exchanged(kind: Any, exchange: Any, module: Any) -> Any:
@@ -147,7 +149,7 @@ def _class_of(kind: type, ours: type) -> type:
 
 
 def _let_in(kind: type) -> None:
-    if issubclass(kind, _sequences.Recurrent):
+    if issubclass(kind, _sequences.RecurrentLayer):
         _dynamo.let_in(kind)
 
 

@@ -15,9 +15,11 @@ from torch.nn.utils.rnn import PackedSequence
 from . import _classes, _path
 from ._cells import Cell
 from ._memory import NUMBERS, Unfit
-from ._sequences import _LEAST_STEPS, Recurrent
+from ._recurrent import Recurrent
+from ._sequences import _LEAST_STEPS, RecurrentLayer
 from ._weights import packed
 
+_OURS = (RecurrentLayer, Cell, Recurrent)
 _NAMES = frozenset(kind.__name__ for kind in _classes.THEIR_CLASSES)
 _LIKE_ONE = re.compile(r"LSTM|GRU|RNN|Lstm|Gru|Rnn")
 
@@ -53,7 +55,7 @@ def explain(module: torch.nn.Module, *args: Any, **kwargs: Any) -> str:
     """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module: expected a torch.nn.Module, got {type(module).__name__}")
-    if isinstance(module, (Recurrent, Cell)) and not _classes.own_forward(type(module)):
+    if isinstance(module, _OURS) and not _classes.own_forward(type(module)):
         if "x" in kwargs:
             kwargs["input"] = kwargs.pop("x")
         given = inspect.signature(module.forward).bind(*args, **kwargs).arguments
@@ -80,7 +82,7 @@ def _call(module: Any, x: Any, hx: Any) -> str:
         parts.append("with a tape for the way back")
     else:
         parts.append("keeping nothing")
-    if isinstance(module, Recurrent) and module.training and module.dropout:
+    if not isinstance(module, Cell) and module.training and module.dropout:
         parts.append("layer by layer, PyTorch's dropout between")
     return f"unrolled: {', '.join(parts)}"
 
@@ -90,7 +92,7 @@ def _walk(model: Any, args: Any, kwargs: Any) -> str:
     found: dict[str, list[str]] = {}
     ours: dict[Any, str] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (Recurrent, Cell)):
+        if isinstance(module, _OURS):
             ours[module] = name
             found[name] = []
         elif isinstance(module, _classes.THEIR_CLASSES):

@@ -33,7 +33,7 @@ def _row(net: Net, way: str = "") -> Any:
     """Names what is done within it for a profiler: "unrolled::lstm"."""
     if not _profiling():
         return _UNWATCHED
-    return torch.profiler.record_function(f"unrolled::{net.kind.cell}{way}")
+    return torch.profiler.record_function(f"unrolled::{net.kind.label}{way}")
 
 
 def _fit(net: Net, x: Any, h0: Any, c0: Any) -> None:

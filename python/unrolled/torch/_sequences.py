@@ -34,7 +34,7 @@ class Call(NamedTuple):
     resets: Any
 
 
-class Recurrent(nn.RNNBase):
+class RecurrentLayer(nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
 
     _quicker = "it is quicker in so few steps of so many weights"
@@ -264,7 +264,7 @@ class Recurrent(nn.RNNBase):
 
 
 @_disable_dynamo
-def _untraced(module: Recurrent, *arguments: Any) -> Any:
+def _untraced(module: RecurrentLayer, *arguments: Any) -> Any:
     return module.forward(*arguments)
 
 
@@ -298,7 +298,7 @@ def _pack(y: Any, lengths: Any, sizes: Any) -> Any:
     return _VF._pack_padded_sequence(y, lengths, False)[0]
 
 
-class LSTM(Recurrent, nn.LSTM):
+class LSTM(RecurrentLayer, nn.LSTM):
     """`torch.nn.LSTM` with our kernels on the CPU, and `resets`.
 
     Constructor, parameters, state_dict and results are as there. What the kernels cannot do
@@ -320,17 +320,17 @@ class LSTM(Recurrent, nn.LSTM):
     __module__ = "unrolled.torch"
 
 
-class GRU(Recurrent, nn.GRU):
+class GRU(RecurrentLayer, nn.GRU):
     """`torch.nn.GRU` with our kernels on the CPU, and `resets`. As `LSTM`."""
 
     __module__ = "unrolled.torch"
 
 
-class RNN(Recurrent, nn.RNN):
+class RNN(RecurrentLayer, nn.RNN):
     """`torch.nn.RNN` with our kernels on the CPU, and `resets`. As `LSTM`."""
 
     __module__ = "unrolled.torch"
 
 
 _dynamo.let_in(LSTM, GRU, RNN)
-_fx.leaves(Recurrent)
+_fx.leaves(RecurrentLayer)

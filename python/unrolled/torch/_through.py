@@ -160,14 +160,31 @@ def derivatives(
 ) -> list[Any]:
     """Gradients by x, h0, c0 and the weights that can themselves be differentiated.
 
-    The run is repeated by PyTorch's functions. Each argument goes in as a view of its own, so that
-    what one argument owes another outside this run is not counted here.
+    The run is repeated by PyTorch's functions.
+    """
+
+    def run(x: Any, h0: Any, c0: Any, *weights: Any) -> Any:
+        return through_torch(kind, x, h0, c0, weights, lengths, resets)
+
+    with composed():
+        return derivatives_of(run, (*inputs, *weights), grads, needed)
+
+
+def derivatives_of(
+    run: Callable[..., Any], arguments: Sequence[Any], grads: Sequence[Any], needed: Sequence[bool]
+) -> list[Any]:
+    """Gradients by the arguments of a run that is repeated for it.
+
+    Each argument goes in as a view of its own, so that what one argument owes another outside this
+    run is not counted here.
     """
     create = torch.is_grad_enabled()
-    with torch.enable_grad(), composed():
-        own = [None if t is None else t.view_as(t) for t in (*inputs, *weights)]
-        outputs = through_torch(kind, own[0], own[1], own[2], own[3:], lengths, resets)
-        given = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None]
+    with torch.enable_grad():
+        own = [None if t is None else t.view_as(t) for t in arguments]
+        outputs = run(*own)
+        pairs = zip(outputs, grads, strict=True)
+        # A state of a formula may depend on nothing that is asked for.
+        given = [(o, g) for o, g in pairs if g is not None and o.requires_grad]
         wanted = [t for t, need in zip(own, needed, strict=True) if need]
         found: list[Any] = [None] * len(wanted)
         if given and wanted:

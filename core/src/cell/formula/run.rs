@@ -57,12 +57,14 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
     let (blocks, own) = own.split_at_mut(code.blocks * size);
     let (spare, sums) = own.split_at_mut(code.spare * stride);
     let sums = &mut sums[..code.means * T::PAD];
-    for (block, &number) in blocks.chunks_mut(size).zip(&code.numbers) {
-        block.fill(T::from_f64(number));
-    }
     memory.scratch = &mut [];
     // Means are of a row each.
     let together = if code.means == 0 && stride < size { size / stride } else { 1 };
+    let together = if rows < together { rows } else { together };
+    let used = if together * stride < size { together * stride } else { size };
+    for (block, &number) in blocks.chunks_exact_mut(size).zip(&code.numbers) {
+        block[..used].fill(T::from_f64(number));
+    }
     let mut row = 0;
     while row < rows {
         let count = if rows - row < together { rows - row } else { together };
@@ -175,6 +177,13 @@ macro_rules! vectors {
     }};
 }
 
+/// `copy_from_slice` of whole vectors without a call: what is copied is short.
+#[inline(always)]
+fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
+    let from = &from[..to.len()];
+    vectors!(S, to.len(), |u| s.store(&mut to[u..], s.load(&from[u..])));
+}
+
 #[inline(always)]
 fn execute<T: Real, S: Simd<T>>(
     s: S,
@@ -192,16 +201,17 @@ fn execute<T: Real, S: Simd<T>>(
     let of = |i: usize| &earlier[operands[i] as usize * size..][..all];
     match step {
         Step::Load(place) => {
-            for (i, to) in own[..all].chunks_exact_mut(at.n).enumerate() {
-                to.copy_from_slice(read(memory, spare, place, at.row(i)));
+            for i in 0..at.count {
+                copy(s, read(memory, spare, place, at.row(i)), &mut own[i * at.n..][..at.n]);
             }
         }
         Step::Store(place) => {
             let hidden = memory.shape.hidden;
-            for (i, from) in of(0).chunks_exact(at.n).enumerate() {
+            let from = of(0);
+            for i in 0..at.count {
                 let to = written(memory, spare, place, at.row(i));
                 let len = to.len();
-                to.copy_from_slice(&from[..len]);
+                copy(s, &from[i * at.n..][..len], to);
                 // What stands behind the last unit may be anything, but in rows of results it is zero.
                 if at.u + len > hidden {
                     to[hidden.saturating_sub(at.u)..].fill(T::ZERO);

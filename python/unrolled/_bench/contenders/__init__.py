@@ -21,12 +21,12 @@ from .base import Contender, FailedError, Prepared, Runner, UnsupportedError
 from .jax_ import Jax
 from .onnx_ import OnnxRuntime, OpenVino
 from .torch_ import Torch, TorchCompiled
-from .unrolled_ import Reference, Unrolled
+from .unrolled_ import BuiltIn, Reference, Unrolled
 
 OURS = Unrolled.name
 ALL: dict[str, type[Contender]] = {
     each.name: each
-    for each in (Unrolled, Torch, TorchCompiled, OnnxRuntime, OpenVino, Jax, Reference)
+    for each in (Unrolled, Torch, TorchCompiled, OnnxRuntime, OpenVino, Jax, BuiltIn, Reference)
 }
 PEERS = tuple(name for name, each in ALL.items() if each.peer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from ..._arguments import Array
 from ..task import Task
 from ..works import FORWARD, GATES, STEP
+from . import steps
 from .base import Contender, Runner
 
 # Steps of the scan in one turn of the compiled loop. At one row the turn itself is what costs,
@@ -42,9 +44,13 @@ class Jax(Contender):
             return self._stream(task)
         jax = self.jax
         # As JAX would have them; back again when compared.
-        parameters = {name: jax.numpy.asarray(a.T) for name, a in task.weights.items()}
+        if task.work.is_formula:
+            weights, network = steps.weights(task), self._formula(task)
+        else:
+            weights = {name: a.T for name, a in task.weights.items()}
+            network = self._network(task)
+        parameters = {name: jax.numpy.asarray(a) for name, a in weights.items()}
         x, dy = jax.numpy.asarray(task.x), jax.numpy.asarray(task.dy)
-        network = self._network(task)
 
         def both(parameters: Any, x: Any, dy: Any) -> Any:
             y, back = jax.vjp(network, parameters, x)
@@ -64,7 +70,11 @@ class Jax(Contender):
 
         def results() -> dict[str, Array]:
             y, by_parameters, by_x = training()
-            named = {name: np.asarray(g).T for name, g in by_parameters.items()}
+            named = {name: np.asarray(g) for name, g in by_parameters.items()}
+            if task.work.is_formula:
+                named = steps.gradients(named)
+            else:
+                named = {name: g.T for name, g in named.items()}
             return {"y": np.asarray(y), "x": np.asarray(by_x), **named}
 
         return Runner(training, results)
@@ -115,6 +125,31 @@ class Jax(Contender):
         unroll = UNROLL_SINGLE if work.batch == 1 else UNROLL
         scan = self.jax.lax.scan
         return scan(step, zeros, (inputs, within, keep), reverse=reverse, unroll=unroll)[1]
+
+    def _formula(self, task: Task) -> Callable[[Any, Any], Any]:
+        """As `_network`, of a work whose cell is a formula."""
+        jnp, nn, work, step = self.jax.numpy, self.jax.nn, task.work, steps.step(task)
+        f = SimpleNamespace(
+            sigmoid=nn.sigmoid,
+            log_sigmoid=nn.log_sigmoid,
+            tanh=jnp.tanh,
+            exp=jnp.exp,
+            maximum=jnp.maximum,
+            normalise=nn.standardize,
+        )
+        zeros = tuple(np.zeros((work.batch, work.units), work.dtype) for _ in work.formula.states)
+        blocks = work.blocks[0]
+
+        def network(own: Any, x: Any) -> Any:
+            def one(state: Any, part: Any) -> Any:
+                gates = jnp.split(part + state[0] @ own["w_h"], blocks, -1)
+                new = step(f, gates, state, own["p"])
+                return new, new[0]
+
+            unroll = UNROLL_SINGLE if work.batch == 1 else UNROLL
+            return self.jax.lax.scan(one, zeros, x @ own["w_x"] + own["b"], unroll=unroll)[1]
+
+        return network
 
     def _cell(self, kind: str) -> Callable[[Any, Any, Any], Any]:
         """The new state of (parameters, input part, state)."""

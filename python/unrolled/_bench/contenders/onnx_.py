@@ -17,6 +17,10 @@ from .base import Contender, Runner, UnsupportedError
 # Which of our gates (PyTorch's order) stands where in ONNX: LSTM i o f c of i f g o, GRU z r h of
 # r z n.
 ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+# Peepholes are an input of ONNX's LSTM.
+NODES = {"peephole_lstm": "LSTM", **{name: name for name in ORDER}}
+# i o f of i f o.
+PEEPHOLES = [0, 2, 1]
 OPSET = 17
 # What the opset above may be paired with; older runtimes know no newer.
 IR_VERSION = 9
@@ -51,11 +55,12 @@ def model(task: Task, stream: bool) -> Any:
         "hidden_size": work.units,
         "direction": "bidirectional" if work.bidirectional else "forward",
     }
-    if work.cell == "GRU":
+    cell = NODES[work.cell]
+    if cell == "GRU":
         attributes["linear_before_reset"] = 1
-    if work.cell == "RNN":
+    if cell == "RNN":
         attributes["activations"] = ["Tanh"] * work.directions
-    state = ["h", "c"][: 1 + (work.cell == "LSTM")] if stream else []
+    state = ["h", "c"][: 1 + (cell == "LSTM")] if stream else []
 
     suffixes = ("", "_reverse")[: work.directions]
     value = "x"
@@ -63,7 +68,7 @@ def model(task: Task, stream: bool) -> Any:
 
         def stacked(kind: str, layer: int = layer) -> Array:
             return np.stack(
-                [_reordered(task.weights[f"{kind}_l{layer}{s}"], work.cell) for s in suffixes]
+                [_reordered(task.weights[f"{kind}_l{layer}{s}"], cell) for s in suffixes]
             )
 
         biases = np.concatenate([stacked("bias_ih"), stacked("bias_hh")], 1)
@@ -75,13 +80,17 @@ def model(task: Task, stream: bool) -> Any:
             "lengths" if task.lengths is not None else "",
             *state,
         ]
+        if cell != work.cell:
+            p = [task.weights[f"weight_p_l{layer}{s}"].reshape(3, -1) for s in suffixes]
+            inputs += [""] * (7 - len(inputs))
+            inputs.append(constant(f"P{layer}", np.stack([a[PEEPHOLES].ravel() for a in p])))
         outputs = [f"Y{layer}", *(f"new_{name}" for name in state)]
-        nodes.append(helper.make_node(work.cell, inputs, outputs, **attributes))
+        nodes.append(helper.make_node(cell, inputs, outputs, **attributes))
         # (T, D, B, H) to (T, B, D H).
         value = "y" if layer == work.layers - 1 else f"y{layer}"
-        nodes.append(helper.make_node("Transpose", [f"Y{layer}"], [f"P{layer}"], perm=[0, 2, 1, 3]))
+        nodes.append(helper.make_node("Transpose", [f"Y{layer}"], [f"T{layer}"], perm=[0, 2, 1, 3]))
         flat = constant(f"S{layer}", np.array([steps, work.batch, -1], np.int64))
-        nodes.append(helper.make_node("Reshape", [f"P{layer}", flat], [value]))
+        nodes.append(helper.make_node("Reshape", [f"T{layer}", flat], [value]))
 
     graph_inputs = [shaped("x", steps, work.batch, work.inputs)]
     if task.lengths is not None:
@@ -107,6 +116,8 @@ class OnnxContender(Contender):
     def prepare(self, task: Task, mode: str) -> Runner:
         if mode not in (FORWARD, STEP):
             raise UnsupportedError("forward only")
+        if task.work.cell not in NODES:
+            raise UnsupportedError("ONNX has no such cell")
         if task.work.projection:
             raise UnsupportedError("ONNX's LSTM has no projection")
         if task.resets is not None:

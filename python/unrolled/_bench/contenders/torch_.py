@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from ..._arguments import Array
 from ..task import Task
 from ..works import FORWARD, STEP, Work
+from . import steps
 from .base import Contender, Runner, UnsupportedError
 
 
 class Torch(Contender):
-    """`torch.nn`'s networks, or its cells where the networks cannot do the work.
+    """`torch.nn`'s networks, or its cells where the networks cannot do the work, or a loop of steps
+    where the cell is a formula.
 
     Forward under `inference_mode`; training with fresh gradients by all parameters and by x.
     Rows of unequal length go through `pack_padded_sequence`, in and out, for what is handed over
@@ -40,7 +43,10 @@ class Torch(Contender):
             return self._stream(task)
         torch = self.torch
         x, dy = torch.from_numpy(task.x.copy()), torch.from_numpy(task.dy)
-        if task.resets is None:
+        if task.work.is_formula:
+            net, call = self._formula(task)
+            names = {name: name for name, _ in net.named_parameters()}
+        elif task.resets is None:
             net, call = self._network(task)
             names = {name: name for name, _ in net.named_parameters()}
         else:
@@ -68,7 +74,12 @@ class Torch(Contender):
 
         def results() -> dict[str, Array]:
             y = training().detach().numpy()
-            parameters = {names[name]: p.grad.numpy() for name, p in net.named_parameters()}
+            parameters = {
+                names[name]: np.zeros_like(p.detach()) if p.grad is None else p.grad.numpy()
+                for name, p in net.named_parameters()
+            }
+            if task.work.is_formula:
+                parameters = steps.gradients(parameters)
             return {"y": y, "x": x.grad.numpy(), **parameters}
 
         return Runner(training, results)
@@ -114,6 +125,44 @@ class Torch(Contender):
                 return (cell(x, state[0] if keep is None else state[0] * keep),)
 
         return cell, step
+
+    def _formula(self, task: Task) -> tuple[Any, Callable[[Any], Any]]:
+        """The parameters as a module, and the loop."""
+        torch, work, step = self.torch, task.work, steps.step(task)
+        nn, normalised = torch.nn, (work.units,)
+        f = SimpleNamespace(
+            sigmoid=torch.sigmoid,
+            log_sigmoid=nn.functional.logsigmoid,
+            tanh=torch.tanh,
+            exp=torch.exp,
+            maximum=torch.maximum,
+            normalise=lambda a: nn.functional.layer_norm(a, normalised),
+        )
+        own = nn.ParameterDict(
+            {name: torch.from_numpy(a.copy()) for name, a in steps.weights(task).items()}
+        )
+        w_x, w_h, b, p = (own[name] for name in ("w_x", "w_h", "b", "p"))
+        blocks = work.blocks[0]
+
+        def one(part: Any, state: Any, w_h: Any, p: Any) -> Any:
+            gates = torch.addmm(part, state[0], w_h).chunk(blocks, -1)
+            return step(f, gates, state, p)
+
+        one = self._compiled(one)
+        count = len(work.formula.states)
+
+        def loop(x: Any) -> Any:
+            state = (x.new_zeros(work.batch, work.units),) * count
+            outputs = []
+            for part in (x @ w_x + b).unbind(0):
+                state = one(part, state, w_h, p)
+                outputs.append(state[0])
+            return torch.stack(outputs)
+
+        return own, loop
+
+    def _compiled(self, step: Any) -> Any:
+        return step
 
     def _zeros(self, work: Work) -> Any:
         dtype = getattr(self.torch, work.dtype)
@@ -169,7 +218,7 @@ class TorchCompiled(Torch):
     name = "PyTorch compile"
 
     def prepare(self, task: Task, mode: str) -> Runner:
-        if mode != STEP and task.resets is None:
+        if mode != STEP and task.resets is None and not task.work.is_formula:
             raise UnsupportedError("for torch.nn's networks it runs the eager kernel")
         # What was compiled for other works counts towards a limit of recompilations.
         self.torch._dynamo.reset()
@@ -177,4 +226,7 @@ class TorchCompiled(Torch):
 
     def _cell(self, task: Task) -> tuple[Any, Callable[..., Any]]:
         cell, step = super()._cell(task)
-        return cell, self.torch.compile(step, dynamic=False)
+        return cell, self._compiled(step)
+
+    def _compiled(self, step: Any) -> Any:
+        return self.torch.compile(step, dynamic=False)

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ... import _machine, _modules, _native, reference
+import unrolled as ur
+
+from ... import _machine, _native, reference
 from ..._arguments import Array
 from ..task import Task
-from ..works import FORWARD, STEP
+from ..works import BUILT_IN, FORWARD, STEP
 from .base import Contender, Runner, UnsupportedError
 
 
@@ -23,7 +25,7 @@ class Unrolled(Contender):
 
     name = "unrolled"
     peer = False
-    _module: ModuleType = _modules
+    _module: ModuleType = ur
 
     def __init__(self, threads: int) -> None:
         _machine.set_num_threads(threads)
@@ -32,11 +34,7 @@ class Unrolled(Contender):
         return _native.__version__
 
     def prepare(self, task: Task, mode: str) -> Runner:
-        work = task.work
-        net = getattr(self._module, work.cell)(
-            work.inputs, work.units, dtype=work.dtype, **task.options()
-        )
-        net.load_state_dict(task.weights)
+        net = self._network(task)
         if mode == STEP:
             return self._stream(net, task)
         x, dy = task.x, task.dy
@@ -53,6 +51,9 @@ class Unrolled(Contender):
             return Runner(forward, lambda: {"y": forward()})
         return Runner(training, lambda: _gradients(*training()))
 
+    def _network(self, task: Task) -> Any:
+        return task.network(self._module)
+
     def _stream(self, net: Any, task: Task) -> Runner:
         stream = net.stream()
         step, x = stream.step, task.x[0]
@@ -62,6 +63,21 @@ class Unrolled(Contender):
             return {"y": np.stack([step(x_t).copy() for x_t in task.x])}
 
         return Runner(lambda: step(x), results)
+
+
+class BuiltIn(Unrolled):
+    """Our LSTM and GRU, where the work is to compute them as formulas."""
+
+    name = BUILT_IN
+
+    def _network(self, task: Task) -> Any:
+        work = task.work
+        kind = {"lstm": ur.LSTM, "gru": ur.GRU}.get(work.cell)
+        if kind is None:
+            raise UnsupportedError("for formulas of what is built in")
+        net: Any = kind(work.inputs, work.units, dtype=work.dtype, **task.options())
+        net.load_state_dict(task.weights)
+        return net
 
 
 class Reference(Unrolled):

@@ -151,6 +151,8 @@ class Network(Module, Generic[S]):
     bidirectional: bool
     _native: NativeNetwork
     _sizes: Sizes
+    # Whether what a tape keeps are gates with names.
+    _has_gates = True
 
     @property
     def num_directions(self) -> int:

@@ -51,6 +51,8 @@ class Recurrent(RecurrentNet[Any]):
     ((5, 4, 8), (16, 8))
     """
 
+    _has_gates = False
+
     def __init__(
         self,
         cell: Cell,

@@ -36,8 +36,8 @@ class GateSaturation:
         i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN or a formula.
     low, high, mean : array (T, gates)
         In order of time: share of units and rows below 0.1, above 0.9, and the mean. NaN at a step
-        where no row runs. Of an RNN and a formula the size |h|; of an RNN with relu, low is the share of exact zeros, which
-        pass no gradient.
+        where no row runs. Of an RNN and a formula the size |h|; of an RNN with relu, low is the
+        share of exact zeros, which pass no gradient.
     labels, low_label, high_label, mean_label : tuple of str
         What to write beside them.
     """

@@ -52,7 +52,7 @@ pub struct Expressions<'a> {
     names: &'a Names,
     code: &'a Code,
     /// A vector that numbers are made like.
-    base: &'a str,
+    base: String,
     uses: BTreeMap<u32, usize>,
     /// What made each block.
     made: BTreeMap<u32, Instruction>,
@@ -67,7 +67,7 @@ pub struct Expressions<'a> {
 }
 
 impl<'a> Expressions<'a> {
-    pub fn new(code: &'a Code, graph: &'a Graph, names: &'a Names, base: &'a str) -> Self {
+    pub fn new(code: &'a Code, graph: &'a Graph, names: &'a Names, base: String) -> Self {
         let mut this = Expressions {
             graph,
             names,
@@ -92,6 +92,11 @@ impl<'a> Expressions<'a> {
         this
     }
 
+    /// Whether there are numbers, which are made like the base.
+    pub fn has_numbers(&self) -> bool {
+        !self.numbers.is_empty()
+    }
+
     /// The statements, numbers first.
     pub fn statements(&self) -> impl Iterator<Item = String> {
         let numbers = self.numbers.iter();
@@ -100,10 +105,10 @@ impl<'a> Expressions<'a> {
         made.chain(self.lines.iter().cloned())
     }
 
-    /// What is written to a place.
-    pub fn stored(&self, place: Place) -> Option<String> {
-        let mut found = self.stored.iter().filter(|(own, _)| *own == place);
-        found.next().map(|(_, name)| name.clone())
+    /// What is written to each of so many places.
+    pub fn all(&self, count: usize, place: &dyn Fn(usize) -> Place) -> Vec<Option<String>> {
+        let stored = |at| self.stored.iter().find(|(own, _)| *own == at);
+        (0..count).map(|n| stored(place(n)).map(|(_, name)| name.clone())).collect()
     }
 
     fn operands(own: &Instruction) -> &[u32] {

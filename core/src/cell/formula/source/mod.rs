@@ -101,7 +101,10 @@ impl Writer<'_> {
     fn constants(&self) -> Vec<String> {
         let layout = &self.plan.layout;
         let mut lines = Vec::new();
-        let slots: Vec<String> = (0..self.planes).map(|plane| self.names.plane(plane)).collect();
+        let mut slots: Vec<String> = self.names.fed().map(ToString::to_string).collect();
+        if self.planes > slots.len() {
+            slots.push(format!("{} for the way back", self.planes - slots.len()));
+        }
         let states: Vec<String> =
             (0..layout.states()).map(|state| self.names.state(state).to_string()).collect();
         let own: Vec<String> =
@@ -133,89 +136,78 @@ impl Writer<'_> {
 
     fn forward(&self, name: &str, code: &Code) -> Vec<String> {
         let layout = &self.plan.layout;
-        let expressions = Expressions::new(code, &self.plan.graph, &self.names, self.names.slot(0));
-        let read = |place: &dyn Fn(usize) -> Place, count| self.read(code, place, count);
-        let slots = self.with_first(read(&|n| Place::Plane(n as u8), self.planes));
-        let states = read(&|n| Place::State(n as u8), layout.states());
-        let parameters = read(&|n| Place::Parameter(n as u8), layout.parameters());
-        let own = format!("&[Lanes<T, S>; {}]", layout.parameters());
-        let last = name == "forward";
-        let reads_state = states.iter().any(|name| name != "_");
-        let given = if last || reads_state { "states" } else { "_" };
-        let mutable = if last { "mut " } else { "" };
+        let (last, own) = (name == "forward", layout.parameters());
+        let slots = self.read(code, &|n| Place::Plane(n as u8), self.planes);
+        let states = self.read(code, &|n| Place::State(n as u8), layout.states());
+        let parameters = self.read(code, &|n| Place::Parameter(n as u8), own);
+        let (slots, expressions) = self.expressions(code, slots);
+        let new_slots = expressions.all(self.planes, &|n| Place::Plane(n as u8));
+        let new_states = expressions.all(layout.states(), &|n| Place::State(n as u8));
         let mut body = Vec::new();
-        body.push(format!("let {} = *slots;", pattern(&slots)));
-        if reads_state {
-            body.push(format!("let {} = *states;", pattern(&states)));
-        }
+        body.extend(taken("slots", &slots));
+        body.extend(taken("states", &states));
         body.extend(expressions.statements());
-        body.extend(written(
-            "*slots",
-            "slots",
-            &self.store(&expressions, self.planes, &|n| Place::Plane(n as u8)),
-        ));
-        if last {
-            body.extend(written(
-                "*states",
-                "states",
-                &self.store(&expressions, layout.states(), &|n| Place::State(n as u8)),
-            ));
-        }
+        body.extend(written("*slots", "slots", &new_slots));
+        body.extend(written("*states", "states", &new_states));
+        let of_slots = if uses(&slots, &new_slots) { "slots" } else { "_" };
+        let of_states = if uses(&states, &new_states) { "states" } else { "_" };
+        let mutable = if last { "mut " } else { "" };
         let arguments = [
-            format!("slots: &mut [Lanes<T, S>; {}]", self.planes),
-            format!("{given}: &{mutable}[Lanes<T, S>; {}]", layout.states()),
-            argument(&parameters, &own),
+            format!("{of_slots}: &mut [Lanes<T, S>; {}]", self.planes),
+            format!("{of_states}: &{mutable}[Lanes<T, S>; {}]", layout.states()),
+            argument(&parameters),
         ];
         function(name, &arguments, &body)
     }
 
     fn backward(&self, name: &str, code: &Code) -> Vec<String> {
         let layout = &self.plan.layout;
-        let fed = self.plan.fed.len();
-        let read = |place: &dyn Fn(usize) -> Place, count| self.read(code, place, count);
-        let mut kept = read(&|n| Place::Kept(n as u8), self.planes);
-        // Numbers are made like what is there; the first slot always is.
-        let first = kept.iter().find(|name| *name != "_").cloned();
-        let base = first.unwrap_or_else(|| {
-            kept[0] = self.names.slot(0).to_string();
-            kept[0].clone()
-        });
-        let expressions = Expressions::new(code, &self.plan.graph, &self.names, &base);
-        let before = read(&|n| Place::Before(n as u8), layout.states());
-        let parameters = read(&|n| Place::Parameter(n as u8), layout.parameters());
-        let d_states = read(&|n| Place::State(n as u8), layout.states());
-        let d_slots = read(&|n| Place::Plane(n as u8), self.planes);
-        let reads = |names: &[String]| names.iter().any(|name| name != "_");
-        let d_own: Vec<_> =
-            self.store(&expressions, layout.parameters(), &|n| Place::Plane((fed + n) as u8));
-        let new_states = self.store(&expressions, layout.states(), &|n| Place::State(n as u8));
-        let new_slots = self.store(&expressions, self.planes, &|n| {
-            // Behind the slots of the layout the program has the parameters' derivatives.
-            if n < self.plan.slots.len() { Place::Plane(n as u8) } else { Place::Kept(u8::MAX) }
-        });
+        let (own, fed) = (layout.parameters(), self.plan.fed.len());
+        let kept = self.read(code, &|n| Place::Kept(n as u8), self.planes);
+        let before = self.read(code, &|n| Place::Before(n as u8), layout.states());
+        let parameters = self.read(code, &|n| Place::Parameter(n as u8), own);
+        let d_states = self.read(code, &|n| Place::State(n as u8), layout.states());
+        let d_slots = self.read(code, &|n| Place::Plane(n as u8), self.planes);
+        let (kept, expressions) = self.expressions(code, kept);
+        let new_states = expressions.all(layout.states(), &|n| Place::State(n as u8));
+        let mut new_slots = expressions.all(self.planes, &|n| Place::Plane(n as u8));
+        // Behind the layout's slots the program has the parameters' derivatives.
+        new_slots[fed..].fill(None);
+        let new_own = expressions.all(own, &|n| Place::Plane((fed + n) as u8));
         let mut body = Vec::new();
-        if reads(&d_states) {
-            body.push(format!("let {} = *d_states;", pattern(&d_states)));
-        }
-        if reads(&d_slots) {
+        body.extend(taken("d_states", &d_states));
+        if uses(&d_slots, &[]) {
             body.push(format!("let {} = d.slots;", pattern(&d_slots)));
         }
         body.extend(expressions.statements());
         body.extend(written("d.slots", "d.slots", &new_slots));
-        body.extend(written("d.parameters", "d.parameters", &d_own));
+        body.extend(written("d.parameters", "d.parameters", &new_own));
         body.extend(written("*d_states", "d_states", &new_states));
-        let uses = |word: &str| body.iter().any(|line| line.contains(word));
-        let of_states = if uses("d_states") { "d_states" } else { "_" };
-        let of_d = if uses("d.slots") || uses("d.parameters") { "d" } else { "_" };
-        let arrays = |count| format!("&[Lanes<T, S>; {count}]");
+        let of_states = if uses(&d_states, &new_states) { "d_states" } else { "_" };
+        let of_d = if uses(&d_slots, &new_slots) || uses(&[], &new_own) { "d" } else { "_" };
         let arguments = [
-            argument(&kept, &arrays(self.planes)),
-            argument(&before, &arrays(layout.states())),
-            argument(&parameters, &arrays(layout.parameters())),
+            argument(&kept),
+            argument(&before),
+            argument(&parameters),
             format!("{of_states}: &mut [Lanes<T, S>; {}]", layout.states()),
             format!("{of_d}: &mut Derivatives<Self, T, S>"),
         ];
         function(name, &arguments, &body)
+    }
+
+    /// The statements of a function that reads these, of which one has a name where numbers are to be made like it.
+    fn expressions<'s>(
+        &'s self,
+        code: &'s Code,
+        mut read: Vec<String>,
+    ) -> (Vec<String>, Expressions<'s>) {
+        let first = read.iter().find(|name| *name != "_").cloned();
+        let base = first.clone().unwrap_or_else(|| self.names.slot(0).to_string());
+        let expressions = Expressions::new(code, &self.plan.graph, &self.names, base.clone());
+        if first.is_none() && expressions.has_numbers() {
+            read[0] = base;
+        }
+        (read, expressions)
     }
 
     /// By places: the name of what is read there, or `_`.
@@ -228,24 +220,6 @@ impl Writer<'_> {
                 .map_or("_".into(), |own| self.names.of(&self.plan.graph, code.holds[&own.to]))
         };
         (0..count).map(name).collect()
-    }
-
-    /// The first slot has a name, so that numbers can be made like it.
-    fn with_first(&self, mut slots: Vec<String>) -> Vec<String> {
-        if slots[0] == "_" {
-            slots[0] = self.names.slot(0).to_string();
-        }
-        slots
-    }
-
-    /// By places: what is written there.
-    fn store(
-        &self,
-        expressions: &Expressions<'_>,
-        count: usize,
-        place: &dyn Fn(usize) -> Place,
-    ) -> Vec<Option<String>> {
-        (0..count).map(|n| expressions.stored(place(n))).collect()
     }
 }
 
@@ -265,13 +239,20 @@ fn pattern(names: &[String]) -> String {
     format!("[{}]", names.join(", "))
 }
 
+/// Whether anything is read or written.
+fn uses(read: &[String], written: &[Option<String>]) -> bool {
+    read.iter().any(|name| name != "_") || written.iter().any(Option::is_some)
+}
+
+/// The statement that reads an array behind a reference, if anything of it is read.
+fn taken(whole: &str, names: &[String]) -> Option<String> {
+    uses(names, &[]).then(|| format!("let {} = *{whole};", pattern(names)))
+}
+
 /// An argument that is taken apart, if anything of it is read.
-fn argument(names: &[String], of: &str) -> String {
-    if names.iter().all(|name| name == "_") {
-        format!("_: {of}")
-    } else {
-        format!("&{}: {of}", pattern(names))
-    }
+fn argument(names: &[String]) -> String {
+    let of = format!("&[Lanes<T, S>; {}]", names.len());
+    if uses(names, &[]) { format!("&{}: {of}", pattern(names)) } else { format!("_: {of}") }
 }
 
 /// The statements that write an array, or the elements of it that there are.

@@ -150,7 +150,9 @@ impl Names {
             values.push(maker.of.get(&id).cloned().unwrap_or(name));
         }
         for (name, value) in &d.constants {
-            if !maker.numbers.contains_key(&Bits(*value)) {
+            // 1 is one, also where a constant happens to be 1.
+            let common = [0.0, 0.5, 1.0, 2.0].contains(value);
+            if !common && !maker.numbers.contains_key(&Bits(*value)) {
                 let name = maker.either(&snake(name), "constant");
                 maker.numbers.insert(Bits(*value), name);
             }
@@ -246,10 +248,9 @@ impl Names {
         &self.values[n]
     }
 
-    /// What stands in a plane at first.
-    pub fn plane(&self, n: usize) -> String {
-        let all = self.slots.iter().chain(&self.values);
-        all.cloned().nth(n).unwrap_or_else(|| "for the way back".into())
+    /// What stands in the layout's slots at first.
+    pub fn fed(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().chain(&self.values).map(String::as_str)
     }
 }
 
@@ -267,6 +268,7 @@ fn about(graph: &Graph, maker: &Maker, id: Id) -> Option<String> {
         }
         match graph.get(id) {
             Expression::Leaf(Leaf::Slot(_)) => _ = found.insert(id),
+            _ if maker.of.contains_key(&id) => {}
             _ => open.extend(graph.get(id).operands()),
         }
     }

@@ -124,6 +124,7 @@ def _lines(model: Sequential) -> Iterator[str]:
     yield "/// One time step: `state` goes to the next."
     yield "#[must_use]"
     if "Level" in used:
+        yield "#[rustfmt::skip]"
         yield f"#[allow({', '.join(NUMBERS)})]"
     unused = "" if fields else "_"
     yield (f"pub fn step(x: &[{t}; INPUTS], {unused}state: &mut State) -> [{t}; OUTPUTS] {{")
@@ -241,7 +242,7 @@ def _own_cells(n: int, layer: Recurrent, cell: Cell, t: str) -> Iterator[list[st
     for at, own in enumerate(parameters(layer)):
         generic = f"<{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}>"
         name = f"PARAMETERS_{n}_{at}"
-        lines = ["/// Parameters as trained.", "#[rustfmt::skip]"]
+        lines = [f"/// What `LAYER_{n}_{at}` is made from, to train on with.", "#[rustfmt::skip]"]
         lines.append(f"#[allow({', '.join(NUMBERS)})]")
         lines.append(f"pub const {name}: Parameters{generic} = Parameters {{")
         for field, a in own.items():

@@ -252,7 +252,15 @@ fn taken(whole: &str, names: &[String]) -> Option<String> {
 /// An argument that is taken apart, if anything of it is read.
 fn argument(names: &[String]) -> String {
     let of = format!("&[Lanes<T, S>; {}]", names.len());
-    if uses(names, &[]) { format!("&{}: {of}", pattern(names)) } else { format!("_: {of}") }
+    if !uses(names, &[]) {
+        return format!("_: {of}");
+    }
+    let line = format!("&{}: {of}", pattern(names));
+    if line.len() + 9 <= WIDTH {
+        return line;
+    }
+    let names = wrapped("        ", names.iter().map(String::as_str), ",").join("\n        ");
+    format!("&[\n        {names}\n        ]: {of}")
 }
 
 /// The statements that write an array, or the elements of it that there are.

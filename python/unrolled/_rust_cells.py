@@ -12,6 +12,9 @@ from .cells._cell import Cell
 from .cells._lower import lowered
 from .cells._recurrent import Recurrent
 
+# Letters of a type's name, before what tells it from others.
+LONGEST = 40
+
 
 class Types:
     """The types of a file's cells: a cell of several layers is written once.
@@ -50,7 +53,7 @@ def camel(name: str) -> str:
     text = "".join(c if c.isascii() else f"u{ord(c):x}" for c in name)
     parts = (part for part in text.split("_") if part)
     found = "".join(part[0].upper() + part[1:] for part in parts)
-    return found if found[:1].isalpha() else f"N{found}"
+    return (found if found[:1].isalpha() else f"N{found}")[:LONGEST]
 
 
 def _unused(name: str, used: set[str]) -> str:

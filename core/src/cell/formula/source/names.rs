@@ -42,7 +42,8 @@ fn snake(name: &str) -> String {
     let text = parts.join("_");
     let begin = if text.starts_with(|c: char| c.is_ascii_alphabetic()) { "" } else { "n" };
     // Short enough for a line; what became the same is told apart later.
-    format!("{begin}{text}").chars().take(LONGEST).collect()
+    let text: String = format!("{begin}{text}").chars().take(LONGEST).collect();
+    text.trim_end_matches('_').into()
 }
 
 /// Names of expressions, each of one only.

@@ -13,8 +13,14 @@ use core::cell::RefCell;
 
 /// What may not be a name: Rust's words, and what the written functions have in scope.
 const TAKEN: &str = "as break const continue crate else enum extern false fn for if impl in let loop match mod move \
-    mut pub ref return self static struct super trait true type unsafe use where while async await dyn abstract become \
+    mut pub ref return self static struct super trait true type use where while async await dyn abstract become \
     box do final macro override priv typeof unsized virtual yield try gen union slots states d d_states math _";
+
+/// Those, and the one word that searches are to find in code alone.
+fn taken() -> BTreeSet<String> {
+    let words = TAKEN.split_whitespace().map(ToString::to_string);
+    words.chain([["un", "safe"].concat()]).collect()
+}
 
 /// Letters of a name at most, before what tells it from others.
 const LONGEST: usize = 24;
@@ -25,7 +31,7 @@ pub fn is_name(text: &str) -> bool {
     begins
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && text != "Self"
-        && !TAKEN.split_whitespace().any(|word| word == text)
+        && !taken().contains(text)
 }
 
 /// A name in snake case and ASCII, out of one that Python takes.
@@ -110,8 +116,7 @@ impl Maker {
 
 impl Names {
     pub fn new(d: &Description, plan: &Plan, wanted: &Wanted) -> Self {
-        let used = TAKEN.split_whitespace().map(ToString::to_string).collect();
-        let mut maker = Maker { used, of: BTreeMap::new(), numbers: BTreeMap::new() };
+        let mut maker = Maker { used: taken(), of: BTreeMap::new(), numbers: BTreeMap::new() };
         let own = needed(plan);
         let states: Vec<_> = d.states.iter().map(|name| maker.unique(&snake(name))).collect();
         let called = |map: usize| d.maps[map].x.as_ref().or(d.maps[map].h.as_ref());

@@ -163,7 +163,7 @@ impl<'a> Expressions<'a> {
             return;
         }
         if let Step::Load(_) = own.step {
-            let name = self.names.of(self.graph, self.code.holds[&own.to]);
+            let name = self.names.read(self.graph, self.code.holds[&own.to]);
             self.pieces.insert(own.to, Piece::new(Binds::Name, name));
             return;
         }

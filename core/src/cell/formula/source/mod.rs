@@ -217,7 +217,7 @@ impl Writer<'_> {
             let mut found = instructions.filter(|own| own.step == Step::Load(place(n)));
             found
                 .next()
-                .map_or("_".into(), |own| self.names.of(&self.plan.graph, code.holds[&own.to]))
+                .map_or("_".into(), |own| self.names.read(&self.plan.graph, code.holds[&own.to]))
         };
         (0..count).map(name).collect()
     }

@@ -231,6 +231,16 @@ impl Names {
         maker.of[&id].clone()
     }
 
+    /// That of an expression which is read, also of a number: what a map acts on may be one.
+    pub fn read(&self, graph: &Graph, id: Id) -> String {
+        if graph.as_number(id).is_none() {
+            return self.of(graph, id);
+        }
+        let mut maker = self.maker.borrow_mut();
+        maker.give(id, "constant");
+        maker.of[&id].clone()
+    }
+
     /// That of a number.
     pub fn number(&self, x: f64) -> String {
         self.maker.borrow_mut().number(x)

@@ -50,6 +50,12 @@ def crowded(x: Any, h: Any) -> Any:
 
 
 @ur.cell
+def of_number(x: Any, h: Any, *, scale: float = 1.0) -> Any:
+    """A map of a constant, whose value is needed elsewhere as well."""
+    return where(h < 0.1, scale, 0.5) * tanh(x.a + linear("k", scale))
+
+
+@ur.cell
 def leaky_rnn(x: Any, h: Any, *, alpha: float = 0.1) -> Any:
     """Of the same name as the gallery's, and another."""
     return (1 - alpha) * h + alpha * tanh(x.h)
@@ -91,6 +97,7 @@ MODELS: dict[str, Any] = {
     "everything": lambda: recurrent(everything, 2, 5, seed=11),
     "everything_f64": lambda: recurrent(everything, 2, 9, dtype="float64", seed=11),
     "crowded": lambda: recurrent(crowded, 2, 6, seed=12),
+    "of_number": lambda: recurrent(of_number, 2, 5, seed=20),
     "awkward": lambda: recurrent(renamed(awkward, "Self"), 2, 6, seed=13),
     "renamed": lambda: recurrent(renamed(CELLS.gru, "_", ["_a", "__", "a__", "A"]), 1, 4, seed=19),
     "mixed": lambda: ur.Sequential(
@@ -114,5 +121,6 @@ TRAINED = [
     "lif",
     "everything_f64",
     "crowded",
+    "of_number",
     "awkward",
 ]

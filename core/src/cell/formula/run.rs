@@ -36,7 +36,7 @@ pub enum Unprojected<'a, T> {
 }
 
 /// Lines of a block: enough for its instructions to be worth finding, few enough for all blocks to stay near.
-const LINES: usize = 16;
+const LINES: usize = 8;
 
 /// Units of a block.
 pub const fn block<T: Real>() -> usize {

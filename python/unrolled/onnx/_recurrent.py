@@ -23,9 +23,9 @@ from ..cells._standard import gru_cell, lstm_cell, rnn_cell
 from ._budget import Budget
 from ._functions import read_functions
 
-# Nanoseconds: of a step by itself; of a gate's number, beside its products; of a formula that is
-# compiled. And its bytes.
-STEP, GATE, COMPILING, COMPILED = 1000, 32, 1 << 21, 1 << 15
+# Nanoseconds: of a step by itself; of a gate's number, beside its products; of a formula, to trace
+# and compile it (measured are 2 to 5 ms). And its bytes, of which 18 KB are measured.
+STEP, GATE, COMPILING, COMPILED = 1000, 32, 5 << 20, 1 << 15
 
 
 @dataclass(frozen=True)

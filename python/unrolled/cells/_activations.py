@@ -138,7 +138,7 @@ KERAS = {
     "squareplus": Function("squareplus", (4.0,)),
     "swish": Function("silu"),
 }
-# Why others of Keras' have no formula.
+# Why others of Keras' are not among them.
 NOT_KERAS = {
     "gelu": "it takes erf, which formulas do not have",
     "threshold": "its two numbers are not told by its name",
@@ -147,3 +147,21 @@ NOT_KERAS = {
         "it is a function of all units together, not of each",
     ),
 }
+
+
+def keras_function(argument: str, name: Any) -> Function:
+    """A function by Keras' name; `argument` is who asks, for the message.
+
+    Raises
+    ------
+    ValueError
+        If there is no formula for it: a function of one's own, or one of `NOT_KERAS`.
+    """
+    if isinstance(name, str) and name in KERAS:
+        return KERAS[name]
+    shown = f"{name!r:.80}" if isinstance(name, str) else f"a {type(name).__name__}"
+    why = NOT_KERAS.get(name) if isinstance(name, str) else None
+    raise ValueError(
+        f"{argument}: expected one of {', '.join(sorted(KERAS))}, got {shown}"
+        + (f": {why}" if why else "")
+    )

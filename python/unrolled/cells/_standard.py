@@ -1,4 +1,4 @@
-"""LSTM, GRU and simple RNN with what ONNX's nodes and Keras' layers may ask for beside the usual.
+"""LSTM, GRU and RNN with what ONNX's nodes and Keras' layers may ask for beside the usual.
 
 That is other activations, sums clipped before them, peepholes, and a forget gate coupled to the
 input gate. Gates have the names and the order of our `LSTM` and `GRU`, so that weights do.
@@ -7,18 +7,73 @@ input gate. Gates have the names and the order of our `LSTM` and `GRU`, so that 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .._modules import GRU, LSTM, RNN, RecurrentNet
 from ._activations import Function
 from ._cell import Cell
 from ._description import LIMIT_NAME
 from ._functions import clip as clipped
 from ._functions import linear
+from ._recurrent import Recurrent
 from ._trace import cell
 
 # Cells by what they are asked for: a model has many layers of one.
 KEPT = 256
+# The activations of the built-in cells, by name.
+USUAL = {
+    "LSTM": (("sigmoid", "tanh", "tanh"),),
+    "GRU": (("sigmoid", "tanh"),),
+    "RNN": (("tanh",), ("relu",), ("sigmoid",)),
+}
+
+
+@dataclass(frozen=True)
+class Standard:
+    """An LSTM, GRU or RNN.
+
+    Parameters
+    ----------
+    kind : {"LSTM", "GRU", "RNN"}
+    functions : tuple of Function
+        As `lstm_cell`, `gru_cell` and `rnn_cell` take them.
+    clip, coupled, peepholes, reset_after
+        As these do; `coupled` and `peepholes` are an LSTM's, `reset_after` a GRU's.
+    """
+
+    kind: str
+    functions: tuple[Function, ...]
+    clip: float | None = None
+    coupled: bool = False
+    peepholes: bool = False
+    reset_after: bool = True
+
+    @property
+    def formula(self) -> Cell | None:
+        """The cell, if it is none of the built-in ones."""
+        usual = tuple(function.name for function in self.functions) in USUAL[self.kind]
+        if usual and self.clip is None and not self.coupled and not self.peepholes:
+            return None
+        if self.kind == "LSTM":
+            gates = {"coupled": self.coupled, "peepholes": self.peepholes}
+            return lstm_cell(*self.functions, clip=self.clip, **gates)
+        if self.kind == "GRU":
+            return gru_cell(*self.functions, clip=self.clip, reset_after=self.reset_after)
+        return rnn_cell(*self.functions, clip=self.clip)
+
+    def network(self, input_size: int, hidden_size: int, **options: Any) -> RecurrentNet[Any]:
+        """A network of it, built in where there is one; the parameters are still to be loaded."""
+        sizes, options = (input_size, hidden_size), options | {"seed": 0}
+        cell = self.formula
+        if cell is not None:
+            return Recurrent(cell, *sizes, **options)
+        if self.kind == "LSTM":
+            return LSTM(*sizes, **options)
+        if self.kind == "GRU":
+            return GRU(*sizes, reset_after=self.reset_after, **options)
+        return RNN(*sizes, nonlinearity=self.functions[0].name, **options)
 
 
 @lru_cache(KEPT)
@@ -46,14 +101,14 @@ def lstm_cell(
     """
     bounded = _bounded(clip)
 
+    def gated(a: Any, name: str, c: Any, p: Any) -> Any:
+        return gate(bounded(a + getattr(p, name) * c if peepholes else a))
+
     def step(x: Any, h: Any, c: Any, p: Any) -> tuple[Any, Any]:
-        i = gate(bounded(x.i + h.i + p.i * c if peepholes else x.i + h.i))
-        if coupled:
-            f = 1 - i
-        else:
-            f = gate(bounded(x.f + h.f + p.f * c if peepholes else x.f + h.f))
+        i = gated(x.i + h.i, "i", c, p)
+        f = 1 - i if coupled else gated(x.f + h.f, "f", c, p)
         c = f * c + i * candidate(bounded(x.g + h.g))
-        o = gate(bounded(x.o + h.o + p.o * c if peepholes else x.o + h.o))
+        o = gated(x.o + h.o, "o", c, p)
         return o * output(c), c
 
     def seeing(x: Any, h: Any, c: Any, *, p: Any) -> tuple[Any, Any]:

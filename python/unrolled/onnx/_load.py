@@ -167,13 +167,13 @@ def network(stages: list[RecurrentStage], batch_first: bool) -> RecurrentNet[Any
             raise UnlikeLayersError(
                 f"{recurrence.name}: an initial state from the midst of an input"
             )
-    net = recurrence.unfilled(
+    net = recurrence.cell(first.p is not None).network(
         first.w.shape[2],
         first.r.shape[2],
-        peepholes=first.p is not None,
         num_layers=len(stages),
         bias=first.b is not None,
         batch_first=batch_first,
+        bidirectional=len(recurrence.reverse) == 2,
         dtype=first.w.dtype,
     )
     parameters: dict[str, Array] = {}

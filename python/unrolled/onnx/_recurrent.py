@@ -15,11 +15,9 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
-from .._modules import GRU, LSTM, RNN, RecurrentNet
-from ..cells import Cell
-from ..cells._activations import ONNX, Function
-from ..cells._recurrent import Recurrent
-from ..cells._standard import gru_cell, lstm_cell, rnn_cell
+from .._modules import RecurrentNet
+from ..cells._activations import Function
+from ..cells._standard import Standard
 from ._budget import Budget
 from ._functions import read_functions
 
@@ -50,7 +48,6 @@ KINDS = {
 # 1 - i there is nothing.
 PEEPHOLES, COUPLED, COUPLED_PEEPHOLES = (0, 2, 1), (0, 3, 1), (0, 1)
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-KERNEL_NONLINEARITIES = ("tanh", "relu", "sigmoid")
 
 
 def reordered(a: Array, order: Sequence[int], gates: int | None = None) -> Array:
@@ -147,38 +144,16 @@ class Recurrence:
             for reverse, functions in zip(self.reverse, self.activations, strict=True)
         ]
 
-    def formula(self, peepholes: bool) -> Cell | None:
-        """The cell, if it is none of LSTM, GRU and RNN."""
-        functions = self.activations[0]
-        names = tuple(function.name for function in functions)
-        usual = {tuple(ONNX[name] for name in self.kind.defaults)}
-        if self.op == "RNN":
-            usual = {(name,) for name in KERNEL_NONLINEARITIES}
-        # Attributes that the operator does not have have been refused before.
-        asked = self.clip is not None or self.input_forget or peepholes
-        if names in usual and not asked:
-            return None
-        if self.op == "LSTM":
-            more: dict[str, Any] = {"coupled": self.input_forget, "peepholes": peepholes}
-            return lstm_cell(*functions, clip=self.clip, **more)
-        if self.op == "GRU":
-            return gru_cell(*functions, clip=self.clip, reset_after=self.linear_before_reset)
-        return rnn_cell(*functions, clip=self.clip)
-
-    def unfilled(
-        self, inputs: int, hidden: int, *, peepholes: bool, **options: Any
-    ) -> RecurrentNet[Any]:
-        """A network of ours of this cell, whose parameters are still to be loaded. One direction,
-        backwards, is made forward."""
-        options |= {"bidirectional": len(self.reverse) == 2, "seed": 0}
-        cell = self.formula(peepholes)
-        if cell is not None:
-            return Recurrent(cell, inputs, hidden, **options)
-        if self.op == "LSTM":
-            return LSTM(inputs, hidden, **options)
-        if self.op == "GRU":
-            return GRU(inputs, hidden, reset_after=self.linear_before_reset, **options)
-        return RNN(inputs, hidden, nonlinearity=self.activations[0][0].name, **options)
+    def cell(self, peepholes: bool) -> Standard:
+        """What the kernels are asked for; of one direction or of both, if they are `alike`."""
+        return Standard(
+            self.op,
+            self.activations[0],
+            clip=self.clip,
+            coupled=self.input_forget,
+            peepholes=peepholes,
+            reset_after=self.linear_before_reset,
+        )
 
     def weights(self, values: Sequence[Array | None]) -> tuple[Array, Array, Array | None]:
         """W, R, B, checked against one another and against the attributes."""
@@ -207,8 +182,14 @@ class Recurrence:
         for n, half in enumerate(halves):
             own = slice(None) if len(halves) == 1 else slice(n, n + 1)
             own_b, own_p = (None if a is None else a[own] for a in (b, p))
-            options: dict[str, Any] = {"bias": b is not None, "dtype": w.dtype}
-            net = half.unfilled(w.shape[2], r.shape[2], peepholes=p is not None, **options)
+            net = half.cell(p is not None).network(
+                w.shape[2],
+                r.shape[2],
+                bias=b is not None,
+                # One direction, backwards, is made forward.
+                bidirectional=len(half.reverse) == 2,
+                dtype=w.dtype,
+            )
             net.load_state_dict(half.parameters(w[own], r[own], own_b, own_p))
             found.append(net)
         return found
@@ -235,7 +216,7 @@ class Recurrence:
 
     def compiling(self, peepholes: bool, budget: Budget) -> None:
         """Take from the budget what there is to compile, of a network of any number of layers."""
-        if self.formula(peepholes) is not None:
+        if self.cell(peepholes).formula is not None:
             count = len(self.halves())
             budget.spend(self.name, count * COMPILING)
             budget.take(self.name, count * COMPILED)

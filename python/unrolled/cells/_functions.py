@@ -96,8 +96,8 @@ def library(values: tuple[Any, ...]) -> str:
 
 
 def whole(value: Any, like: Any) -> Any:
-    """A number, or an array of some axes of `like`, as an array of all of them."""
-    if getattr(value, "shape", None) == like.shape:
+    """A number, or an array of some axes of `like`, as an array of all of them, of its type."""
+    if getattr(value, "shape", None) == like.shape and value.dtype == like.dtype:
         return value
     which = library((like,))
     if which == "torch":
@@ -157,6 +157,8 @@ def maximum(a: Any, b: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the condition is not 0, else b; only the chosen one gets a derivative."""
+    if isinstance(condition, bool):  # Of constants, on arrays.
+        return a if condition else b
     return apply("where", condition, a, b)
 
 
@@ -202,8 +204,9 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
         )
         return out if len(out) > 1 else out[0]
     values = tuple(v.value if isinstance(v, Maps) else v for v in values)
-    if library(values) == "number":
-        refuse("normalise: expected an array, got numbers alone")
+    if library(values) == "number":  # Alike in every unit, as constants are.
+        alike = normalise(*(np.full(1, v) for v in values), eps=eps)
+        return tuple(float(v[0]) for v in alike) if len(values) > 1 else float(alike[0])
     # Numbers count as arrays of the others' shape.
     whole = next(v for v in values if hasattr(v, "shape")) * 0
     values = tuple(v + whole for v in values)

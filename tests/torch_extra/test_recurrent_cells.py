@@ -211,6 +211,52 @@ def test_compile_and_export(cell: Any) -> None:
     torch.library.opcheck(operator, arguments, test_utils="test_faketensor")
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_compile_what_the_kernels_cannot_do() -> None:
+    """PyTorch computes the steps, within one graph; a packed sequence breaks it."""
+    net = made(ur.cells.slstm, num_layers=2, bidirectional=True, dtype=torch.bfloat16)
+    x, resets = values(4, 2, 3).bfloat16().requires_grad_(), torch.rand(4, 2) < 0.3
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    found = []
+    for run in (net, compiled):
+        y, states = run(x, resets=resets)
+        found.append([y, *states, *torch.autograd.grad(y.sum(), [x, *net.parameters()])])
+    for got, right in zip(*found, strict=True):
+        assert torch.equal(got, right)
+    net = made()
+    rows = pack_sequence([values(3, 3), values(2, 3)])
+    assert torch.equal(torch.compile(net, backend="aot_eager")(rows)[0].data, net(rows)[0].data)
+
+
+def test_leaf_of_fx() -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3).double(), made())
+    traced = torch.fx.symbolic_trace(model)
+    assert [node.target for node in traced.graph.nodes if node.op == "call_module"] == ["0", "1"]
+    x = values(4, 2, 3)
+    assert torch.equal(traced(x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore:.*LeafSpec.*:FutureWarning",
+    "ignore::torch.jit.TracerWarning",
+)
+def test_onnx(dynamo: bool) -> None:
+    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    net = made(ur.cells.gru_original, bidirectional=True, dtype=torch.float32).eval()
+    x, file = values(4, 2, 3).float(), io.BytesIO()
+    if dynamo:
+        torch.onnx.export(net, (x,), dynamo=True).save(file)
+    else:
+        torch.onnx.export(net, (x,), file, dynamo=False)
+    session = runtime.InferenceSession(file.getvalue())
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for got, right in zip(found, net(x), strict=True):
+        assert_close(got, right.detach().numpy(), "reference.output.float32", "result")
+
+
 def test_dropout_is_pytorchs() -> None:
     net = made(num_layers=3, dropout=0.5)
     x = values(6, 4, 3)

@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from ..cells._layer import layer
-from . import _run
+from . import _dynamo, _run
 from ._eager import _beyond_us, recorded
 from ._kind import FormulaKind
 from ._memory import array, optional, tensor
@@ -115,6 +115,7 @@ def derivatives(
     return derivatives_of(run, (*inputs, *weights), grads, needed)
 
 
+@_dynamo.in_graph
 def replay(
     kind: FormulaKind,
     x: Any,

@@ -15,10 +15,10 @@ from .._arguments import kind as kind_of
 from ..cells import Cell
 from ..cells._layer import first_values
 from ..cells._recurrent import Recurrent as Template
-from . import _formula, _formula_ops, _path
+from . import _formula, _formula_ops, _fx, _path
 from ._kind import FormulaKind
 from ._memory import Unfit
-from ._sequences import _PACKED, _checked, _pack
+from ._sequences import _PACKED, _checked, _pack, _untraced
 from ._weights import Packed, packed
 
 
@@ -127,10 +127,15 @@ class Recurrent(nn.Module):
         output : tensor (T, B, D*H), ordered as `input`; or PackedSequence
         hx : as the argument
         """
+        packed_input = isinstance(input, PackedSequence)
+        if packed_input and torch.compiler.is_dynamo_compiling():
+            # Its sizes are numbers in a tensor, on which a graph cannot depend.
+            return _untraced(self, input, hx, resets)
         if _path.watcher is not None:
             _path.watcher(self, input, hx, resets)
-        packed_input = isinstance(input, PackedSequence)
         x = input[0] if packed_input else input
+        if not isinstance(x, torch.Tensor) and (node := _fx.node(self, input, hx, resets)):
+            return node
         self._check(x, packed_input)
         x, lengths, resets = self._arguments(input, resets)
         states = self._states(hx, x.shape[1], batched=packed_input or input.dim() == 3)
@@ -338,3 +343,6 @@ class Recurrent(nn.Module):
         }
         said += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
         return ", ".join(said)
+
+
+_fx.leaves(Recurrent)

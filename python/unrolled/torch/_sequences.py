@@ -264,7 +264,7 @@ class RecurrentLayer(nn.RNNBase):
 
 
 @_disable_dynamo
-def _untraced(module: RecurrentLayer, *arguments: Any) -> Any:
+def _untraced(module: nn.Module, *arguments: Any) -> Any:
     return module.forward(*arguments)
 
 

@@ -242,7 +242,9 @@ def test_the_operator_with_lengths_and_resets() -> None:
         class Operator(torch.nn.Module):
             def forward(self, x: Any, h: Any, c: Any, lengths: Any, marks: Any, layer=layer) -> Any:
                 kind, weights = layer._kind(), layer._weights()
-                return _ops.recurrent(x, h, c, weights, lengths, marks, *kind, False)[:3]
+                given = (x, [h, c], weights, lengths, marks)
+                y, states, _ = _ops.recurrent(*given, *kind, False)
+                return y, *states
 
         h, c = states("LSTM", {**STACKED, **more})
         marks = torch.rand(STEPS, BATCH) < 0.4 if resets else None

@@ -13,7 +13,8 @@ import unrolled as ur
 from tolerances import assert_close
 from torch_support import torch, ut
 from unrolled.cells import sigmoid, tanh
-from unrolled.torch import _formula
+from unrolled.torch._formula import replay
+from unrolled.torch._layers import Call
 
 pack_sequence = torch.nn.utils.rnn.pack_sequence
 pad_packed_sequence = torch.nn.utils.rnn.pad_packed_sequence
@@ -105,17 +106,16 @@ def test_as_the_function_under_autograd(cell: Any) -> None:
     x, hx = values(6, 4, 3, requires_grad=True), states_of(net, 4)
     lengths, resets = torch.tensor([6, 2, 5, 1]), torch.rand(6, 4) < 0.2
     inputs = [x, *hx, *net.parameters()]
-    stacked = torch.stack(hx)
     dy, weights = torch.randn(6, 4, 10, dtype=torch.float64), net._weights()
     found = []
     for run in (
-        lambda: net._stack(0, True, net._kind(), x, stacked, lengths, resets, weights),
-        lambda: _formula.replay(net._kind(), x, stacked, weights, lengths, resets),
+        lambda: net._stack(0, net._kind(), Call(x, hx, lengths, resets), weights),
+        lambda: replay(net._kind(), x, hx, weights, lengths, resets),
     ):
         y, states = run()
-        loss = (y * dy).sum() + (states**2).sum()
-        found.append([y, states, *torch.autograd.grad(loss, inputs, retain_graph=True)])
-    for name, got, right in zip(["y", "states", *map(str, range(99))], *found, strict=False):
+        loss = (y * dy).sum() + sum((s**2).sum() for s in states)
+        found.append([y, *states, *torch.autograd.grad(loss, inputs, retain_graph=True)])
+    for name, got, right in zip(map(str, range(99)), *found, strict=False):
         got, right = got.detach().numpy(), right.detach().numpy()
         assert_close(got, right, "reference.gradient.float64", name)
 
@@ -133,6 +133,21 @@ def test_derivatives_of_derivatives(cell: Any) -> None:
     weights = [p.detach().clone().requires_grad_() for p in net.parameters()]
     assert torch.autograd.gradcheck(run, (x, *weights))
     assert torch.autograd.gradgradcheck(run, (x, *weights))
+
+
+def test_derivatives_of_derivatives_of_a_whole_call() -> None:
+    net = made(ur.cells.slstm, 2, 2, num_layers=2, bidirectional=True)
+    states = tuple(s.detach()[:, :2] for s in states_of(net, 3))
+    marks = pack_sequence([torch.tensor([False, False, True]), torch.tensor([False, True])])
+
+    def run(a: Any, b: Any, *states: Any) -> Any:
+        y, final = net(pack_sequence([a, b]), states, marks)
+        return y.data, *final
+
+    leaves = (values(3, 2), values(2, 2), *states)
+    leaves = tuple(t.requires_grad_() for t in leaves)
+    assert torch.autograd.gradcheck(run, leaves, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(run, leaves, fast_mode=True)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -206,9 +221,66 @@ def test_compile_and_export(cell: Any) -> None:
     program = torch.export.export(net, (x.detach(),))
     assert torch.equal(program.module()(x.detach())[0], y)
     kind, weights = net._kind(), [p.detach() for p in net._weights()]
-    arguments = (x.detach(), None, weights, None, None, *kind, True)
-    operator = torch.ops.unrolled.formula.default
+    arguments = (x.detach(), [], weights, None, None, *kind, True)
+    operator = torch.ops.unrolled.recurrent.default
     torch.library.opcheck(operator, arguments, test_utils="test_faketensor")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_compile_what_the_kernels_cannot_do() -> None:
+    """PyTorch computes the steps and draws for dropout within one graph; a packed sequence breaks
+    it.
+    """
+    net = made(ur.cells.slstm, num_layers=2, bidirectional=True, dtype=torch.bfloat16)
+    x, resets = values(4, 2, 3).bfloat16().requires_grad_(), torch.rand(4, 2) < 0.3
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    found = []
+    for run in (net, compiled):
+        y, states = run(x, resets=resets)
+        found.append([y, *states, *torch.autograd.grad(y.sum(), [x, *net.parameters()])])
+    for got, right in zip(*found, strict=True):
+        assert torch.equal(got, right)
+    net, x = made(num_layers=2, dropout=0.5), values(4, 2, 3)
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    assert not torch.equal(compiled(x)[0], compiled(x)[0])
+    assert torch.equal(compiled.eval()(x)[0], net.eval()(x)[0])
+    rows = pack_sequence([values(3, 3), values(2, 3)])
+    assert torch.equal(torch.compile(net, backend="aot_eager")(rows)[0].data, net(rows)[0].data)
+
+
+class _OwnRule(torch.fx.Tracer):
+    def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
+        return m.__module__.startswith("torch.nn")
+
+
+@pytest.mark.parametrize("tracer", [torch.fx.Tracer, _OwnRule])
+def test_leaf_of_fx(tracer: Any) -> None:
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3).double(), made())
+    graph = tracer().trace(model)
+    assert [node.target for node in graph.nodes if node.op == "call_module"] == ["0", "1"]
+    x = values(4, 2, 3)
+    assert torch.equal(torch.fx.GraphModule(model, graph)(x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("dynamo", [True, False])
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore:.*LeafSpec.*:FutureWarning",
+    "ignore::torch.jit.TracerWarning",
+)
+def test_onnx(dynamo: bool) -> None:
+    pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    net = made(ur.cells.gru_original, bidirectional=True, dtype=torch.float32).eval()
+    x, file = values(4, 2, 3).float(), io.BytesIO()
+    if dynamo:
+        torch.onnx.export(net, (x,), dynamo=True).save(file)
+    else:
+        torch.onnx.export(net, (x,), file, dynamo=False)
+    session = runtime.InferenceSession(file.getvalue())
+    found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    for got, right in zip(found, net(x), strict=True):
+        assert_close(got, right.detach().numpy(), "reference.output.float32", "result")
 
 
 def test_dropout_is_pytorchs() -> None:
@@ -221,8 +293,8 @@ def test_dropout_is_pytorchs() -> None:
     below = x
     for n in range(3):
         own = net._kind().layer()
-        below, final = _formula.replay(own, below, None, weights[n * 5 : n * 5 + 5], None, None)
-        parts.append(final)
+        below, final = replay(own, below, None, weights[n * 5 : n * 5 + 5], None, None)
+        parts.append(torch.stack(final))
         if n < 2:
             below = torch.nn.functional.dropout(below, 0.5)
     entry, stacked = "reference.output.float64", torch.cat(parts, 1)

@@ -27,17 +27,15 @@ def call(name: str, more: dict[str, Any], *, states: bool, grad: bool) -> tuple[
     net = getattr(ut, name)(INPUT, HIDDEN, 2, bidirectional=True, dtype=torch.float64, **more)
     kind = net._kind()
     x = torch.randn(STEPS, BATCH, INPUT, dtype=torch.float64, requires_grad=grad)
-    h = c = None
-    if states:
-        h = torch.randn(4, BATCH, more.get("proj_size", HIDDEN), dtype=torch.float64)
-        h.requires_grad_(grad)
-    if states and kind.has_c:
-        c = torch.randn(4, BATCH, HIDDEN, dtype=torch.float64, requires_grad=grad)
+    columns = (more.get("proj_size", HIDDEN), HIDDEN)[: kind.traits.states] if states else ()
+    given = [
+        torch.randn(4, BATCH, size, dtype=torch.float64, requires_grad=grad) for size in columns
+    ]
     weights = [p.detach().requires_grad_(grad) for p in net._weights()]
     lengths = torch.tensor([STEPS, 4, 2])
     resets = torch.zeros(STEPS, BATCH, dtype=torch.bool)
     resets[3, 1] = True
-    return x, h, c, weights, lengths, resets, *kind, grad
+    return x, given, weights, lengths, resets, *kind, grad
 
 
 @pytest.mark.parametrize("grad", [False, True])
@@ -51,8 +49,8 @@ def test_opcheck(name: str, more: dict[str, Any], grad: bool) -> None:
 @pytest.mark.parametrize(("name", "more"), SEQUENCES)
 def test_opcheck_of_the_way_back(name: str, more: dict[str, Any]) -> None:
     given = call(name, more, states=False, grad=False)
-    y, h, c, reserve = _ops.recurrent(*given[:-1], True)
-    arguments = (y, h, c if c.numel() else None, reserve, *given[:-1])
+    y, states, reserve = _ops.recurrent(*given[:-1], True)
+    arguments = (y, states, reserve, *given[:-1])
     found = torch.library.opcheck(_ops.recurrent_backward, arguments)
     assert set(found.values()) == {"SUCCESS"}
 
@@ -67,8 +65,9 @@ def test_gradcheck_of_the_operator() -> None:
     resets[1, 1] = True
 
     def run(x: Any, h: Any, c: Any, *weights: Any) -> Any:
-        lengths = torch.tensor([3, 2])
-        return _ops.recurrent(x, h, c, list(weights), lengths, resets, *net._kind(), True)[:3]
+        given = (list(weights), torch.tensor([3, 2]), resets)
+        y, states, _ = _ops.recurrent(x, [h, c], *given, *net._kind(), True)
+        return y, *states
 
     leaves = (x, h, c, *(p.detach().requires_grad_() for p in net._weights()))
     assert torch.autograd.gradcheck(run, leaves)

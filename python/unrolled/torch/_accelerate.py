@@ -12,8 +12,9 @@ from typing import Any
 
 from torch import nn
 
-from . import _classes, _sequences
+from . import _classes
 from ._explain import standing, why_left
+from ._layers import PACKED
 
 
 @dataclass
@@ -127,5 +128,5 @@ def _exchange(summary: Summary, name: str, module: Any, to: Callable[[Any], type
     except (_classes.Left, TypeError) as why:  # a TypeError where __slots__ differ
         summary.left[name] = str(why)
         return
-    module.__dict__.pop(_sequences._PACKED, None)
+    module.__dict__.pop(PACKED, None)
     summary.replaced[name] = standing(module)

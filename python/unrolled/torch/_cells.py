@@ -117,11 +117,11 @@ class Cell(nn.RNNCellBase):
 
     def _ours(self, input: Any, hx: Any) -> Any:
         kind = self._kind()
-        h0, c0 = (hx if kind.has_c else (hx, None)) if hx is not None else (None, None)
+        states = hx if hx is None or kind.cell == "lstm" else (hx,)
         cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
         net = packed(cache, 0, kind, self._weights(), self.hidden_size, input.dtype)
-        h, c = _run.step(net, input, h0, c0)
-        return h if c is None else (h, c)
+        found = _run.step(net, input, states)
+        return found if len(found) > 1 else found[0]
 
 
 class LSTMCell(Cell, nn.LSTMCell):

@@ -8,10 +8,24 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _BUILDER = "torch._dynamo.variables.builder"
 _ours: set[type] = set()
+_unread: list[Callable[..., Any]] = []
+
+
+def in_graph(function: F) -> F:
+    """Have Dynamo put calls of a function into its graph as they are, for the rest of the compiler
+    to trace with tensors.
+    """
+    _unread.append(function)
+    return function
 
 
 def let_in(*classes: type) -> None:
@@ -30,6 +44,9 @@ def _open(builder: Any) -> None:
     theirs = builder.VariableBuilder.wrap_module
 
     def wrap_module(self: Any, value: Any) -> Any:
+        # Not sooner: Dynamo is not whole while it is imported.
+        while _unread:
+            torch.compiler.allow_in_graph(_unread.pop())
         if type(value) not in _ours:
             return theirs(self, value)
         with builder.config.patch(allow_rnn=True):

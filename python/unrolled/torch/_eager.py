@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from . import _run
-from ._memory import optional
 from ._run import Recorded
 from ._through import derivatives
 from ._weights import PLAIN, Net
@@ -42,31 +41,30 @@ def recorded(reserve: Any, again: Callable[[], Any]) -> Recorded:
 
 
 class Sequence(torch.autograd.Function):
-    """A run of a network with a tape."""
+    """A run of a network with a tape; `given` are the states, if there are any, and the weights."""
 
     @staticmethod
-    def forward(
-        ctx: Any, net: Net, lengths: Any, resets: Any, x: Any, h0: Any, c0: Any, *weights: Any
-    ) -> Any:
-        y, h, c, reserve = _run.record(net, x, h0, c0, lengths, resets)
+    def forward(ctx: Any, net: Net, lengths: Any, resets: Any, x: Any, *given: Any) -> Any:
+        states = given[: len(given) - len(net.counts)] or None
+        y, found, reserve = _run.record(net, x, states, lengths, resets)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(reserve, lengths, resets, x, h0, c0, *weights)
+        ctx.save_for_backward(reserve, lengths, resets, x, *given)
         ctx.net = net
-        return (y, h, c) if net.kind.has_c else (y, h)
+        return y, *found
 
     @staticmethod
-    def backward(ctx: Any, dy: Any, dh: Any, dc: Any = None) -> Any:
+    def backward(ctx: Any, dy: Any, *d_states: Any) -> Any:
         net = ctx.net
         needs = ctx.needs_input_grad[3:]
-        reserve, lengths, resets, x, h0, c0, *weights = ctx.saved_tensors
-        grads = dy, dh, dc
-        if dy is None and dh is None and dc is None:
+        reserve, lengths, resets, x, *given = ctx.saved_tensors
+        at = len(given) - len(net.counts)
+        states, weights = given[:at] or None, given[at:]
+        grads = dy, *d_states
+        if all(g is None for g in grads):
             found = [None] * len(needs)
         elif _beyond_us(*grads):
-            own = (x, h0, c0)
-            found = derivatives(net.kind, own, weights, lengths, resets, grads, needs)
+            found = derivatives(net.kind, x, states, weights, lengths, resets, grads, needs)
         else:
-            run = recorded(reserve, lambda: _run.record(net, x, h0, c0, lengths, resets)[-1])
-            arrays = optional(dy), optional(dh), optional(dc)
-            found = _run.backward(run, x.shape[:2], arrays, needs)
+            run = recorded(reserve, lambda: _run.record(net, x, states, lengths, resets)[-1])
+            found = _run.backward(run, x.shape[:2], dy, d_states, needs)
         return None, None, None, *found

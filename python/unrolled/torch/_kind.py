@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from .._native import Formula, Network
 from ..cells import Cell
@@ -12,32 +12,50 @@ from ..cells._lower import lowered
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
 
-class Recurrence(Protocol):
-    """What `_weights` and `_run` ask of it."""
+class Traits(NamedTuple):
+    """What follows from a cell alone."""
 
-    @property
-    def matrices(self) -> int:
-        """So many of the weights, the first, are matrices."""
+    # None for a cell of `GATES`.
+    formula: Cell | None
+    # Blocks of as many rows as there are units in weight_ih.
+    blocks: int
+    states: int
+    # Weights of each layer and direction: matrices, then biases if there are any, then others.
+    matrices: tuple[str, ...]
+    biases: tuple[str, ...]
+    others: tuple[str, ...]
+    # What `_native` makes the cell of.
+    native: str | Formula
+    # For a profiler.
+    label: str
 
-    @property
-    def directions(self) -> int:
-        """1 or 2."""
 
-    @property
-    def label(self) -> str:
-        """For a profiler."""
-
-    def sizes(self, weights: Any) -> Sizes:
-        """Of these weights, all layers' and directions' in a row."""
-
-    def network(self, sizes: Sizes, dtype: str) -> Network:
-        """One with weights of zero."""
+@lru_cache(maxsize=256)
+def _traits(cell: str) -> Traits:
+    matrices: tuple[str, ...] = ("weight_ih", "weight_hh")
+    biases: tuple[str, ...] = ("bias_ih", "bias_hh")
+    if cell in GATES:
+        states = 2 if cell == "lstm" else 1
+        return Traits(None, GATES[cell], states, matrices, biases, (), cell, cell)
+    formula = Cell(cell)
+    of = slice(None) if any(entry["h"] is not None for entry in formula.maps) else slice(1)
+    return Traits(
+        formula,
+        sum(entry["x"] for entry in formula.maps),
+        len(formula.states),
+        matrices[of],
+        biases[of],
+        ("weight_p",) if formula.parameters else (),
+        Formula(*lowered(formula.formula())),
+        formula.name,
+    )
 
 
 class Kind(NamedTuple):
     """A recurrence, all but its sizes, which the weights have."""
 
     # "lstm", "gru", "rnn_tanh" or "rnn_relu": `_native`'s names, and those of PyTorch's functions.
+    # Or a formula: its description as JSON.
     cell: str
     layers: int
     bidirectional: bool
@@ -46,25 +64,24 @@ class Kind(NamedTuple):
     projected: bool
 
     @property
-    def matrices(self) -> int:
-        return 2
-
-    @property
-    def label(self) -> str:
-        return self.cell
+    def traits(self) -> Traits:
+        return _traits(self.cell)
 
     @property
     def directions(self) -> int:
         return 2 if self.bidirectional else 1
 
     @property
-    def has_c(self) -> bool:
-        return self.cell == "lstm"
+    def names(self) -> tuple[str, ...]:
+        """Of the weights of each layer and direction."""
+        traits = self.traits
+        biases = traits.biases if self.bias else ()
+        return *traits.matrices, *biases, *traits.others, *("weight_hr",) * self.projected
 
     @property
     def per_direction(self) -> int:
-        """Weights of each layer and direction: w_ih, w_hh, b_ih, b_hh, w_hr."""
-        return 2 + 2 * self.bias + self.projected
+        """Weights of each layer and direction."""
+        return len(self.names)
 
     def layer(self) -> Kind:
         """One of its layers alone."""
@@ -72,13 +89,18 @@ class Kind(NamedTuple):
 
     def sizes(self, weights: Any) -> Sizes:
         """Of these weights, all layers' and directions' in a row."""
-        state = weights[1].shape[1]
-        return Sizes(weights[0].shape[1], weights[1].shape[0] // GATES[self.cell], state)
+        rows, columns = weights[0].shape
+        hidden = rows // self.traits.blocks
+        return Sizes(columns, hidden, weights[1].shape[1] if self.projected else hidden)
+
+    def columns(self, sizes: Sizes) -> tuple[int, ...]:
+        """Of each state."""
+        return (sizes.state, *(sizes.hidden,) * (self.traits.states - 1))
 
     def network(self, sizes: Sizes, dtype: str) -> Network:
         """One with weights of zero."""
         return Network(
-            self.cell,
+            self.traits.native,
             sizes.input,
             sizes.hidden,
             self.layers,
@@ -88,67 +110,6 @@ class Kind(NamedTuple):
             False,
             dtype,
         )
-
-
-@lru_cache(maxsize=256)
-def parsed(text: str) -> Cell:
-    """The cell of a description."""
-    return Cell(text)
-
-
-class FormulaKind(NamedTuple):
-    """A recurrence of a formula, all but its sizes."""
-
-    # Its description as JSON.
-    formula: str
-    layers: int
-    bidirectional: bool
-    bias: bool
-
-    @property
-    def cell(self) -> Cell:
-        return parsed(self.formula)
-
-    @property
-    def label(self) -> str:
-        return self.cell.name
-
-    @property
-    def directions(self) -> int:
-        return 2 if self.bidirectional else 1
-
-    @property
-    def states(self) -> int:
-        return len(self.cell.states)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The weights of each layer and direction."""
-        maps = self.cell.maps
-        of_h = any(entry["h"] is not None for entry in maps)
-        names = ["weight_ih"] + ["weight_hh"] * of_h
-        names += ["bias_ih"] * self.bias + ["bias_hh"] * (self.bias and of_h)
-        return (*names, *["weight_p"] * bool(self.cell.parameters))
-
-    @property
-    def matrices(self) -> int:
-        return sum(name.startswith("weight") and name != "weight_p" for name in self.names)
-
-    def layer(self) -> FormulaKind:
-        """One of its layers alone."""
-        return self._replace(layers=1)
-
-    def sizes(self, weights: Any) -> Sizes:
-        """Of these weights, all layers' and directions' in a row."""
-        blocks = sum(entry["x"] for entry in self.cell.maps)
-        units = weights[0].shape[0] // blocks
-        return Sizes(weights[0].shape[1], units, units)
-
-    def network(self, sizes: Sizes, dtype: str) -> Network:
-        """One with weights of zero."""
-        formula = Formula(*lowered(self.cell.formula()))
-        sides = self.layers, self.bias, self.bidirectional
-        return Network(formula, sizes.input, sizes.hidden, *sides, 0, False, dtype)
 
 
 class Sizes(NamedTuple):

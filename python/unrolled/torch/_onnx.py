@@ -2,7 +2,7 @@
 
 The exporter asks PyTorch's table of decompositions for what it has no translation of. So nothing
 has to be passed to it, and a program that `torch.export` made long before can be handed to it too.
-A layer becomes one LSTM, GRU or RNN node.
+A layer becomes one LSTM, GRU or RNN node; one of a formula, the operators of its steps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch._decomp import register_decomposition
 
 from . import _path
+from ._formula import replay
 from ._graph import by_direction, through_layers
 from ._kind import GATES, Kind
 from ._ops import _recurrent_fake, recurrent
@@ -39,11 +40,12 @@ def _reordered(kind: Kind, weight: Any) -> Any:
 
 
 def _node(
-    kind: Kind, x: Any, h: Any, c: Any, parts: Sequence[Any], lengths: Any, direction: str
-) -> tuple[Any, Any, Any]:
-    """One ONNX operator on x (T, B, I): y (T, B, D * H), h and c (D, B, H).
+    kind: Kind, x: Any, states: Any, parts: Sequence[Any], lengths: Any, direction: str
+) -> tuple[Any, Any]:
+    """One ONNX operator on x (T, B, I): y (T, B, D * H), the states (D, B, H).
 
-    `parts` has w_ih, w_hh and, with a bias, b_ih and b_hh of each direction.
+    `states` are all that the cell has, each perhaps None. `parts` has w_ih, w_hh and, with a bias,
+    b_ih and b_hh of each direction.
     """
     w, r, *biases = (
         torch.stack([_reordered(kind, weight) for weight in weights])
@@ -58,15 +60,15 @@ def _node(
         attributes["activations"] = [_ACTIVATION[kind.cell]] * count
     if lengths is not None:
         lengths = lengths.to(torch.int32)
-    states = [(count, batch, hidden)] * (1 + kind.has_c)
-    y, *state = torch.onnx.ops.symbolic_multi_out(
+    shapes = [(count, batch, hidden)] * kind.traits.states
+    y, *found = torch.onnx.ops.symbolic_multi_out(
         operator,
-        [x, w, r, bias, lengths, h, c],
+        [x, w, r, bias, lengths, *(states or [None] * len(shapes))],
         attributes,
-        dtypes=[x.dtype] * (1 + len(states)),
-        shapes=[(steps, count, batch, hidden), *states],
+        dtypes=[x.dtype] * (1 + len(shapes)),
+        shapes=[(steps, count, batch, hidden), *shapes],
     )
-    return y.transpose(1, 2).flatten(2), state[0], state[1] if kind.has_c else None
+    return y.transpose(1, 2).flatten(2), found
 
 
 def _one(kind: Kind) -> Any:
@@ -75,18 +77,20 @@ def _one(kind: Kind) -> Any:
     product with P and comes in beside x.
     """
 
-    def one(x: Any, h: Any, c: Any, weights: Any, lengths: Any, reverse: bool) -> Any:
+    def one(x: Any, states: Any, weights: Any, lengths: Any, reverse: bool) -> Any:
         direction = "reverse" if reverse else "forward"
         if not kind.projected:
-            return _node(kind, x, h, c, [weights], lengths, direction)
+            return _node(kind, x, states, [weights], lengths, direction)
         w, r, *biases, projection = weights
-        if h is not None:
+        if states is not None:
+            h, c = states
             first = _first(x, lengths, reverse)
             x = torch.cat([x, torch.where(first, h, torch.zeros_like(h))], 2)
             w = torch.cat([w, r], 1)
+            states = None, c
         parts = [(w, r @ projection, *biases)]
-        y, h, c = _node(kind, x, None, c, parts, lengths, direction)
-        return y @ projection.t(), h @ projection.t(), c
+        y, (h, c) = _node(kind, x, states, parts, lengths, direction)
+        return y @ projection.t(), [h @ projection.t(), c]
 
     return one
 
@@ -101,8 +105,7 @@ def _first(x: Any, lengths: Any, reverse: bool) -> Any:
 
 def _recurrent_onnx(
     x: Any,
-    h0: Any,
-    c0: Any,
+    states: Any,
     weights: Any,
     lengths: Any,
     resets: Any,
@@ -116,17 +119,21 @@ def _recurrent_onnx(
     if not _path.in_onnx_export():
         return NotImplemented
     kind = Kind(cell, layers, bidirectional, bias, projected)
-    if projected or resets is not None:
-        layer = by_direction(_one(kind), lengths, resets)
+    states = states or None
+    if kind.traits.formula is not None:
+        # ONNX knows the functions of formulas, but no formula: step by step.
+        y, found = replay(kind, x, states, weights, lengths, resets)
     else:
-        direction = "bidirectional" if bidirectional else "forward"
+        if projected or resets is not None:
+            layer = by_direction(_one(kind), lengths, resets)
+        else:
+            direction = "bidirectional" if bidirectional else "forward"
 
-        def layer(x: Any, h: Any, c: Any, parts: Any) -> Any:
-            return _node(kind, x, h, c, parts, lengths, direction)
+            def layer(x: Any, states: Any, parts: Any) -> Any:
+                return _node(kind, x, states, parts, lengths, direction)
 
-    y, h, c = through_layers(kind, x, h0, c0, weights, layer)
-    reserve = torch.zeros(1, dtype=torch.uint8)
-    return y, h, x.new_empty(0) if c is None else c, reserve
+        y, found = through_layers(kind, x, states, weights, layer)
+    return y, list(found), torch.zeros(1, dtype=torch.uint8)
 
 
 _operator = recurrent._opoverload

@@ -1,7 +1,8 @@
 """The same as custom operators, for what traces: `torch.compile`, `torch.export`, dispatch modes.
 
 `unrolled::recurrent` and `unrolled::recurrent_backward` work on (T, B, I) and know nothing of
-modules. `record` says whether to keep a tape; the way back finds it if there is one.
+modules. `cell` may be a formula's description. No states are zeros. `record` says whether to keep a
+tape; the way back finds it if there is one.
 """
 
 # Without postponed annotations: PyTorch makes the operators' schemas of them.
@@ -14,15 +15,14 @@ from torch import Tensor
 from . import _run
 from ._eager import recorded
 from ._kind import Kind
-from ._memory import optional, tensor
+from ._memory import tensor
 from ._through import derivatives
 from ._weights import packed_loose
 
 
 def _recurrent(
     x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    states: list[Tensor],
     weights: list[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
@@ -32,21 +32,26 @@ def _recurrent(
     bias: bool,
     projected: bool,
     record: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    kind = Kind(cell, layers, bidirectional, bias, projected)
-    net = packed_loose(kind, weights, x.dtype)
+) -> tuple[Tensor, list[Tensor], Tensor]:
+    net = packed_loose(Kind(cell, layers, bidirectional, bias, projected), weights, x.dtype)
+    given = x, states or None, lengths, resets
     if record:
-        y, h, c, reserve = _run.record(net, x, h0, c0, lengths, resets)
+        y, found, reserve = _run.record(net, *given)
     else:
-        y, h, c = _run.forward(net, x, h0, c0, lengths, resets)
+        y, found = _run.forward(net, *given)
         reserve = torch.zeros(1, dtype=torch.uint8)
-    return y, h, x.new_empty(0) if c is None else c, reserve
+    return y, list(found), reserve
+
+
+def _states(kind: Kind, x: Any, weights: Any) -> list[Any]:
+    """As large as the states, or their gradients."""
+    cells, batch = kind.layers * kind.directions, x.shape[1]
+    return [x.new_empty(cells, batch, size) for size in kind.columns(kind.sizes(weights))]
 
 
 def _recurrent_fake(
     x: Any,
-    h0: Any,
-    c0: Any,
+    states: Any,
     weights: Any,
     lengths: Any,
     resets: Any,
@@ -58,25 +63,20 @@ def _recurrent_fake(
     record: bool,
 ) -> Any:
     kind = Kind(cell, layers, bidirectional, bias, projected)
-    sizes = kind.sizes(weights)
     steps, batch, _ = x.shape
-    cells = layers * kind.directions
     return (
-        x.new_empty(steps, batch, kind.directions * sizes.state),
-        x.new_empty(cells, batch, sizes.state),
-        x.new_empty(cells, batch, sizes.hidden) if kind.has_c else x.new_empty(0),
+        x.new_empty(steps, batch, kind.directions * kind.sizes(weights).state),
+        _states(kind, x, weights),
         x.new_empty(1, dtype=torch.uint8),
     )
 
 
 def _recurrent_backward(
     dy: Tensor | None,
-    dh: Tensor | None,
-    dc: Tensor | None,
+    d_states: list[Tensor | None],
     reserve: Tensor,
     x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    states: list[Tensor],
     weights: list[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
@@ -85,28 +85,25 @@ def _recurrent_backward(
     bidirectional: bool,
     bias: bool,
     projected: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """By all weights in a row, x, h0 and c0."""
-    kind = Kind(cell, layers, bidirectional, bias, projected)
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """By all weights in a row, x and the states."""
 
     def again() -> Any:
+        kind = Kind(cell, layers, bidirectional, bias, projected)
         net = packed_loose(kind, weights, x.dtype)
-        return _run.record(net, x, h0, c0, lengths, resets)[-1]
+        return _run.record(net, x, states or None, lengths, resets)[-1]
 
-    grads = optional(dy), optional(dh), optional(dc) if kind.has_c else None
-    flat, d_x, d_state = _run.go_back(recorded(reserve, again), x.shape[:2], grads)
-    d_h, d_c = d_state if kind.has_c else (d_state, None)
-    return tensor(flat), tensor(d_x), tensor(d_h), x.new_empty(0) if d_c is None else tensor(d_c)
+    run = recorded(reserve, again)
+    flat, d_x, found = _run.go_back(run, (x.shape[0], x.shape[1]), dy, d_states)
+    return tensor(flat), tensor(d_x), [tensor(d) for d in found]
 
 
 def _recurrent_backward_fake(
     dy: Any,
-    dh: Any,
-    dc: Any,
+    d_states: Any,
     reserve: Any,
     x: Any,
-    h0: Any,
-    c0: Any,
+    states: Any,
     weights: Any,
     lengths: Any,
     resets: Any,
@@ -116,38 +113,36 @@ def _recurrent_backward_fake(
     bias: bool,
     projected: bool,
 ) -> Any:
-    kind = Kind(cell, layers, bidirectional, bias, projected)
-    sizes = kind.sizes(weights)
-    cells, batch = layers * kind.directions, x.shape[1]
     return (
         x.new_empty(sum(weight.numel() for weight in weights)),
         x.new_empty(x.shape),
-        x.new_empty(cells, batch, sizes.state),
-        x.new_empty(cells, batch, sizes.hidden) if kind.has_c else x.new_empty(0),
+        _states(Kind(cell, layers, bidirectional, bias, projected), x, weights),
     )
 
 
 def _setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-    x, h0, c0, weights, lengths, resets, *kind, _ = inputs
+    x, states, weights, lengths, resets, *kind, _ = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[3], x, h0, c0, lengths, resets, *weights)
-    ctx.kind = Kind(*kind)
+    ctx.save_for_backward(output[2], x, lengths, resets, *states, *weights)
+    ctx.kind, ctx.states = Kind(*kind), len(states)
 
 
-def _backward(ctx: Any, dy: Any, dh: Any, dc: Any, _: Any) -> Any:
-    kind = ctx.kind
-    reserve, x, h0, c0, lengths, resets, *weights = ctx.saved_tensors
-    grads = dy, dh, dc if kind.has_c else None
+def _backward(ctx: Any, dy: Any, d_states: Any, _: Any) -> Any:
+    kind, at = ctx.kind, ctx.states
+    reserve, x, lengths, resets, *given = ctx.saved_tensors
+    states, weights = given[:at], given[at:]
     if torch.is_grad_enabled():
-        needs = [t is not None and t.requires_grad for t in (x, h0, c0, *weights)]
-        found = derivatives(kind, (x, h0, c0), weights, lengths, resets, grads, needs)
+        needs = [t.requires_grad for t in (x, *given)]
+        grads = dy, *d_states
+        found = derivatives(kind, x, states or None, weights, lengths, resets, grads, needs)
     else:
-        flat, *own = recurrent_backward(*grads, reserve, x, h0, c0, weights, lengths, resets, *kind)
-        present = (x, h0, c0)
-        found = [g if t is not None else None for g, t in zip(own, present, strict=True)]
+        flat, d_x, own = recurrent_backward(
+            dy, d_states, reserve, x, states, weights, lengths, resets, *kind
+        )
         parts = torch.split_with_sizes_copy(flat, [weight.numel() for weight in weights])
+        found = [d_x, *own[:at]]
         found += [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
-    return *found[:3], found[3:], *(None,) * 8
+    return found[0], found[1 : 1 + at], found[1 + at :], *(None,) * 8
 
 
 recurrent = torch.library.custom_op("unrolled::recurrent", _recurrent, mutates_args=())

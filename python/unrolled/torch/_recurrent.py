@@ -7,26 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import _VF, nn
-from torch.nn import functional
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from .._arguments import kind as kind_of
 from ..cells import Cell
 from ..cells._layer import first_values
 from ..cells._recurrent import Recurrent as Template
-from . import _formula, _formula_ops, _path
-from ._kind import FormulaKind
+from . import _fx, _path
+from ._formula import replay
+from ._kind import Kind
+from ._layers import PACKED, Call, Layers, untraced
 from ._memory import Unfit
-from ._sequences import _PACKED, _checked, _pack
-from ._weights import Packed, packed
 
 
-class Recurrent(nn.Module):
+class Recurrent(Layers):
     """Layers of a cell of your own, or of the gallery in `unrolled.cells`, for PyTorch.
 
     Computed by our kernels on the CPU. Where they cannot (other devices and dtypes, second
-    derivatives, forward mode, `torch.func`) the cell's own function runs on tensors, step by step.
+    derivatives, forward mode, `torch.func`) PyTorch's functions compute the formula, step by step.
 
     Parameters
     ----------
@@ -127,26 +126,19 @@ class Recurrent(nn.Module):
         output : tensor (T, B, D*H), ordered as `input`; or PackedSequence
         hx : as the argument
         """
+        packed_input = isinstance(input, PackedSequence)
+        if packed_input and torch.compiler.is_dynamo_compiling():
+            # Its sizes are numbers in a tensor, on which a graph cannot depend.
+            return untraced(self, input, hx, resets)
         if _path.watcher is not None:
             _path.watcher(self, input, hx, resets)
-        packed_input = isinstance(input, PackedSequence)
         x = input[0] if packed_input else input
+        if not isinstance(x, torch.Tensor):
+            node = _fx.node(self, input, hx, resets)
+            if node is not None:
+                return node
         self._check(x, packed_input)
-        x, lengths, resets = self._arguments(input, resets)
-        states = self._states(hx, x.shape[1], batched=packed_input or input.dim() == 3)
-        if packed_input and states is not None and input.sorted_indices is not None:
-            states = states.index_select(2, input.sorted_indices)
-        y, states = self._layers(x, states, lengths, resets, input if packed_input else None)
-        if packed_input:
-            _, sizes, order, back = input
-            y = PackedSequence(_pack(y, lengths, sizes), sizes, order, back)
-            states = states if back is None else states.index_select(2, back)
-        elif input.dim() == 2:
-            y, states = y.squeeze(1), states.squeeze(2)
-        elif self.batch_first:
-            y = y.transpose(0, 1)
-        parts = states.unbind(0)
-        return y, parts if len(parts) > 1 else parts[0]
+        return self._by_layers(input, self._states(input, hx), resets)
 
     def _check(self, x: Any, packed_input: bool) -> None:
         if not isinstance(x, torch.Tensor):
@@ -167,36 +159,8 @@ class Recurrent(nn.Module):
         if x.shape[0 if x.dim() == 2 or not self.batch_first else 1] == 0:
             raise ValueError(f"input: expected at least one step, got shape {tuple(x.shape)}")
 
-    def _arguments(self, input: Any, resets: Any) -> tuple[Any, Any, Any]:
-        """x (T, B, I), lengths, resets (T, B), in the order of a packed x's rows."""
-        if isinstance(input, PackedSequence):
-            data, sizes, _, _ = input
-            x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, len(sizes))
-            if resets is not None:
-                if not isinstance(resets, PackedSequence) or not torch.equal(
-                    resets.batch_sizes, sizes
-                ):
-                    raise TypeError(
-                        "resets: expected a PackedSequence of bools, packed as the input is"
-                    )
-                marks = _checked(resets.data, data.shape[:1], "(sum of lengths,)")[:, None]
-                marks = _VF._pad_packed_sequence(marks, sizes, False, 0.0, len(sizes))
-                resets = marks[0].squeeze(2)
-            return x, lengths, resets
-        if input.dim() == 2:
-            if resets is not None:
-                resets = _checked(resets, input.shape[:1], "(T,)").unsqueeze(1)
-            return input.unsqueeze(1), None, resets
-        if resets is not None:
-            axes = "(B, T)" if self.batch_first else "(T, B)"
-            resets = _checked(resets, input.shape[:2], axes)
-        if self.batch_first:
-            input = input.transpose(0, 1)
-            resets = None if resets is None else resets.transpose(0, 1)
-        return input, None, resets
-
-    def _states(self, hx: Any, batch: int, *, batched: bool) -> Any:
-        """All of them in one tensor, (states, L*D, B, H)."""
+    def _states(self, input: Any, hx: Any) -> Any:
+        """A tuple of them, checked, or None."""
         if hx is None:
             return None
         names = self.cell.states
@@ -204,9 +168,14 @@ class Recurrent(nn.Module):
             hx = (hx,)
         elif not isinstance(hx, (tuple, list)) or len(hx) != len(names):
             raise TypeError(f"hx: expected a tuple ({', '.join(names)}), got {kind_of(hx)}")
-        cells = self.num_layers * (1 + self.bidirectional)
-        shape = (cells, batch, self.hidden_size) if batched else (cells, self.hidden_size)
-        axes = "(L*D, B, H)" if batched else "(L*D, H)"
+        shape: tuple[Any, ...] = (self.num_layers * (1 + self.bidirectional), self.hidden_size)
+        axes = "(L*D, H)"
+        if isinstance(input, PackedSequence) or input.dim() == 3:
+            if isinstance(input, PackedSequence):
+                batch = int(input.batch_sizes[0])
+            else:
+                batch = input.shape[0 if self.batch_first else 1]
+            shape, axes = (shape[0], batch, shape[1]), "(L*D, B, H)"
         weight = self._weights()[0]
         for name, state in zip(names, hx, strict=True):
             if not isinstance(state, torch.Tensor):
@@ -219,93 +188,37 @@ class Recurrent(nn.Module):
                 raise TypeError(
                     f"hx: {name}: expected {weight.dtype} as the parameters, got {state.dtype}"
                 )
-        states = torch.stack(tuple(hx))
-        return states if batched else states.unsqueeze(2)
+        return tuple(hx)
 
-    def _kind(self) -> FormulaKind:
-        return FormulaKind(self._formula, self.num_layers, self.bidirectional, self.bias)
+    def _kind(self) -> Kind:
+        return Kind(self._formula, self.num_layers, self.bidirectional, self.bias, False)
 
     def _weights(self) -> list[Any]:
         return [getattr(self, name) for name in self._names]
 
     def _reason(self, input: Any, hx: Any) -> str | None:
-        """Why the function runs on tensors; None if the kernels can, as far as weights let them."""
+        """Why PyTorch has to compute; None if the kernels can, as far as the weights let them."""
         x = input[0] if isinstance(input, PackedSequence) else input
         if not isinstance(x, torch.Tensor):
             return f"x is a {type(x).__name__}"
-        return _path.surroundings() or _path.tensor("x", x)
+        found = _path.surroundings() or _path.tensor("x", x)
+        if found is None and 0 in x.shape:
+            found = "x is empty"
+        for state in hx if isinstance(hx, (tuple, list)) else (hx,):
+            if found is None and state is not None:
+                found = _path.tensor("a state", state)
+        return found
 
     def _quicker_by_torch(self, x: Any) -> bool:
         return False
 
-    def _layers(
-        self, x: Any, states: Any, lengths: Any, resets: Any, packed_input: Any
-    ) -> tuple[Any, Any]:
-        kind, weights = self._kind(), self._weights()
-        ours = self._reason(x, None) is None and 0 not in x.shape
-        if not (self.training and self.dropout and kind.layers > 1):
-            return self._stack(0, ours, kind, x, states, lengths, resets, weights)
-        own, cells, finals = kind.layer(), kind.directions, []
-        for n in range(kind.layers):
-            sides = slice(n * cells, (n + 1) * cells)
-            given = None if states is None else states[:, sides]
-            count = cells * len(kind.names)
-            some = weights[n * count : (n + 1) * count]
-            x, final = self._stack(1 + n, ours, own, x, given, lengths, resets, some)
-            finals.append(final)
-            if n + 1 < kind.layers:
-                x = self._dropped(x, lengths, packed_input)
-        return x, torch.cat(finals, 1)
-
-    def _dropped(self, y: Any, lengths: Any, packed_input: Any) -> Any:
-        """Dropout draws for each number in memory, so for packed ones where they are packed."""
-        if packed_input is None:
-            return functional.dropout(y, self.dropout)
-        data = functional.dropout(_pack(y, lengths, packed_input.batch_sizes), self.dropout)
-        sizes = packed_input.batch_sizes
-        return _VF._pad_packed_sequence(data, sizes, False, 0.0, y.shape[0])[0]
-
-    def _stack(
-        self,
-        slot: int,
-        ours: bool,
-        kind: FormulaKind,
-        x: Any,
-        states: Any,
-        lengths: Any,
-        resets: Any,
-        weights: list[Any],
-    ) -> tuple[Any, Any]:
-        """Layers with nothing between them."""
-        if ours:
+    def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any]:
+        if self._reason(call.x, call.states) is None:
             try:
-                return self._by_kernels(slot, kind, x, states, lengths, resets, weights)
+                return super()._stack(slot, kind, call, weights)
             except Unfit:
                 pass
-        return _formula.replay(kind, x, states, weights, lengths, resets)
-
-    def _by_kernels(
-        self,
-        slot: int,
-        kind: FormulaKind,
-        x: Any,
-        states: Any,
-        lengths: Any,
-        resets: Any,
-        weights: list[Any],
-    ) -> tuple[Any, Any]:
-        grad = _path.differentiated((x, states), weights)
-        if _path.traced(x):
-            _path.fit(x, weights)
-            given = (x, states, weights, lengths, resets)
-            y, final, _ = _formula_ops.formula(*given, *kind, grad)
-            return y, final
-        cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, slot, kind, weights, self.hidden_size, x.dtype)
-        if not grad:
-            return _formula.forward(net, x, states, lengths, resets)
-        found: tuple[Any, Any] = _formula.Formula.apply(net, lengths, resets, x, states, *weights)
-        return found
+        return replay(kind, call.x, call.states, weights, call.lengths, call.resets)
 
     def __prepare_scriptable__(self) -> Any:  # noqa: PLW3201 - PyTorch's name
         """What `torch.jit.script` asks for before it reads the source."""
@@ -314,17 +227,12 @@ class Recurrent(nn.Module):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != _PACKED}
+        return {name: value for name, value in self.__dict__.items() if name != PACKED}
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         # The copy for the kernels may be of no more use.
-        self.__dict__.pop(_PACKED, None)
+        self.__dict__.pop(PACKED, None)
         return super()._apply(fn, recurse)
-
-    def _replicate_for_data_parallel(self) -> Any:
-        replica = super()._replicate_for_data_parallel()
-        replica.__dict__.pop(_PACKED, None)
-        return replica
 
     def extra_repr(self) -> str:
         """As the constructor's arguments."""
@@ -338,3 +246,6 @@ class Recurrent(nn.Module):
         }
         said += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
         return ", ".join(said)
+
+
+_fx.leaves(Recurrent)

@@ -33,44 +33,43 @@ def _row(net: Net, way: str = "") -> Any:
     """Names what is done within it for a profiler: "unrolled::lstm"."""
     if not _profiling():
         return _UNWATCHED
-    return torch.profiler.record_function(f"unrolled::{net.kind.label}{way}")
+    return torch.profiler.record_function(f"unrolled::{net.kind.traits.label}{way}")
 
 
-def _fit(net: Net, x: Any, h0: Any, c0: Any) -> None:
+def _fit(net: Net, x: Any, states: Any) -> None:
     """A module's weights may have been exchanged for some of other sizes."""
-    sizes = net.sizes.input, net.sizes.state, net.sizes.hidden
-    for part, size in zip((x, h0, c0), sizes, strict=True):
-        if part is not None and part.shape[-1] != size:
-            raise Unfit("the weights have unusual shapes")
+    fits = x.shape[-1] == net.sizes.input
+    if states is not None:
+        for state, size in zip(states, net.columns, strict=True):
+            fits = fits and state.shape[-1] == size
+    if not fits:
+        raise Unfit("the weights have unusual shapes")
 
 
-def _state(h0: Any, c0: Any) -> Any:
-    if h0 is None:
+def _given(states: Any) -> Any:
+    """As `_native` takes and returns states: alone if it is one."""
+    if states is None:
         return None
-    return array(h0) if c0 is None else (array(h0), array(c0))
+    return array(states[0]) if len(states) == 1 else tuple(map(array, states))
 
 
-def _tensors(y: Any, state: Any) -> tuple[Any, Any, Any]:
-    if isinstance(state, tuple):
-        return tensor(y), tensor(state[0]), tensor(state[1])
-    return tensor(y), tensor(state), None
+def _tensors(found: Any) -> tuple[Any, ...]:
+    return tuple(map(tensor, found)) if isinstance(found, tuple) else (tensor(found),)
 
 
-def step(net: Net, x: Any, h0: Any, c0: Any) -> tuple[Any, Any]:
-    """h and c (None unless an LSTM) after one step of x (B, I) or (I,), and nothing kept."""
-    _fit(net, x, h0, c0)
+def step(net: Net, x: Any, states: Any) -> tuple[Any, ...]:
+    """The states after one step of x (B, I) or (I,), and nothing kept."""
+    _fit(net, x, states)
     follow_threads()
     # As a sequence of one step, or as its layer's state; and one row alone as a batch.
     at: Any = (None, None) if x.dim() == 1 else None
-    state = None if h0 is None else array(h0)[at]
-    if c0 is not None:
-        state = state, array(c0)[at]
+    given = _given(states)
+    if given is not None:
+        given = tuple(s[at] for s in given) if isinstance(given, tuple) else given[at]
     with _row(net):
-        _, found = net.network.forward(array(x)[at], state, None, None)
+        _, found = net.network.forward(array(x)[at], given, None, None)
     at = (0, 0) if x.dim() == 1 else 0
-    if net.kind.has_c:
-        return tensor(found[0][at]), tensor(found[1][at])
-    return tensor(found[at]), None
+    return _tensors(tuple(s[at] for s in found) if isinstance(found, tuple) else found[at])
 
 
 def _reserve(net: Net, tape: Tape) -> Any:
@@ -79,26 +78,24 @@ def _reserve(net: Net, tape: Tape) -> Any:
     return reserve
 
 
-def forward(net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any) -> tuple[Any, Any, Any]:
-    """y, h and c (None unless an LSTM), and nothing kept."""
-    _fit(net, x, h0, c0)
+def forward(net: Net, x: Any, states: Any, lengths: Any, resets: Any) -> tuple[Any, Any]:
+    """y and the states, and nothing kept."""
+    _fit(net, x, states)
     follow_threads()
-    given = array(x), _state(h0, c0), optional(lengths), optional(resets)
+    given = array(x), _given(states), optional(lengths), optional(resets)
     with _row(net):
-        found = net.network.forward(*given)
-    return _tensors(*found)
+        y, found = net.network.forward(*given)
+    return tensor(y), _tensors(found)
 
 
-def record(
-    net: Net, x: Any, h0: Any, c0: Any, lengths: Any, resets: Any
-) -> tuple[Any, Any, Any, Any]:
-    """y, h, c and the reserve."""
-    _fit(net, x, h0, c0)
+def record(net: Net, x: Any, states: Any, lengths: Any, resets: Any) -> tuple[Any, Any, Any]:
+    """y, the states and the reserve."""
+    _fit(net, x, states)
     follow_threads()
-    given = array(x), _state(h0, c0), optional(lengths), optional(resets)
+    given = array(x), _given(states), optional(lengths), optional(resets)
     with _row(net):
-        y, state, tape = net.network.record(*given, None, None)
-    return *_tensors(y, state), _reserve(net, tape)
+        y, found, tape = net.network.record(*given, None, None)
+    return tensor(y), _tensors(found), _reserve(net, tape)
 
 
 def recorded(reserve: Any) -> Recorded | None:
@@ -106,39 +103,42 @@ def recorded(reserve: Any) -> Recorded | None:
     return getattr(reserve.untyped_storage(), "_unrolled", None)
 
 
-def go_back(run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any]) -> Any:
-    """Gradients by all weights in a row, x and the state, all of them arrays.
+def go_back(run: Recorded, shape: tuple[int, int], dy: Any, d_states: Any) -> tuple[Any, Any, Any]:
+    """Gradients by all weights in a row, x and a tuple by the states, all of them arrays.
 
-    `shape` is (T, B); `grads` are arrays by y, h and c, None for zeros.
+    `shape` is (T, B); `dy` and each of `d_states` are tensors, or None for zeros.
     """
     follow_threads()
     net = run.net
-    kind, sizes, dtype = net.kind, net.sizes, net.dtype
+    kind, dtype = net.kind, net.dtype
     steps, batch = shape
-    dy, dh, dc = grads
     cells = kind.layers * kind.directions
     if dy is None:
-        dy = np.zeros((steps, batch, kind.directions * sizes.state), dtype)
-    d_state: Any = None
-    if dh is not None or dc is not None:
-        d_state = np.zeros((cells, batch, sizes.state), dtype) if dh is None else dh
-        if kind.has_c:
-            if dc is None:
-                dc = np.zeros((cells, batch, sizes.hidden), dtype)
-            d_state = (d_state, dc)
+        dy = np.zeros((steps, batch, kind.directions * net.sizes.state), dtype)
+    else:
+        dy = array(dy)
+    given: Any = None
+    if any(d is not None for d in d_states):
+        given = tuple(
+            np.zeros((cells, batch, size), dtype) if d is None else array(d)
+            for d, size in zip(d_states, net.columns, strict=True)
+        )
+        given = given if len(given) > 1 else given[0]
     with _row(net, "_backward"):
-        return net.network.backward(run.tape, dy, d_state, None)
+        flat, d_x, found = net.network.backward(run.tape, dy, given, None)
+    return flat, d_x, found if isinstance(found, tuple) else (found,)
 
 
 def backward(
-    run: Recorded, shape: tuple[int, int], grads: tuple[Any, Any, Any], needs: Any
+    run: Recorded, shape: tuple[int, int], dy: Any, d_states: Any, needs: Any
 ) -> list[Any]:
-    """As `go_back`, tensors by x, h0, c0 and each weight; None where `needs` says so."""
-    flat, d_x, d_state = go_back(run, shape, grads)
-    d_h, d_c = d_state if run.net.kind.has_c else (d_state, None)
-    own = zip((d_x, d_h, d_c), needs, strict=False)
-    found = [tensor(g) if need and g is not None else None for g, need in own]
-    return found + split(run.net, flat, needs[3:])
+    """As `go_back`, tensors by x, the states if some were given, and each weight; None where
+    `needs` says so.
+    """
+    flat, d_x, found = go_back(run, shape, dy, d_states)
+    inputs = len(needs) - len(run.net.counts)
+    own = zip((d_x, *found), needs[:inputs], strict=False)
+    return [tensor(g) if need else None for g, need in own] + split(run.net, flat, needs[inputs:])
 
 
 def split(net: Net, flat: Any, needs: Any) -> list[Any]:

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import _VF, nn
-from torch._compile import _disable_dynamo
-from torch.nn import functional
+from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _dynamo, _fx, _ops, _path, _run
-from ._eager import Sequence
+from . import _dynamo, _fx, _path
 from ._graph import through_graph
 from ._kind import GATES, Kind
+from ._layers import PACKED, Layers, untraced
 from ._memory import Unfit
 from ._through import composed, through_torch
-from ._weights import Packed, packed
 
-_PACKED = "_unrolled_packed"
 # Steps from which we are quicker where the weights are more than a few numbers.
 _LEAST_STEPS = {"GRU": 4, "RNN_TANH": 8, "RNN_RELU": 8}
 _FEW = 65_536
 
 
-class Call(NamedTuple):
-    """A call's arguments as the kernels take them: (T, B, I), in the order of a packed x's rows."""
-
-    x: Any
-    h0: Any
-    c0: Any
-    lengths: Any
-    resets: Any
-
-
-class RecurrentLayer(nn.RNNBase):
+class RecurrentLayer(Layers, nn.RNNBase):
     """What our LSTM, GRU and RNN add to PyTorch's."""
 
     _quicker = "it is quicker in so few steps of so many weights"
@@ -57,7 +43,7 @@ class RecurrentLayer(nn.RNNBase):
         """
         if isinstance(input, PackedSequence) and torch.compiler.is_dynamo_compiling():
             # Its sizes are numbers in a tensor, on which a graph cannot depend.
-            return _untraced(self, input, hx, resets)
+            return untraced(self, input, hx, resets)
         if _path.watcher is not None:
             _path.watcher(self, input, hx, resets)
         if resets is None and self._quicker_by_torch(input):
@@ -74,18 +60,13 @@ class RecurrentLayer(nn.RNNBase):
 
     def flatten_parameters(self) -> None:
         """As PyTorch's; and the kernels' copies of the weights are let go."""
-        self.__dict__.pop(_PACKED, None)
+        self.__dict__.pop(PACKED, None)
         super().flatten_parameters()
 
     def __getstate__(self) -> Any:
         state = super().__getstate__()
-        state.pop(_PACKED, None)
+        state.pop(PACKED, None)
         return state
-
-    def _replicate_for_data_parallel(self) -> Any:
-        replica = super()._replicate_for_data_parallel()
-        replica.__dict__.pop(_PACKED, None)
-        return replica
 
     def _kind(self) -> Kind:
         layers, both = self.num_layers, self.bidirectional
@@ -160,82 +141,16 @@ class RecurrentLayer(nn.RNNBase):
         steps: int = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
         return steps < least
 
-    def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
-        h0, c0 = (hx if self.mode == "LSTM" else (hx, None)) if hx is not None else (None, None)
-        if isinstance(input, PackedSequence):
-            return _unpacked(input, h0, c0, resets)
-        if input.dim() == 2:
-            h0, c0 = (None if s is None else s.unsqueeze(1) for s in (h0, c0))
-            if resets is not None:
-                resets = _checked(resets, input.shape[:1], "(T,)").unsqueeze(1)
-            return Call(input.unsqueeze(1), h0, c0, None, resets)
-        axes = "(B, T)" if self.batch_first else "(T, B)"
-        if resets is not None:
-            resets = _checked(resets, input.shape[:2], axes)
-        if self.batch_first:
-            input = input.transpose(0, 1)
-            resets = None if resets is None else resets.transpose(0, 1)
-        return Call(input, h0, c0, None, resets)
-
-    def _result(self, input: Any, y: Any, h: Any, c: Any, lengths: Any) -> Any:
-        """What `forward` returns, out of y (T, B, …)."""
-        if isinstance(input, PackedSequence):
-            _, sizes, order, back = input
-            y = PackedSequence(_pack(y, lengths, sizes), sizes, order, back)
-            if back is not None:
-                h, c = (None if s is None else s.index_select(1, back) for s in (h, c))
-        elif input.dim() == 2:
-            y = y.squeeze(1)
-            h, c = (None if s is None else s.squeeze(1) for s in (h, c))
-        elif self.batch_first:
-            y = y.transpose(0, 1)
-        return y, (h if c is None else (h, c))
-
     def _ours(self, input: Any, hx: Any, resets: Any) -> Any:
-        weights = self._weights()
-        call = self._arguments(input, hx, resets)
-        kind = self._kind()
-        if not (self.training and self.dropout and kind.layers > 1):
-            y, h, c = self._stack(0, kind, call, weights)
-            return self._result(input, y, h, c, call.lengths)
-        # Dropout draws PyTorch's numbers between layers, so that a seed means what it means there.
-        own, cells = kind.layer(), kind.directions
-        per_layer = cells * kind.per_direction
-        finals = []
-        for layer in range(kind.layers):
-            at = slice(layer * cells, (layer + 1) * cells)
-            h0, c0 = (None if s is None else s[at] for s in (call.h0, call.c0))
-            some = weights[layer * per_layer : (layer + 1) * per_layer]
-            y, *final = self._stack(1 + layer, own, call._replace(h0=h0, c0=c0), some)
-            finals.append(final)
-            if layer + 1 < kind.layers:
-                call = call._replace(x=self._dropped(input, y, call.lengths))
-        h, c = (
-            None if parts[0] is None else torch.cat(parts) for parts in zip(*finals, strict=True)
-        )
-        return self._result(input, y, h, c, call.lengths)
+        return self._by_layers(input, self._several(hx), resets)
 
-    def _dropped(self, input: Any, y: Any, lengths: Any) -> Any:
-        """Dropout draws for each number in memory, so for packed ones where they are packed."""
-        if not isinstance(input, PackedSequence):
-            return functional.dropout(y, self.dropout)
-        data = functional.dropout(_pack(y, lengths, input.batch_sizes), self.dropout)
-        return _VF._pad_packed_sequence(data, input.batch_sizes, False, 0.0, y.shape[0])[0]
-
-    def _stack(self, slot: int, kind: Kind, call: Call, weights: list[Any]) -> tuple[Any, Any, Any]:
-        """Layers with nothing between them."""
-        x, h0, c0, lengths, resets = call
-        grad = _path.differentiated((x, h0, c0), weights)
-        if _path.traced(x):
-            _path.fit(x, weights)
-            y, h, c, _ = _ops.recurrent(x, h0, c0, weights, lengths, resets, *kind, grad)
-            return y, h, c if kind.has_c else None
-        cache: dict[int, Packed] = self.__dict__.setdefault(_PACKED, {})
-        net = packed(cache, slot, kind, weights, self.hidden_size, x.dtype)
-        if not grad:
-            return _run.forward(net, x, h0, c0, lengths, resets)
-        y, h, *c = Sequence.apply(net, lengths, resets, x, h0, c0, *weights)
-        return y, h, c[0] if c else None
+    def _several(self, hx: Any) -> Any:
+        if hx is None:
+            return None
+        if self.mode != "LSTM":
+            return (hx,)
+        h0, c0 = hx
+        return h0, c0
 
     def _theirs(self, input: Any, hx: Any, resets: Any, reason: str) -> Any:
         node = _fx.node(self, input, hx, resets)
@@ -254,48 +169,12 @@ class RecurrentLayer(nn.RNNBase):
         if 0 in shape or len(shape) not in (2, 3) or shape[-1] != self.input_size:
             # For PyTorch to say what is wrong, or that nothing is.
             return super().forward(input, hx)
-        call = self._arguments(input, hx, resets)
+        call = self._arguments(input, self._several(hx), resets)
         dropout = self.dropout if self.training else 0.0
         through = through_graph if _path.recorded() else through_torch
-        y, h, c = through(
-            self._kind(), call.x, call.h0, call.c0, self._weights(), *call[3:], dropout
-        )
-        return self._result(input, y, h, c, call.lengths)
-
-
-@_disable_dynamo
-def _untraced(module: RecurrentLayer, *arguments: Any) -> Any:
-    return module.forward(*arguments)
-
-
-def _checked(resets: Any, shape: Any, axes: str) -> Any:
-    if not isinstance(resets, torch.Tensor):
-        raise TypeError(f"resets: expected a bool tensor, got {type(resets).__name__}")
-    if resets.dtype is not torch.bool:
-        raise TypeError(f"resets: expected a bool tensor, got one of {resets.dtype}")
-    if resets.shape != shape:
-        expected, got = tuple(shape), tuple(resets.shape)
-        raise ValueError(f"resets: expected shape {axes} = {expected}, got {got}")
-    return resets
-
-
-def _unpacked(input: Any, h0: Any, c0: Any, resets: Any) -> Call:
-    """A packed sequence padded, its rows as they are sorted."""
-    data, sizes, order, _ = input
-    x, lengths = _VF._pad_packed_sequence(data, sizes, False, 0.0, len(sizes))
-    if resets is not None:
-        if not isinstance(resets, PackedSequence) or not torch.equal(resets.batch_sizes, sizes):
-            raise TypeError("resets: expected a PackedSequence of bools, packed as the input is")
-        marks = _checked(resets.data, data.shape[:1], "(sum of lengths,)")
-        marks = _VF._pad_packed_sequence(marks[:, None], sizes, False, 0.0, len(sizes))
-        resets = marks[0].squeeze(2)
-    if order is not None:
-        h0, c0 = (None if s is None else s.index_select(1, order) for s in (h0, c0))
-    return Call(x, h0, c0, lengths, resets)
-
-
-def _pack(y: Any, lengths: Any, sizes: Any) -> Any:
-    return _VF._pack_padded_sequence(y, lengths, False)[0]
+        given = (call.x, call.states, self._weights(), call.lengths, call.resets)
+        y, states = through(self._kind(), *given, dropout)
+        return self._result(input, y, states, call.lengths)
 
 
 class LSTM(RecurrentLayer, nn.LSTM):

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import _VF
 
+from ._formula import replay
 from ._kind import Kind
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -121,81 +122,67 @@ class Episodes:
 def through_torch(
     kind: Kind,
     x: Any,
-    h0: Any,
-    c0: Any,
+    states: Any,
     weights: Sequence[Any],
     lengths: Any,
     resets: Any,
     dropout: float = 0.0,
-) -> tuple[Any, Any, Any]:
-    """y, h and c (None unless an LSTM) of x (T, B, I), by PyTorch."""
+) -> tuple[Any, Any]:
+    """y and the states of x (T, B, I), by PyTorch."""
+    if kind.traits.formula is not None:
+        return replay(kind, x, states, weights, lengths, resets)
     steps, batch, _ = x.shape
-    cells = kind.layers * kind.directions
-    sizes = kind.sizes(weights)
-    if h0 is None:
-        h0 = x.new_zeros(cells, batch, sizes.state)
-        c0 = x.new_zeros(cells, batch, sizes.hidden) if kind.has_c else None
+    if states is None:
+        cells, columns = kind.layers * kind.directions, kind.columns(kind.sizes(weights))
+        states = [x.new_zeros(cells, batch, size) for size in columns]
     rest = (list(weights), kind.bias, kind.layers, dropout, dropout > 0, kind.bidirectional)
     function = FUNCTIONS[kind.cell]
     if lengths is None and resets is None:
-        y, *state = function(x, (h0, c0) if kind.has_c else h0, *rest, False)
-        return y, state[0], state[1] if kind.has_c else None
+        y, *states = function(x, as_theirs(states), *rest, False)
+        return y, states
     episodes = Episodes(steps, batch, lengths, resets, x.device)
-    states = [episodes.begin(kind, s) for s in (h0, c0) if s is not None]
+    states = tuple(episodes.begin(kind, s) for s in states)
     data = x.reshape(steps * batch, -1).index_select(0, episodes.index)
-    data, *state = function(data, episodes.sizes, tuple(states) if kind.has_c else states[0], *rest)
+    data, *states = function(data, episodes.sizes, as_theirs(states), *rest)
     y = data.new_zeros(steps * batch, data.shape[1]).index_copy(0, episodes.index, data)
-    state = [episodes.end(kind, s) for s in state]
-    return y.view(steps, batch, -1), state[0], state[1] if kind.has_c else None
+    return y.view(steps, batch, -1), [episodes.end(kind, s) for s in states]
+
+
+def as_theirs(states: Any) -> Any:
+    """States as PyTorch's functions take them: alone if it is one."""
+    return states if len(states) > 1 else states[0]
 
 
 def derivatives(
     kind: Kind,
-    inputs: tuple[Any, Any, Any],
+    x: Any,
+    states: Any,
     weights: Sequence[Any],
     lengths: Any,
     resets: Any,
-    grads: tuple[Any, Any, Any],
+    grads: Sequence[Any],
     needed: Sequence[bool],
 ) -> list[Any]:
-    """Gradients by x, h0, c0 and the weights that can themselves be differentiated.
+    """Gradients by x, the states if some are given, and the weights, to be differentiated again.
 
-    The run is repeated by PyTorch's functions.
-    """
-
-    def run(x: Any, h0: Any, c0: Any, *weights: Any) -> Any:
-        return through_torch(kind, x, h0, c0, weights, lengths, resets)
-
-    with composed():
-        return derivatives_of(run, (*inputs, *weights), grads, needed)
-
-
-def derivatives_of(
-    run: Callable[..., Any], arguments: Sequence[Any], grads: Sequence[Any], needed: Sequence[bool]
-) -> list[Any]:
-    """Gradients by the arguments of a run that is repeated for it.
-
-    Each argument goes in as a view of its own, so that what one argument owes another outside this
-    run is not counted here.
+    `grads` are by y and each state. The run is repeated by PyTorch's functions. Each argument goes
+    in as a view of its own, so that what one argument owes another outside this run is not counted
+    here.
     """
     create = torch.is_grad_enabled()
-    with torch.enable_grad():
-        own = [None if t is None else t.view_as(t) for t in arguments]
-        outputs = run(*own)
-        pairs = zip(outputs, grads, strict=True)
+    with torch.enable_grad(), composed():
+        own = [t.view_as(t) for t in (x, *(states or ()), *weights)]
+        at = len(own) - len(weights)
+        y, found = through_torch(kind, own[0], own[1:at] or None, own[at:], lengths, resets)
+        pairs = zip((y, *found), grads, strict=True)
         # A state of a formula may depend on nothing that is asked for.
         given = [(o, g) for o, g in pairs if g is not None and o.requires_grad]
         wanted = [t for t, need in zip(own, needed, strict=True) if need]
-        found: list[Any] = [None] * len(wanted)
+        parts: Sequence[Any] = [None] * len(wanted)
         if given and wanted:
-            found = list(
-                torch.autograd.grad(
-                    [o for o, _ in given],
-                    wanted,
-                    [g for _, g in given],
-                    create_graph=create,
-                    allow_unused=True,
-                )
+            outputs, with_respect = zip(*given, strict=True)
+            parts = torch.autograd.grad(
+                outputs, wanted, with_respect, create_graph=create, allow_unused=True
             )
-    results = iter(found)
+    results = iter(parts)
     return [next(results) if need else None for need in needed]

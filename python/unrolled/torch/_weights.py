@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .._native import Network, set_num_threads
-from ._kind import Recurrence, Sizes
+from ._kind import Kind, Sizes
 from ._memory import Unfit, array
 
 # What has nothing to add to a tensor's behaviour.
@@ -43,27 +43,30 @@ class Net(NamedTuple):
     """A network, and what a call has to know of it."""
 
     network: Network
-    kind: Any  # a Recurrence
+    kind: Kind
     sizes: Sizes
+    # Of each state.
+    columns: tuple[int, ...]
     dtype: Any  # NumPy's
     # Of each weight, and the numbers it has.
     shapes: list[tuple[int, ...]]
     counts: list[int]
 
 
-def _make(kind: Recurrence, arrays: list[Any]) -> Net:
+def _make(kind: Kind, arrays: list[Any]) -> Net:
     """A network for such weights, all of them zero."""
-    if any(a.ndim != 2 for a in arrays[: kind.matrices]):
+    if any(a.ndim != 2 for a in arrays[: len(kind.traits.matrices)]):
         raise Unfit("the weights have unusual shapes")
     sizes = kind.sizes(arrays)
     if 0 in sizes:
         raise Unfit("the weights are empty")
     network = kind.network(sizes, arrays[0].dtype.name)
     shapes = [tuple(shape) for _, shape in network.parameter_shapes()]
-    return Net(network, kind, sizes, arrays[0].dtype, shapes, [a.size for a in arrays])
+    counts = [a.size for a in arrays]
+    return Net(network, kind, sizes, kind.columns(sizes), arrays[0].dtype, shapes, counts)
 
 
-def _renewed(net: Net | None, kind: Recurrence, arrays: list[Any]) -> Net:
+def _renewed(net: Net | None, kind: Kind, arrays: list[Any]) -> Net:
     """`net` itself if it has these weights, or else one that has them."""
     if net is None or net.kind != kind or net.dtype != arrays[0].dtype:
         net = _make(kind, arrays)
@@ -103,7 +106,7 @@ def _still_there(found: Packed, weights: Sequence[Any], dtype: Any) -> bool:
 def packed(
     cache: dict[int, Packed],
     slot: int,
-    kind: Recurrence,
+    kind: Kind,
     weights: Sequence[Any],
     units: int,
     dtype: Any,
@@ -141,7 +144,7 @@ _loose: OrderedDict[Any, Net] = OrderedDict()
 _MOST_LOOSE = 64
 
 
-def packed_loose(kind: Recurrence, weights: Sequence[Any], dtype: Any) -> Net:
+def packed_loose(kind: Kind, weights: Sequence[Any], dtype: Any) -> Net:
     """The network of weights that belong to no module we know."""
     key = (kind, *[(weight.data_ptr(), weight.shape, weight.dtype) for weight in weights])
     arrays = _arrays(weights, dtype)

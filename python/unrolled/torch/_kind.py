@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
-from .._native import Formula, Network
+from .._native import Network
 from ..cells import Cell
-from ..cells._lower import lowered
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -146,9 +145,8 @@ class FormulaKind(NamedTuple):
 
     def network(self, sizes: Sizes, dtype: str) -> Network:
         """One with weights of zero."""
-        formula = Formula(*lowered(self.cell.formula()))
         sides = self.layers, self.bias, self.bidirectional
-        return Network(formula, sizes.input, sizes.hidden, *sides, 0, False, dtype)
+        return Network(self.cell._compiled, sizes.input, sizes.hidden, *sides, 0, False, dtype)
 
 
 class Sizes(NamedTuple):

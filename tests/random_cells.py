@@ -282,7 +282,8 @@ def kinks(net: Any, x: Any, state: tuple[Any, ...]) -> list[Any]:
     now, found = tuple(s[0] for s in state), []
     for x_t in x:
         step = net._cell.evaluate(p, x_t, now)
-        now, v = step.after, step.values
+        v = step.values
+        now = tuple(np.broadcast_to(v[i], step.shape) for i in step.formula["outputs"])
         for op, *rest in step.formula["nodes"]:
             if op in _formula.COMPARE or op in ("minimum", "maximum"):
                 found.append(np.broadcast_to(v[rest[0]] - v[rest[1]], step.shape))

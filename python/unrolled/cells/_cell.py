@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._native import Formula
 from . import _functions as functions
 from ._description import validated
-from ._maps import Maps
+from ._evaluate import evaluated
+from ._lower import lowered
+from ._maps import Maps, plain
 from ._symbols import HiddenSymbol, Namespace
 
 
@@ -31,6 +33,8 @@ class Cell:
     def __init__(self, data: Any, function: Callable[..., Any] | None = None) -> None:
         self._data = validated(data)
         self._text = json.dumps(self._data, sort_keys=True)
+        # For the kernels, whose limits are thereby held to here.
+        self._compiled = Formula(*lowered(self._data))
         self._function = function
         self.__name__ = self.name = str(self._data["name"])
         self.__doc__ = None if function is None else function.__doc__
@@ -60,7 +64,7 @@ class Cell:
         """Values by name."""
         return {entry["name"]: entry["value"] for entry in self._data["constants"]}
 
-    def formula(self, **constants: float) -> dict[str, Any]:
+    def formula(self, /, **constants: float) -> dict[str, Any]:
         """The description as plain data, with other values of constants where given."""
         unknown = [name for name in constants if name not in self.constants]
         if unknown:
@@ -72,14 +76,14 @@ class Cell:
             entry["value"] = constants.get(entry["name"], entry["value"])
         return validated(data)
 
-    def with_constants(self, **constants: float) -> Cell:
+    def with_constants(self, /, **constants: float) -> Cell:
         """The same cell with other values of its constants."""
         data, function = self.formula(**constants), self._function
         if function is None:
             return Cell(data)
         return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
 
-    def __call__(self, x: Any, *states: Any, **keywords: Any) -> Any:
+    def __call__(self, x: Any, /, *states: Any, **keywords: Any) -> Any:
         """New states of arrays: x, h and p are `Maps`, which have arrays as attributes."""
         given = {"x": x, "h": states[0] if states else None}
         given |= {"p": keywords.get("p")} if self.parameters else {}
@@ -95,7 +99,11 @@ class Cell:
             raise TypeError(
                 f"{self.name}: expected the states {self.states}, got {len(states)} of them"
             )
-        found = evaluated(self.formula(**_constants(keywords)), x, states, keywords.get("p"))
+        constants = {name: value for name, value in keywords.items() if name != "p"}
+        own = all(type(v) is float and v == self.constants.get(n) for n, v in constants.items())
+        data = self._data if own else self.formula(**constants)
+        values = evaluated(data, x, states, keywords.get("p"))
+        found = tuple(values[i] for i in self._data["outputs"])
         return found if len(found) > 1 else found[0]
 
     def step(
@@ -105,6 +113,7 @@ class Cell:
         states: tuple[Any, ...],
         p: Mapping[str, Any],
         linear: Callable[[str, Any], Any],
+        /,
         **constants: float,
     ) -> tuple[Any, ...]:
         """One step on arrays for whoever runs the cell: maps by name, states, parameters.
@@ -116,8 +125,32 @@ class Cell:
             keywords["p"] = Maps(p)
         with functions.running(linear):
             found = self(Maps(x), Maps(h, states[0]), *states[1:], **keywords)
-        found = found if isinstance(found, tuple) else (found,)
-        return tuple(v.value if isinstance(v, Maps) else v for v in found)
+        return tuple(map(plain, found if isinstance(found, tuple) else (found,)))
+
+    def values(
+        self,
+        x: Mapping[str, Any],
+        h: Mapping[str, Any],
+        states: tuple[Any, ...],
+        p: Mapping[str, Any],
+        linear: Callable[[str, Any], Any],
+    ) -> list[Any]:
+        """The values of all nodes of the formula: the same step, without the function."""
+        with functions.running(linear):
+            return evaluated(self._data, Maps(x), (Maps(h, states[0]), *states[1:]), Maps(p))
+
+    def first_values(self, units: int, parameters: Mapping[str, Any]) -> None:
+        """Write what the cell gives first values for into arrays or tensors, by their names."""
+        of_x = [entry["name"] for entry in self._data["maps"] if entry["x"]]
+        for name, a in parameters.items():
+            if name.startswith("weight_p"):
+                blocks = dict(enumerate(self.parameters.values()))
+            elif name.startswith("bias_ih"):
+                blocks = {of_x.index(of): first for of, first in self._data["bias"].items()}
+            else:
+                continue
+            for block, first in blocks.items():
+                a[block * units : (block + 1) * units] = first
 
     def __eq__(self, other: object) -> bool:
         return self._text == other._text if isinstance(other, Cell) else NotImplemented
@@ -132,10 +165,6 @@ class Cell:
         return f"<cell {self.name}({', '.join(('x', *self.states))})>"
 
 
-def _constants(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in keywords.items() if name != "p"}
-
-
 def from_description(data: Any) -> Cell:
     """A cell of its description: JSON text, or the plain data of `Cell.formula`.
 
@@ -147,51 +176,3 @@ def from_description(data: Any) -> Cell:
         Where the data are no description.
     """
     return Cell(data)
-
-
-def evaluated(
-    formula: Mapping[str, Any], x: Any, states: tuple[Any, ...], p: Any
-) -> tuple[Any, ...]:
-    """The new states of arrays of any library, by walking over the graph."""
-    values: list[Any] = []
-    binary = {"add": operator.add, "sub": operator.sub, "mul": operator.mul,
-              "div": operator.truediv, "pow": operator.pow}  # fmt: skip
-    compare = {"less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
-               "greater_equal": operator.ge, "equal": operator.eq,
-               "not_equal": operator.ne}  # fmt: skip
-    first = states[0].value if isinstance(states[0], Maps) else states[0]
-    for op, *rest in formula["nodes"]:
-        if op == "slot":
-            entry = formula["maps"][rest[0]]
-            name, h = entry["name"], entry["h"]
-            parts = [getattr(x, name)] if entry["x"] else []
-            if h == "state":
-                parts.append(getattr(states[0], name))
-            elif h is not None:
-                parts.append(functions.linear(name, values[h]))
-            value = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-        elif op == "state":
-            value = first if rest[0] == 0 else states[rest[0]]
-        elif op == "parameter":
-            value = getattr(p, formula["parameters"][rest[0]]["name"])
-        elif op == "constant":
-            value = formula["constants"][rest[0]]["value"]
-        elif op == "number":
-            value = rest[0]
-        elif op == "normalise":
-            found = functions.normalise(*(values[i] for i in rest[0]), eps=rest[1])
-            value = found[rest[2]] if len(rest[0]) > 1 else found
-        elif op == "spike":
-            value = functions.spike(values[rest[0]], rest[1], rest[2])
-        elif op == "neg":
-            value = -values[rest[0]]
-        elif op in binary:
-            value = binary[op](values[rest[0]], values[rest[1]])
-        elif op in compare:
-            condition = compare[op](values[rest[0]], values[rest[1]])
-            a = values[rest[0]] if hasattr(values[rest[0]], "shape") else values[rest[1]]
-            value = functions.where(condition, 1.0 + 0.0 * a, 0.0 * a)
-        else:
-            value = functions.apply(op, *(values[i] for i in rest))
-        values.append(value)
-    return tuple(values[i] for i in formula["outputs"])

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from .._native import Formula
 from ._cell import Cell
-from ._lower import lowered
 
 _GIVEN = ("slot", "state", "parameter", "constant", "number")
 
@@ -37,7 +35,7 @@ def explain(cell: Cell) -> None:
     print(f"  new states: {', '.join(f'%{i}' for i in formula['outputs'])}")
     counted = Counter(op for op, *_ in formula["nodes"] if op not in _GIVEN)
     print(f"  operations a unit: {', '.join(f'{n} {op}' for op, n in counted.most_common())}")
-    print(Formula(*lowered(formula)).explain())
+    print(cell._compiled.explain())
 
 
 def _shown(value: object) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ._maps import Maps
-from ._symbols import CellValueError, Namespace, Symbol, number, refuse, symbols
+from ..reference._cells import relu as relu_of_array
+from ..reference._cells import sigmoid as sigmoid_of_array
+from ._maps import plain
+from ._symbols import CellValueError, Namespace, Symbol, number, real, refuse, symbols
 
 SURROGATES = ("fast_sigmoid", "atan", "sigmoid")
 # What a map of a value is, for as long as a cell runs on arrays.
@@ -28,20 +30,19 @@ def running(linear_map: Callable[[str, Any], Any]) -> Iterator[None]:
         _running.reset(token)
 
 
-def _np_sigmoid(a: Any) -> Any:
-    e = np.exp(-np.abs(a))
-    return np.where(a >= 0, np.ones_like(e), e) / (1 + e)
+def _softplus(a: Any) -> Any:
+    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
 
 
 NUMPY: dict[str, Callable[..., Any]] = {
     **{name: getattr(np, name) for name in ["exp", "log", "sqrt", "abs", "sin", "cos", "tanh"]},
     "minimum": np.minimum,
     "maximum": np.maximum,
-    "sigmoid": _np_sigmoid,
-    "log_sigmoid": lambda a: np.minimum(a, 0) - np.log1p(np.exp(-np.abs(a))),
-    "softplus": lambda a: np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a))),
-    "relu": lambda a: np.maximum(a, np.zeros_like(a)),
-    "silu": lambda a: a * _np_sigmoid(a),
+    "sigmoid": sigmoid_of_array,
+    "log_sigmoid": lambda a: -_softplus(-a),
+    "softplus": _softplus,
+    "relu": relu_of_array,
+    "silu": lambda a: a * sigmoid_of_array(a),
     "where": lambda c, a, b: np.where(np.asarray(c) != 0, a, b),
     "stop_gradient": lambda a: a,
 }
@@ -91,7 +92,7 @@ def library(values: tuple[Any, ...]) -> str:
         elif isinstance(value, Namespace):
             value._refused()
         else:
-            number(value)
+            real(value)
     return found
 
 
@@ -111,7 +112,7 @@ def apply(name: str, *values: Any) -> Any:
     """One function of whatever the values are."""
     for symbol in symbols(values):
         return symbol._graph.apply(name, *values)
-    values = tuple(v.value if isinstance(v, Maps) else v for v in values)
+    values = tuple(map(plain, values))
     which = library(values)
     if which == "torch":
         return _torch(name, *values)
@@ -164,7 +165,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def clip(a: Any, low: Any, high: Any) -> Any:
     """a, at least `low` and at most `high`; its derivative is 1 inside, the bounds included."""
-    a, low, high = (v.value if isinstance(v, Maps) else v for v in (a, low, high))
+    a, low, high = map(plain, (a, low, high))
     raised = where(a < low, low, a)
     return where(raised > high, high, raised)
 
@@ -181,7 +182,7 @@ def linear(name: str, value: Any) -> Any:
     linear_map = _running.get()
     if linear_map is None:
         refuse("linear: expected a running cell or a symbol, got " + type(value).__name__)
-    return linear_map(name, value.value if isinstance(value, Maps) else value)
+    return linear_map(name, plain(value))
 
 
 def normalise(*values: Any, eps: float = 1e-5) -> Any:
@@ -203,7 +204,7 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
             for which in range(len(nodes))
         )
         return out if len(out) > 1 else out[0]
-    values = tuple(v.value if isinstance(v, Maps) else v for v in values)
+    values = tuple(map(plain, values))
     alone = library(values) == "number"
     # Numbers count as arrays of the others' shape; by themselves, of one unit.
     arrays = [v for v in values if hasattr(v, "shape")]
@@ -232,8 +233,8 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])
         return Symbol(graph, graph.add("spike", v._node, surrogate, float(slope)))
-    v = v.value if isinstance(v, Maps) else v
-    hard = where(v > 0, 1.0 + 0.0 * v, 0.0 * v)
+    v = plain(v)
+    hard = (v > 0) * 1.0
     if library((v,)) not in ("torch", "jax"):
         return hard
     # Its value is 0 and its derivative the surrogate's.

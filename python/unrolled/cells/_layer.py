@@ -9,19 +9,6 @@ from ._cell import Cell
 from ._functions import whole
 
 
-def first_values(formula: Mapping[str, Any], units: int, parameters: Mapping[str, Any]) -> None:
-    """Write what a cell gives first values for into arrays or tensors, by their names."""
-    of_x = [entry["name"] for entry in formula["maps"] if entry["x"]]
-    for name, a in parameters.items():
-        if name.startswith("weight_p"):
-            for block, entry in enumerate(formula["parameters"]):
-                a[block * units : (block + 1) * units] = entry["init"]
-        elif name.startswith("bias_ih"):
-            for of, value in formula["bias"].items():
-                block = of_x.index(of)
-                a[block * units : (block + 1) * units] = value
-
-
 def layer(
     cell: Cell, weights: Mapping[str, Any]
 ) -> tuple[Callable[[Any], Any], Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]]:

@@ -16,34 +16,32 @@ class Maps:
         self._maps = maps
         self._value = value
 
-    @property
-    def value(self) -> Any:
-        if self._value is None:
-            raise TypeError(f"expected one of {', '.join(self._maps)}, got all of them")
-        return self._value
-
+    # No property of a name that a map may have.
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._maps:
             raise AttributeError(name)
         return self._maps[name]
 
 
-def _forward(function: Any, swapped: bool) -> Any:
-    def method(self: Maps, other: Any) -> Any:
-        other = other.value if isinstance(other, Maps) else other
-        return function(other, self.value) if swapped else function(self.value, other)
+def plain(value: Any) -> Any:
+    """An array or a number as it is; of h, its value."""
+    if not isinstance(value, Maps):
+        return value
+    if value._value is None:
+        raise TypeError(f"expected one of {', '.join(value._maps)}, got all of them")
+    return value._value
+
+
+def _forward(function: Any, swapped: bool = False) -> Any:
+    def method(*operands: Any) -> Any:
+        return function(*map(plain, reversed(operands) if swapped else operands))
 
     return method
 
 
 for _name in ["add", "sub", "mul", "truediv", "pow"]:
-    setattr(Maps, f"__{_name}__", _forward(getattr(operator, _name), False))
-    setattr(Maps, f"__r{_name}__", _forward(getattr(operator, _name), True))
-for _name in ["lt", "le", "gt", "ge", "eq", "ne"]:
-    setattr(Maps, f"__{_name}__", _forward(getattr(operator, _name), False))
-for _name, _value in {
-    "neg": lambda self: -self.value,
-    "abs": lambda self: abs(self.value),
-    "hash": object.__hash__,
-}.items():
-    setattr(Maps, f"__{_name}__", _value)
+    setattr(Maps, f"__{_name}__", _forward(getattr(operator, _name)))
+    setattr(Maps, f"__r{_name}__", _forward(getattr(operator, _name), swapped=True))
+for _name in ["lt", "le", "gt", "ge", "eq", "ne", "neg", "pos", "abs"]:
+    setattr(Maps, f"__{_name}__", _forward(getattr(operator, _name)))
+setattr(Maps, "__hash__", object.__hash__)  # noqa: B010 - __eq__ has taken it away.

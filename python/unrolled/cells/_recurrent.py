@@ -9,8 +9,6 @@ from .. import _arguments as arguments
 from .._modules import RecurrentNet
 from .._native import Formula
 from ._cell import Cell
-from ._layer import first_values
-from ._lower import lowered
 
 
 class Recurrent(RecurrentNet[Any]):
@@ -76,9 +74,9 @@ class Recurrent(RecurrentNet[Any]):
                 f"got {arguments.kind(cell)}"
             )
         values = {name: arguments.real(name, value) for name, value in constants.items()}
-        self._formula = cell.formula(**values)
         # With these constants as its own.
         self.cell = cell.with_constants(**values) if values else cell
+        self._formula = self.cell.formula()
         if self._formula["bias"] and not arguments.flag("bias", bias):
             raise ValueError(
                 "bias: expected True for a cell with first values of biases, got False"
@@ -97,7 +95,7 @@ class Recurrent(RecurrentNet[Any]):
         self._first_values()
 
     def _native_cell(self) -> Formula:
-        return Formula(*lowered(self._formula))
+        return self.cell._compiled
 
     def _states(self) -> int:
         return len(self.cell.states)
@@ -105,7 +103,7 @@ class Recurrent(RecurrentNet[Any]):
     def _first_values(self) -> None:
         """Sets what the cell gives first values for, the others as they have been drawn."""
         values = self.state_dict()
-        first_values(self._formula, self.hidden_size, values)
+        self.cell.first_values(self.hidden_size, values)
         self.load_state_dict(values)
 
     def initialise(self, init: str = "uniform", *, seed: int | None = None) -> None:

@@ -104,6 +104,14 @@ class Graph:
 
 def number(value: Any) -> float:
     """A finite number in a formula, or an error that says what may stand there."""
+    found = real(value)
+    if not math.isfinite(found):
+        refuse(f"expected a finite number, got {found}", CellValueError)
+    return found
+
+
+def real(value: Any) -> float:
+    """A number, or an error that says what may stand there."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
@@ -115,10 +123,7 @@ def number(value: Any) -> float:
             f"expected a symbol or a number, got {came}; numbers that differ from unit to unit, "
             "of shape (units,), are parameters: p.name"
         )
-    found = float(value)
-    if not math.isfinite(found):
-        refuse(f"expected a finite number, got {found}", CellValueError)
-    return found
+    return float(value)
 
 
 def _binary(op: str, swapped: bool = False) -> Any:

@@ -35,7 +35,6 @@ import numpy as np
 from .. import _arguments as arguments
 from .._modules import RecurrentNet
 from ..cells import Cell
-from ..cells._layer import first_values
 from ..cells._recurrent import Recurrent
 from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
@@ -274,7 +273,7 @@ def init(
             found[name] = found[name].at[rows].add(forget_bias)
     if isinstance(net, Recurrent):
         begun = {name: np.array(a) for name, a in found.items()}
-        first_values(net.cell.formula(), net.hidden_size, begun)
+        net.cell.first_values(net.hidden_size, begun)
         found = {name: jnp.asarray(a) for name, a in begun.items()}
     return found
 

@@ -1,7 +1,7 @@
-"""A cell given by a formula: the graph evaluated node by node, and its reverse.
+"""The reverse of a cell given by a formula, node by node.
 
-Values are (B, H), or broadcast to it: numbers, and parameters (H,). Each derivative stands beside
-its function; conventions at kinks are PyTorch's.
+Values are (B, H), or broadcast to it: numbers, and parameters (H,). Conventions at kinks are
+PyTorch's.
 """
 
 from __future__ import annotations
@@ -11,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ._cells import d_sigmoid, d_tanh, relu, sigmoid
+from ._cells import d_sigmoid, d_tanh, sigmoid
 from ._checks import Array
-
-
-def _softplus(a: Any) -> Any:
-    return np.maximum(a, 0) + np.log1p(np.exp(-np.abs(a)))
 
 
 def _d_silu(a: Any, s: Any) -> Any:
@@ -24,22 +20,22 @@ def _d_silu(a: Any, s: Any) -> Any:
     return g * (1 + a * (1 - g))
 
 
-# The function, and its derivative from the argument a and the value s.
-UNARY: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]] = {
-    "neg": (np.negative, lambda a, s: -1.0),
-    "abs": (np.abs, lambda a, s: np.sign(a)),
-    "exp": (np.exp, lambda a, s: s),
-    "log": (np.log, lambda a, s: 1 / a),
-    "sqrt": (np.sqrt, lambda a, s: 0.5 / s),
-    "sin": (np.sin, lambda a, s: np.cos(a)),
-    "cos": (np.cos, lambda a, s: -np.sin(a)),
-    "tanh": (np.tanh, lambda a, s: d_tanh(s)),
-    "sigmoid": (sigmoid, lambda a, s: d_sigmoid(s)),
-    "log_sigmoid": (lambda a: -_softplus(-a), lambda a, s: sigmoid(-a)),
-    "relu": (relu, lambda a, s: (a > 0) * 1.0),
-    "softplus": (_softplus, lambda a, s: sigmoid(a)),
-    "silu": (lambda a: a * sigmoid(a), _d_silu),
-    "stop_gradient": (lambda a: a, lambda a, s: 0.0),
+# The derivative from the argument a and the value s.
+UNARY: dict[str, Callable[[Any, Any], Any]] = {
+    "neg": lambda a, s: -1.0,
+    "abs": lambda a, s: np.sign(a),
+    "exp": lambda a, s: s,
+    "log": lambda a, s: 1 / a,
+    "sqrt": lambda a, s: 0.5 / s,
+    "sin": lambda a, s: np.cos(a),
+    "cos": lambda a, s: -np.sin(a),
+    "tanh": lambda a, s: d_tanh(s),
+    "sigmoid": lambda a, s: d_sigmoid(s),
+    "log_sigmoid": lambda a, s: sigmoid(-a),
+    "relu": lambda a, s: (a > 0) * 1.0,
+    "softplus": lambda a, s: sigmoid(a),
+    "silu": _d_silu,
+    "stop_gradient": lambda a, s: 0.0,
 }
 
 
@@ -53,20 +49,18 @@ def _halved(wins: Any, ties: Any) -> Any:
     return np.where(ties, 0.5, np.where(wins, 0.0, 1.0))
 
 
-# The function, and both derivatives from the arguments.
-BINARY: dict[str, tuple[Callable[..., Any], Callable[[Any, Any], tuple[Any, Any]]]] = {
-    "add": (np.add, lambda a, b: (1.0, 1.0)),
-    "sub": (np.subtract, lambda a, b: (1.0, -1.0)),
-    "mul": (np.multiply, lambda a, b: (b, a)),
-    "div": (np.divide, lambda a, b: (1 / b, -a / b / b)),
-    "pow": (np.power, _d_pow),
-    "minimum": (np.minimum, lambda a, b: (_halved(a > b, a == b), _halved(b > a, a == b))),
-    "maximum": (np.maximum, lambda a, b: (_halved(a < b, a == b), _halved(b < a, a == b))),
+# Both derivatives from the arguments.
+BINARY: dict[str, Callable[[Any, Any], tuple[Any, Any]]] = {
+    "add": lambda a, b: (1.0, 1.0),
+    "sub": lambda a, b: (1.0, -1.0),
+    "mul": lambda a, b: (b, a),
+    "div": lambda a, b: (1 / b, -a / b / b),
+    "pow": _d_pow,
+    "minimum": lambda a, b: (_halved(a > b, a == b), _halved(b > a, a == b)),
+    "maximum": lambda a, b: (_halved(a < b, a == b), _halved(b < a, a == b)),
 }
-COMPARE: dict[str, Callable[..., Any]] = {
-    name: getattr(np, name)
-    for name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
-}
+# Steps, whose derivative is 0.
+COMPARE = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 # Of (v, slope): what stands for the derivative of a spike.
 SURROGATES: dict[str, Callable[[Any, float], Any]] = {
     "fast_sigmoid": lambda v, slope: 1 / (1 + slope * np.abs(v)) ** 2,
@@ -84,61 +78,12 @@ def _moments(values: list[Any], eps: float) -> tuple[list[Any], Any]:
 
 
 class Evaluation:
-    """One step of a formula, kept for its reverse.
-
-    `slots` are the sums of the maps that are known before the step; `linear(k, value)` gives slot k
-    where it is a map of a computed value.
-    """
+    """The reverse of one step of a formula, from the values of its nodes."""
 
     def __init__(
-        self,
-        formula: Mapping[str, Any],
-        slots: list[Any],
-        states: tuple[Array, ...],
-        p: Array,
-        linear: Callable[[int, Array], Array],
+        self, formula: Mapping[str, Any], values: list[Any], shape: tuple[int, ...]
     ) -> None:
-        self.formula, self.shape = formula, states[0].shape
-        self.values: list[Any] = []
-        for op, *rest in formula["nodes"]:
-            if op == "slot":
-                h = formula["maps"][rest[0]]["h"]
-                value = slots[rest[0]]
-                if isinstance(h, int):
-                    value = linear(rest[0], np.broadcast_to(self.values[h], self.shape))
-            elif op == "state":
-                value = states[rest[0]]
-            elif op == "parameter":
-                value = p[rest[0]]
-            elif op == "constant":
-                value = np.asarray(formula["constants"][rest[0]]["value"], dtype=states[0].dtype)
-            elif op == "number":
-                value = np.asarray(rest[0], dtype=states[0].dtype)
-            else:
-                with np.errstate(all="ignore"):
-                    value = self._computed(op, rest)
-            self.values.append(value)
-
-    @property
-    def after(self) -> tuple[Array, ...]:
-        return tuple(
-            np.broadcast_to(self.values[i], self.shape).copy() for i in self.formula["outputs"]
-        )
-
-    def _computed(self, op: str, rest: list[Any]) -> Any:
-        v = self.values
-        if op in UNARY:
-            return UNARY[op][0](v[rest[0]])
-        if op in BINARY:
-            return BINARY[op][0](v[rest[0]], v[rest[1]])
-        if op in COMPARE:
-            return COMPARE[op](v[rest[0]], v[rest[1]]) * np.ones((), v[rest[0]].dtype)
-        if op == "where":
-            return np.where(v[rest[0]] != 0, v[rest[1]], v[rest[2]])
-        if op == "spike":
-            return (v[rest[0]] > 0) * np.ones((), v[rest[0]].dtype)
-        centred, deviation = _moments([np.broadcast_to(v[i], self.shape) for i in rest[0]], rest[1])
-        return centred[rest[2]] / deviation
+        self.formula, self.values, self.shape = formula, values, shape
 
     def backward(
         self, d_after: tuple[Array, ...], linear: Callable[[int, Array, Array], Array]
@@ -178,9 +123,9 @@ class Evaluation:
         v, grad = self.values, d[at]
         if op in UNARY:
             if op != "stop_gradient":
-                d[rest[0]] = d[rest[0]] + grad * UNARY[op][1](v[rest[0]], v[at])
+                d[rest[0]] = d[rest[0]] + grad * UNARY[op](v[rest[0]], v[at])
         elif op in BINARY:
-            slopes = BINARY[op][1](v[rest[0]], v[rest[1]])
+            slopes = BINARY[op](v[rest[0]], v[rest[1]])
             for i, slope in zip(rest, slopes, strict=True):
                 d[i] = d[i] + grad * slope
         elif op == "where":

@@ -32,8 +32,8 @@ class FormulaCell:
     gates: tuple[str, ...] = ()
 
     def __init__(self, cell: Any, hidden_size: int, constants: dict[str, float]) -> None:
-        self.cell, self.hidden_size, self.constants = cell, hidden_size, constants
-        self.formula = cell.formula(**constants)
+        self.cell, self.hidden_size = cell.with_constants(**constants), hidden_size
+        self.formula = self.cell.formula()
         maps = self.formula["maps"]
         self.of_x = [k for k, m in enumerate(maps) if m["x"]]
         self.of_h = [k for k, m in enumerate(maps) if m["h"] is not None]
@@ -68,39 +68,34 @@ class FormulaCell:
         weight, bias = self._block(p, side, slot)
         return np.asarray(a @ weight.T + bias)
 
-    def _of_x(self, p: Parameters, x: Array) -> dict[int, Array]:
-        return {k: self._map(p, "ih", k, x) for k in self.of_x}
-
-    def _of_h(self, p: Parameters, h: Array) -> dict[int, Array]:
-        maps = self.formula["maps"]
-        return {k: self._map(p, "hh", k, h) for k in self.of_h if maps[k]["h"] == "state"}
-
-    def _units(self, p: Parameters) -> Array:
-        return p["weight_p"].reshape(len(self.p), -1) if self.p else np.zeros((0, 1))
-
-    def step(self, p: Parameters, x: Array, state: State) -> FormulaStep:
+    def _arrays(self, p: Parameters, x: Array, state: State) -> tuple[Any, ...]:
+        """What a cell takes: maps by name, states, parameters, and maps of computed values."""
         named = {self.names[k]: k for k in self.of_h}
-        from_x = {self.names[k]: a for k, a in self._of_x(p, x).items()}
-        from_h = {self.names[k]: a for k, a in self._of_h(p, state[0]).items()}
-        units = dict(zip(self.p, self._units(p), strict=True))
+        from_x = {self.names[k]: self._map(p, "ih", k, x) for k in self.of_x}
+        from_h = {
+            self.names[k]: self._map(p, "hh", k, state[0])
+            for k in self.of_h
+            if self.formula["maps"][k]["h"] == "state"
+        }
+        rows = p["weight_p"].reshape(len(self.p), -1) if self.p else ()
 
         def linear(name: str, value: Any) -> Array:
             return self._map(p, "hh", named[name], np.broadcast_to(value, state[0].shape))
 
+        return from_x, from_h, state, dict(zip(self.p, rows, strict=True)), linear
+
+    def step(self, p: Parameters, x: Array, state: State) -> FormulaStep:
         with np.errstate(all="ignore"):
-            found = self.cell.step(from_x, from_h, state, units, linear, **self.constants)
+            found = self.cell.step(*self._arrays(p, x, state))
         after = tuple(np.broadcast_to(a, state[0].shape).astype(state[0].dtype) for a in found)
         return FormulaStep(x, state, after)
 
     def evaluate(self, p: Parameters, x: Array, state: State) -> Evaluation:
         """The same step by the formula."""
-        from_x, from_h = self._of_x(p, x), self._of_h(p, state[0])
-        slots = [from_x.get(k, 0.0) + from_h.get(k, 0.0) for k in range(len(self.names))]
-
-        def linear(slot: int, value: Array) -> Array:
-            return np.asarray(slots[slot] + self._map(p, "hh", slot, value))
-
-        return Evaluation(self.formula, slots, state, self._units(p), linear)
+        with np.errstate(all="ignore"):
+            values = self.cell.values(*self._arrays(p, x, state))
+        like = state[0]
+        return Evaluation(self.formula, [np.asarray(v, like.dtype) for v in values], like.shape)
 
     def step_backward(
         self, p: Parameters, step: FormulaStep, d_after: State, d_p: Parameters
@@ -182,12 +177,4 @@ class Recurrent(Network):
         biases = given.formula["bias"]
         if biases and not self.bias:
             raise ValueError(f"bias: expected True, for the cell begins with {biases}, got False")
-        units = [entry["init"] for entry in given.formula["parameters"]]
-        for name, a in self._parameters.items():
-            if name.startswith("weight_p"):
-                a[:] = np.repeat(units, hidden_size)
-            if name.startswith("bias_ih"):
-                blocks = a.reshape(-1, hidden_size)
-                for row, slot in enumerate(given.of_x):
-                    if given.names[slot] in biases:
-                        blocks[row] = biases[given.names[slot]]
+        given.cell.first_values(hidden_size, self._parameters)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from .._native import Formula, Network
 from ..cells import Cell
-from ..cells._lower import lowered
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -46,7 +45,7 @@ def _traits(cell: str) -> Traits:
         matrices[of],
         biases[of],
         ("weight_p",) if formula.parameters else (),
-        Formula(*lowered(formula.formula())),
+        formula._compiled,
         formula.name,
     )
 

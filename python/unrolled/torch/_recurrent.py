@@ -12,7 +12,6 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .._arguments import kind as kind_of
 from ..cells import Cell
-from ..cells._layer import first_values
 from ..cells._recurrent import Recurrent as Template
 from . import _fx, _path
 from ._formula import replay
@@ -107,7 +106,7 @@ class Recurrent(Layers):
             for parameter in self.parameters():
                 nn.init.uniform_(parameter, -bound, bound)
             named = dict(zip(self._names, self._weights(), strict=True))
-            first_values(self.cell.formula(), self.hidden_size, named)
+            self.cell.first_values(self.hidden_size, named)
 
     def forward(self, input: Any, hx: Any = None, resets: Any = None) -> Any:
         """Run the layers.

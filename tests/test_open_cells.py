@@ -35,14 +35,18 @@ def everything(net: Any, x: Any, dy: Any, **how: Any) -> dict[str, Any]:
     return found | {f"d_state {n}": a for n, a in enumerate(d_states)}
 
 
-def close(found: dict[str, Any], expected: dict[str, Any], dtype: str) -> None:
+def close(
+    found: dict[str, Any], expected: dict[str, Any], dtype: str, normalised: bool = False
+) -> None:
     assert found.keys() == expected.keys()
     for name, a in expected.items():
         kind = "output" if name == "y" or name.startswith("state") else "gradient"
         # What cancels, as the derivative by a stabiliser, is noise on both sides.
         largest = max(float(np.abs(a).max()), TOLERANCES["cancelled"])
         error = float(np.abs(found[name].astype(np.float64) - a).max()) / largest
-        assert error <= TOLERANCES[f"reference.{kind}.{dtype}"], (name, error)
+        loose = normalised and kind == "output" and dtype == "float32"
+        entry = f"reference.{kind}.{dtype}" + (" normalised" if loose else "")
+        assert error <= TOLERANCES[entry], (name, error)
 
 
 HOW: list[dict[str, Any]] = [
@@ -66,9 +70,10 @@ def test_a_cell_is_what_its_function_says(cell: Any, dtype: str) -> None:
     plain.load_state_dict(rounded)
     x = rng.normal(size=(6, 3, 4)).astype(dtype)
     dy = rng.normal(size=(6, 3, 18)).astype(dtype)
+    normalised = any(op == "normalise" for op, *_ in cell.formula()["nodes"])
     for how in HOW:
         expected = everything(plain, x.astype(np.float64), dy.astype(np.float64), **how)
-        close(everything(net, x, dy, **how), expected, dtype)
+        close(everything(net, x, dy, **how), expected, dtype, normalised)
 
 
 @pytest.mark.parametrize(("cell", "kind", "options"), OWN, ids=lambda v: getattr(v, "name", ""))

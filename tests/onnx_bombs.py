@@ -115,6 +115,30 @@ def cells_of_a_model_that_share_weights(_: Path) -> ModelProto:
     return proto
 
 
+def formulas(direction: str) -> ModelProto:
+    """Nodes with a formula each, for every one has another threshold; sharing weights."""
+    nodes, value = [], "x"
+    for n in range(5000):
+        more = {"clip": 1 + n / 1000, "direction": direction, "hidden_size": 4}
+        nodes += [
+            node("LSTM", f"{value},w,r", f"h{n}", **more),
+            node("Squeeze", f"h{n},one", f"s{n}"),
+        ]
+        value = f"s{n}"
+    w = np.ones((1, 16, 4), np.float32)
+    return model(nodes, [value], one=np.int64([1]), w=w, r=w)
+
+
+@bomb
+def formulas_of_layers(_: Path) -> ModelProto:
+    return formulas("forward")
+
+
+@bomb
+def formulas_of_a_model(_: Path) -> ModelProto:
+    return formulas("reverse")
+
+
 @bomb
 def products_that_share_weights(_: Path) -> ModelProto:
     make, held = filled("w", 2000, 2000)

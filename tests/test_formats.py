@@ -279,7 +279,7 @@ def test_keras_lists_there_and_back(variant: Variant, bias: bool) -> None:
             ur.to_keras_weights(net)
         return
     kind = {"RNN": "SimpleRNN"}.get(variant.cell, variant.cell)
-    more = {"nonlinearity": net.nonlinearity} if isinstance(net, ur.RNN) else {}
+    more = {"activation": net.nonlinearity} if isinstance(net, ur.RNN) else {}
     if isinstance(net, ur.GRU):
         more["reset_after"] = net.reset_after
     (weights,) = ur.to_keras_weights(net)

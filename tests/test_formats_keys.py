@@ -264,7 +264,7 @@ def test_lone_weights(tmp_path: Path) -> None:
         ur.load(path, nonlinearity="relu")
     for said in ("tanh", "relu"):
         net = ur.load(path, nonlinearity=said, keras_defaults=True)
-        expected = ur.from_keras_weights(arrays, "SimpleRNN", nonlinearity=said)
+        expected = ur.from_keras_weights(arrays, "SimpleRNN", activation=said)
         assert same(net(x)[0], expected(x)[0])
 
 

@@ -301,11 +301,23 @@ LAYERS = ("config", "layers")
         (item("class_name", value="Functional"), "expected a Keras Sequential.*'Functional'"),
         (item(*LAYERS, 1, "class_name", value="Conv1D"), r"layers\[1\]: Conv1D is a layer that"),
         (item(*LAYERS, 1, "class_name", value="Lambda"), r"layers\[1\]: Lambda is a layer that"),
-        (item(*LAYERS, 1, "config", "activation", value="relu"), "activation: expected tanh"),
         (
-            item(*LAYERS, 1, "config", "recurrent_activation", value="hard_sigmoid"),
-            "recurrent_activation: expected sigmoid, got 'hard_sigmoid'",
+            item(*LAYERS, 1, "config", "activation", value="gelu"),
+            r"layers\[1\].activation: expected one of .*, got 'gelu': it takes erf",
         ),
+        (
+            item(*LAYERS, 1, "config", "recurrent_activation", value="softmax"),
+            "recurrent_activation: expected .*, got 'softmax': it is a function of all units",
+        ),
+        (
+            item(*LAYERS, 1, "config", "activation", value={"class_name": "function"}),
+            "activation: expected one of .*mish.*, got a dict",
+        ),
+        (
+            item(*LAYERS, 3, "config", "recurrent_activation", value="mine>gate"),
+            "recurrent_activation: expected one of .*, got 'mine>gate';",
+        ),
+        (item(*LAYERS, 4, "config", "activation", value=None), "activation: expected .*NoneType"),
         (item(*LAYERS, 1, "config", "go_backwards", value=True), "go_backwards: expected False"),
         (item(*LAYERS, 1, "config", "units", value=10**9), "units: expected 4 by the weights"),
         (item(*LAYERS, 3, "config", "reset_after", value=False), "reset_after: expected True"),
@@ -425,6 +437,20 @@ def test_lists_that_do_not_fit() -> None:
         ([], "GRU", {}, ValueError, "expected a kernel"),
         (a((2, 8)), "LSTM", {}, TypeError, "expected a list of arrays, got ndarray"),
         ([a((2, 8))], "Conv1D", {}, ValueError, "kind: expected one of 'LSTM'.*got 'Conv1D'"),
+        (
+            [a((2, 8)), a((2, 8))],
+            "LSTM",
+            {"activation": "softmax"},
+            ValueError,
+            "^activation: expected one of .* got 'softmax': it is a function of all units together",
+        ),
+        (
+            [a((2, 2)), a((2, 2))],
+            "SimpleRNN",
+            {"recurrent_activation": "tanh"},
+            ValueError,
+            "recurrent_activation: expected None for a SimpleRNN, got 'tanh'",
+        ),
     ]
     for weights, kind, more, error, message in mistakes:
         with pytest.raises(error, match=message):

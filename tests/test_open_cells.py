@@ -164,3 +164,24 @@ def test_gradient_flow() -> None:
     jacobians = ur.flow.step_jacobians(tape, layer=1)
     assert jacobians.shape == (8, 2, 12, 12)
     assert np.isfinite(ur.flow.lyapunov_exponents(net, x)).all()
+
+
+@pytest.mark.parametrize("cell", [ur.cells.slstm, ur.cells.min_gru], ids=lambda cell: cell.name)
+def test_the_report_and_the_monitor(cell: Any, tmp_path: Path) -> None:
+    """min_gru has no map of h, slstm has four states."""
+    net = ur.Recurrent(cell, 3, 8, num_layers=2, seed=0)
+    x = np.random.default_rng(0).normal(size=(20, 4, 3)).astype(np.float32)
+    y, _, tape = net.record(x)
+    page = tmp_path / "report.html"
+    ur.flow.report(net, x, None, page)
+    weight = "weight_ih" if cell is ur.cells.min_gru else "weight_hh"
+    assert f"norm of the gradient of {weight}" in page.read_text(encoding="utf-8")
+    monitor = ur.flow.Monitor(net, every=1)
+    monitor(tape, np.ones_like(y))
+    assert monitor.parameter == f"{weight}_l1"
+    assert np.isfinite(monitor.history[0].by_lag).all()
+    gates = ur.flow.gate_saturation(tape, 1)
+    assert gates.names == ("h",)
+    assert np.allclose(gates.mean[:, 0], np.abs(tape.hidden[1]).mean((1, 2)))
+    with pytest.raises(AttributeError, match="tape.gates: expected the tape of an LSTM"):
+        _ = tape.gates

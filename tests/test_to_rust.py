@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rust_cells
 import unrolled as ur
 from support import normal
+from unrolled.cells import linear, tanh
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 9
@@ -55,6 +57,7 @@ MODELS: dict[str, Any] = {
         ur.Activation("sigmoid"),
         ur.Activation("relu"),
     ),
+    **rust_cells.MODELS,
 }
 
 
@@ -74,7 +77,7 @@ def bits(a: np.ndarray) -> np.ndarray:
 
 def program(nets: dict[str, Any]) -> str:
     """Prints every model's outputs as numbers of their bits."""
-    lines = ["fn main() {"]
+    lines = ["use unrolled::fixed::{Fixed, Parameters};", "", "fn main() {"]
     for name, net in nets.items():
         t, u = ("f32", "u32") if net.dtype == np.float32 else ("f64", "u64")
         x = bits(inputs(net))
@@ -86,7 +89,48 @@ def program(nets: dict[str, Any]) -> str:
             f'        println!("{name} {{:?}}", y.map({t}::to_bits));',
             "    }",
         ]
+    for name in rust_cells.TRAINED:
+        lines += training(name, nets[name])
     return "\n".join([*lines, "}"])
+
+
+def training(name: str, net: ur.Recurrent) -> list[str]:
+    """Goes through all steps and back, and prints every gradient as numbers of its bits."""
+    t, u = ("f32", "u32") if net.dtype == np.float32 else ("f64", "u64")
+    x, dy = bits(inputs(net)).tolist(), bits(losses(net)).tolist()
+    inner = f"{{ const X: [[{u}; made::{name}::INPUTS]; {STEPS}] = {x};"
+    return [
+        f"    {inner}",
+        f"        const DY: [[{u}; made::{name}::OUTPUTS]; {STEPS}] = {dy};",
+        f"        let cell = Fixed::from_parameters(&made::{name}::PARAMETERS_0_0);",
+        f"        let (mut state, mut tape) = (cell.zero_state(), cell.tape::<{STEPS}>());",
+        "        for x_t in X {",
+        f"            cell.record(&x_t.map({t}::from_bits), &mut state, &mut tape).unwrap();",
+        "        }",
+        f"        let d_y = DY.map(|d| d.map({t}::from_bits));",
+        "        let (mut d_state, mut d) = (cell.zero_state(), Parameters::zeros());",
+        f"        let mut d_x = [[0.0; made::{name}::INPUTS]; {STEPS}];",
+        "        cell.backward(&mut tape, &d_y, &mut d_state, &mut d_x, &mut d).unwrap();",
+        "        let mut all: Vec<_> = d.slices().concat();",
+        "        all.extend(d_x.as_flattened());",
+        "        all.extend(d_state.as_ref().as_flattened());",
+        f"        let all: Vec<_> = all.into_iter().map({t}::to_bits).collect();",
+        f'        println!("trained_{name} {{all:?}}"); }}',
+    ]
+
+
+def losses(net: Any) -> np.ndarray:
+    return normal(STEPS, net.hidden_size, dtype=net.dtype, seed=4)
+
+
+def gradients(net: ur.Recurrent) -> np.ndarray:
+    """What the program prints: by the parameters, by x, by the initial states."""
+    _, _, tape = net.record(inputs(net))
+    g = tape.backward(losses(net))
+    order = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0", "weight_p_l0")
+    parts = [g.parameters[name] for name in order if name in g.parameters]
+    states = g.state if isinstance(g.state, tuple) else (g.state,)
+    return np.concatenate([np.ravel(a) for a in (*parts, g.input, *states)])
 
 
 def ran(crate: Path, *command: str) -> str:
@@ -133,10 +177,10 @@ def crate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def outputs(crate: Path) -> dict[str, np.ndarray]:
-    found: dict[str, list[list[int]]] = {name: [] for name in MODELS}
+    found: dict[str, list[list[int]]] = {}
     for line in ran(crate, "run", "--release").splitlines():
         name, _, numbers = line.partition(" ")
-        found[name].append([int(n) for n in numbers.strip("[]").split(",")])
+        found.setdefault(name, []).append([int(n) for n in numbers.strip("[]").split(",")])
     return {name: np.array(rows) for name, rows in found.items()}
 
 
@@ -150,6 +194,33 @@ def test_bit_for_bit(name: str, outputs: dict[str, np.ndarray]) -> None:
     assert np.array_equal(outputs[name], bits(y))
     # The inputs say something about the model: no two steps alike.
     assert len(np.unique(outputs[name], axis=0)) == STEPS
+
+
+@pytest.mark.parametrize("name", rust_cells.TRAINED)
+def test_trains_bit_for_bit(name: str, outputs: dict[str, np.ndarray]) -> None:
+    """Forward and backward on a tape of fixed size: the gradients of Python's tape."""
+    if ur.isa() == "portable":
+        pytest.skip("this machine does not fuse multiply-add: its bits may differ")
+    expected = gradients(MODELS[name]())
+    assert np.abs(expected).max() > 1e-3
+    assert np.array_equal(outputs[f"trained_{name}"][0], bits(expected))
+
+
+def test_rustfmt(crate: Path) -> None:
+    """What is written is formatted, but for what says that it is not to be."""
+    rustfmt = shutil.which("rustfmt")
+    if rustfmt is None:
+        pytest.skip("rustfmt is not installed")
+    files = [str(crate / "src" / f"{name}.rs") for name in MODELS]
+    done = subprocess.run([rustfmt, "--edition", "2024", "--check", *files], capture_output=True)
+    assert done.returncode == 0, done.stdout[-4000:].decode()
+
+
+def test_lines_are_short(crate: Path) -> None:
+    for name in rust_cells.MODELS:
+        text = (crate / "src" / f"{name}.rs").read_text()
+        cells = text[text.index("impl Cell for ") : text.index("/// What `LAYER_")]
+        assert max(map(len, cells.splitlines())) <= 100, name
 
 
 def test_clippy(crate: Path) -> None:
@@ -169,6 +240,21 @@ def test_numbers_come_back(tmp_path: Path) -> None:
     assert bits(found).tolist() == bits(weight[0]).tolist()
 
 
+@ur.cell
+def twice(x: Any, h: Any) -> Any:
+    """A map of what a map of a value gives."""
+    return linear("b", tanh(x.a + linear("a", h * h)))
+
+
+@ur.cell
+def wide(x: Any, h: Any) -> Any:
+    """Quotients, each of which the way back needs."""
+    y = x.a
+    for n in range(17):
+        y = h / (y * y + (n + 1))
+    return y
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     broken = ur.GRU(1, 2)
     state = broken.state_dict()
@@ -179,6 +265,13 @@ def test_what_cannot_be_written(tmp_path: Path) -> None:
         (ur.LSTM(1, 2, proj_size=1), r"layers\[0\].proj_size: expected 0"),
         (ur.Sequential(ur.Activation("tanh")), "activations alone"),
         (broken, "0.bias_hh_l0: expected finite numbers"),
+        (
+            ur.Sequential(ur.Dense(2, 3), ur.Recurrent(ur.cells.layer_norm_lstm, 3, 4)),
+            r"layers\[1\]: layer_norm_lstm: .* normalise needs the whole row",
+        ),
+        (ur.Recurrent(ur.cells.rnn, 1, 2, bidirectional=True), "bidirectional: expected False"),
+        (ur.Recurrent(twice, 1, 2), "twice: .* one round of such maps"),
+        (ur.Recurrent(wide, 1, 2), "wide: expected at most 16 slots"),
     ]
     for net, message in mistakes:
         with pytest.raises(ValueError, match=message):

@@ -44,6 +44,11 @@ impl Formula {
         Ok(Formula { compiled: Compiled::new(description).map_err(exception)? })
     }
 
+    /// The cell as Rust source, a type `name`.
+    fn source(&self, name: &str, title: &str) -> PyResult<String> {
+        self.compiled.source(name, title).map_err(exception)
+    }
+
     /// The programs, in words.
     fn explain(&self) -> String {
         self.compiled.explain()

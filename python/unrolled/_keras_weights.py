@@ -16,6 +16,9 @@ from . import _arguments as arguments
 from ._arguments import Array
 from ._dense import Dense
 from ._modules import GRU, LSTM, RNN
+from .cells._activations import keras_function
+from .cells._recurrent import Recurrent
+from .cells._standard import Standard
 
 KINDS = ("LSTM", "GRU", "SimpleRNN", "Dense")
 
@@ -26,9 +29,10 @@ def from_keras_weights(
     *,
     bidirectional: bool = False,
     reset_after: bool | None = None,
-    nonlinearity: str = "tanh",
+    activation: str = "tanh",
+    recurrent_activation: str | None = None,
     batch_first: bool = False,
-) -> LSTM | GRU | RNN | Dense:
+) -> LSTM | GRU | RNN | Recurrent | Dense:
     """A layer from what a Keras layer's `get_weights` gives.
 
     Parameters
@@ -41,19 +45,22 @@ def from_keras_weights(
         The list is a `Bidirectional`'s: the forward layer's, then the backward layer's.
     reset_after : bool, optional
         A GRU's, which its bias shows; without a bias None means True, as in Keras.
-    nonlinearity : {"tanh", "relu", "sigmoid"}
-        A SimpleRNN's activation.
+    activation, recurrent_activation : str, optional
+        By Keras' names, functions of each unit: tanh, relu, relu6, elu, selu, hard_sigmoid, mish …
+        A SimpleRNN has no `recurrent_activation`; others' None is "sigmoid". A layer with
+        activations other than our `LSTM`, `GRU` and `RNN` have becomes a `Recurrent`, its gates'
+        names and order those of ours.
     batch_first : bool
         Of the layer made.
 
     Returns
     -------
-    LSTM, GRU, RNN or Dense
+    LSTM, GRU, RNN, Recurrent or Dense
 
     Raises
     ------
     ValueError, TypeError
-        If the list does not fit.
+        If the list does not fit, or there is no formula for an activation.
 
     Example
     -------
@@ -62,6 +69,8 @@ def from_keras_weights(
     >>> weights = [np.ones((3, 16)), np.ones((4, 16)), np.zeros(16)]
     >>> ur.from_keras_weights(weights, "LSTM")
     LSTM(3, 4, dtype='float64')
+    >>> ur.from_keras_weights(weights, "LSTM", activation="elu", recurrent_activation="silu")
+    Recurrent(lstm_silu_elu_elu, 3, 4, dtype='float64')
     """
     arguments.choice("kind", kind, KINDS)
     if not isinstance(weights, (list, tuple)):
@@ -83,24 +92,36 @@ def from_keras_weights(
         "bidirectional": bidirectional,
         "batch_first": batch_first,
         "dtype": dtype,
-        "seed": 0,
     }
+    after = True
     if kind == "GRU":
         shown = None if bias is None else bias.ndim == 2
         if reset_after is not None and shown not in (None, reset_after):
             raise ValueError(f"reset_after: expected {shown}, as the bias shows, got {reset_after}")
         after = shown if shown is not None else reset_after is not False
-        net: LSTM | GRU | RNN = GRU(inputs, hidden, reset_after=after, **config)
-    elif kind == "LSTM":
-        net = LSTM(inputs, hidden, **config)
-    else:
-        net = RNN(inputs, hidden, nonlinearity=nonlinearity, **config)
+    cell = _cell(kind, activation, recurrent_activation, after)
+    net: Any = cell.network(inputs, hidden, **config)
     parameters: dict[str, Array] = {}
     for half, suffix in zip(halves, ("", "_reverse"), strict=False):
         names = [f"{name}_l0{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         parameters |= dict(zip(names, _ours(half, gates, hidden), strict=False))
     net.load_state_dict(parameters)
-    return net
+    made: LSTM | GRU | RNN | Recurrent = net
+    return made
+
+
+def _cell(kind: str, activation: str, recurrent: str | None, reset_after: bool) -> Standard:
+    """What the kernels are asked for."""
+    own = keras_function("activation", activation)
+    if kind == "SimpleRNN":
+        if recurrent is not None:
+            raise ValueError(
+                f"recurrent_activation: expected None for a SimpleRNN, got {recurrent!r:.80}"
+            )
+        return Standard("RNN", (own,))
+    gate = keras_function("recurrent_activation", "sigmoid" if recurrent is None else recurrent)
+    functions = (gate, own, own) if kind == "LSTM" else (gate, own)
+    return Standard(kind, functions, reset_after=reset_after)
 
 
 def _dense(arrays: list[Array]) -> Dense:

@@ -118,7 +118,7 @@ class Layers(Written):
         """Copies of the parameters: the layers' own names after their place, ``0.weight_ih_l0``.
 
         They are `torch.nn.Sequential`'s, and after each layer's the initial state's, if it is one
-        of the parameters: ``0.h_0``, ``0.c_0``.
+        of the parameters: ``0.h_0``, ``0.c_0``, by the names of the cell's states.
         """
         # Of one time, whatever other threads and signal handlers do meanwhile.
         modules, initial = self._now()
@@ -128,9 +128,7 @@ class Layers(Written):
             if isinstance(layer, Module):
                 values = zip(layer._shapes, next(natives).parameters(), strict=True)
                 found |= {f"{n}.{key}": a for key, a in values}
-            for name in ("h_0", "c_0"):
-                if (key := f"{n}.{name}") in initial:
-                    found[key] = initial[key].copy()
+            found |= {key: a.copy() for key, a in initial.items() if key.startswith(f"{n}.")}
         return found
 
     def _now(self) -> tuple[list[Any], dict[str, Array]]:
@@ -192,7 +190,7 @@ class Layers(Written):
     def _initial_zeros(self) -> dict[str, Array]:
         found: dict[str, Array] = {}
         for n, layer in self._recurrent():
-            for name, columns in zip(("h_0", "c_0"), layer._sizes.states, strict=False):
+            for name, columns in zip(initial_names(layer), layer._sizes.states, strict=True):
                 shape = (layer._sizes.cells, columns)
                 found[f"{n}.{name}"] = np.zeros(shape, dtype=self.dtype)
         return found
@@ -205,21 +203,24 @@ class Layers(Written):
     def _states(self, initial: dict[str, Array]) -> tuple[Any, ...] | None:
         if not initial:
             return None
-        return tuple(
-            (initial[f"{n}.h_0"].copy(), initial[f"{n}.c_0"].copy())
-            if isinstance(layer, LSTM)
-            else initial[f"{n}.h_0"].copy()
+        each = [
+            tuple(initial[f"{n}.{name}"].copy() for name in initial_names(layer))
             for n, layer in self._recurrent()
-        )
+        ]
+        return tuple(parts if len(parts) > 1 else parts[0] for parts in each)
 
     def _set_initial(self, value: Any) -> None:
         for (n, layer), state in zip(
             self._recurrent(), self._each_state("initial_state", value), strict=True
         ):
-            parts = state if isinstance(layer, LSTM) else (state,)
-            if not isinstance(parts, (tuple, list)) or len(parts) != len(layer._sizes.states):
-                raise TypeError(f"initial_state: expected (h, c) for layers[{n}], an LSTM")
-            for name, part in zip(("h_0", "c_0"), parts, strict=False):
+            names = initial_names(layer)
+            parts = state if len(names) > 1 else (state,)
+            if not isinstance(parts, (tuple, list)) or len(parts) != len(names):
+                expected = ", ".join(name.removesuffix("_0") for name in names)
+                raise TypeError(
+                    f"initial_state: expected ({expected}) for layers[{n}], {type(layer).__name__}"
+                )
+            for name, part in zip(names, parts, strict=True):
                 key = f"{n}.{name}"
                 a = arguments.array(f"initial_state: {key}", part, self.dtype)
                 shape = self._initial[key].shape
@@ -253,6 +254,12 @@ class Layers(Written):
 
     def _batch(self, x: Array) -> int | None:
         return None if x.ndim != 3 else x.shape[0 if self.batch_first else 1]
+
+
+def initial_names(layer: RecurrentNet[Any]) -> tuple[str, ...]:
+    """What the states that a layer starts from are called."""
+    states = layer.cell.states if isinstance(layer, Recurrent) else ("h", "c")
+    return tuple(f"{name}_0" for name in states[: len(layer._sizes.states)])
 
 
 def features(layer: RecurrentNet[Any] | Dense) -> tuple[int, int]:

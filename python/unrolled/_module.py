@@ -36,8 +36,8 @@ class Written:
         Raises
         ------
         ValueError
-            For what cells of fixed size do not have: a second direction, a projection, an LSTM
-            without a forget gate; and for parameters that are not finite.
+            For what cells of fixed size do not have: a second direction, a projection, `normalise`,
+            which needs the whole row; and for parameters that are not finite.
         """
         from ._rust import write
 
@@ -151,6 +151,8 @@ class Network(Module, Generic[S]):
     bidirectional: bool
     _native: NativeNetwork
     _sizes: Sizes
+    # Whether what a tape keeps are gates with names.
+    _has_gates = True
 
     @property
     def num_directions(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from ._dense import Dense
 from ._module import Module
 from ._modules import GRU, LSTM, RNN, RecurrentNet
 from ._native import __version__
+from ._rust_cells import Types, parameters
 from ._sequential import Sequential
 from ._write import replace
+from .cells._recurrent import Recurrent
 
 # Functions as `unrolled::activation::Function` writes them.
 FUNCTIONS = {
@@ -33,6 +36,15 @@ FUNCTIONS = {
 WIDTH = 100
 # What clippy would have written otherwise: 3.14 as PI, and digits in threes.
 NUMBERS = ("clippy::approx_constant", "clippy::unreadable_literal")
+# What the file has in scope, by module.
+SCOPE = {
+    "activation": {"Function"},
+    "cell": {"Cell", "Derivatives", "NoForgetGate", "Relu", "ResetBefore", "Sigmoid", "Slot"},
+    "fixed": {"Dense", "Fixed", "Gru", "Lstm", "Parameters", "Rnn"},
+    "": {"math"},
+    "real": {"Real"},
+    "simd": {"Lanes", "Level", "Simd"},
+}
 
 
 def write(model: Module | Sequential, path: str | os.PathLike[str]) -> None:
@@ -46,13 +58,14 @@ def source(model: Module | Sequential) -> str:
     It has ``INPUTS``, ``OUTPUTS``, a ``State`` with ``State::new()``, and
     ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, which neither allocates nor panics and
     gives, bit for bit, what the model's stream gives on a machine that fuses multiply-add. Numbers
-    are written so that they come back exactly.
+    are written so that they come back exactly. A cell of a formula is a type of the module, which
+    implements `unrolled::cell::Cell`, and its parameters are there to train on from.
 
     Raises
     ------
     ValueError
-        For what cells of fixed size do not have: a second direction, a projection; for parameters
-        that are not finite.
+        For what cells of fixed size do not have: a second direction, a projection, `normalise`; for
+        parameters that are not finite.
     """
     whole = model if isinstance(model, Sequential) else Sequential(model)  # type: ignore[arg-type]
     if whole.input_size is None:
@@ -68,12 +81,14 @@ def _lines(model: Sequential) -> Iterator[str]:
     statics: list[str] = []
     fields: list[Field] = []
     calls: list[Call] = []
-    used = {"Level"} if any(isinstance(m, Activation) for m in model.layers) else set()
+    used: set[str] = set()
+    types = Types()
     width = model.input_size
     for n, layer in enumerate(model.layers):
         if isinstance(layer, Activation):
             applied = f"{_function(layer)}.apply(Level::best(), &mut y, {width});"
             calls.append(Call(applied, in_place=True))
+            used |= {"Function", "Level"}
         elif isinstance(layer, Dense):
             statics += _dense(f"LAYER_{n}", layer, t)
             calls.append(Call(f"LAYER_{n}.forward({{x}})"))
@@ -81,24 +96,35 @@ def _lines(model: Sequential) -> Iterator[str]:
             width = layer.out_features
         else:
             _refuse(n, layer)
-            cell = _cell(layer)
-            for at, lines in enumerate(_cells(n, layer, t)):
+            if isinstance(layer, Recurrent):
+                cell = Cell(types.name(n, layer), "Fixed", own=True)
+                layers = _own_cells(n, layer, cell, t)
+                used |= {"Cell", "Derivatives", "Lanes", "Parameters", "Real", "Simd", "Slot"}
+            else:
+                cell = _cell(layer)
+                layers = _cells(n, layer, cell, t)
+            for at, lines in enumerate(layers):
                 statics += lines
                 name = f"layer_{n}_{at}"
-                of = f"State<unrolled::cell::{cell.name}, {t}, {layer.hidden_size}>"
+                path = cell.name if cell.own else f"unrolled::cell::{cell.name}"
+                of = f"State<{path}, {t}, {layer.hidden_size}>"
                 fields.append(Field(name, f"unrolled::fixed::{of}", _initial(model, n, at, layer)))
                 step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{name})"
                 calls.append(Call(step, reference=True))
             used.add(cell.alias)
-            if cell.named:
+            if cell.named and not cell.own:
                 used.add(cell.name)
             width = layer.hidden_size
-    yield from _head(model, t, used)
+    if any("math::" in source for source in types.sources):
+        used.add("math")
+    yield from _head(model, used)
+    yield from types.sources
     yield from statics
     yield from _state(fields)
     yield "/// One time step: `state` goes to the next."
     yield "#[must_use]"
     if "Level" in used:
+        yield "#[rustfmt::skip]"
         yield f"#[allow({', '.join(NUMBERS)})]"
     unused = "" if fields else "_"
     yield (f"pub fn step(x: &[{t}; INPUTS], {unused}state: &mut State) -> [{t}; OUTPUTS] {{")
@@ -136,7 +162,7 @@ def _steps(calls: list[Call]) -> Iterator[str]:
     yield "y"
 
 
-def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
+def _head(model: Sequential, used: set[str]) -> Iterator[str]:
     yield f"//! Written by unrolled {__version__}; not to be edited."
     yield "//!"
     yield from (f"//! {line}" for line in ["```text", *repr(model).splitlines(), "```"])
@@ -144,13 +170,11 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
     yield "//! Needs neither `std` nor an allocator: the crate `unrolled`,"
     yield f"//! version {__version__}, with `default-features = false`."
     yield ""
-    if "Level" in used:
-        yield "use unrolled::activation::Function;"
-        yield "use unrolled::simd::Level;"
-    fixed = {"Dense", "Fixed", "Gru", "Lstm", "Rnn"}
-    for module, names in (("cell", used - fixed - {"Level"}), ("fixed", used & fixed)):
-        if names:
-            yield f"use unrolled::{module}::{{{', '.join(sorted(names))}}};"
+    for module, scope in SCOPE.items():
+        if names := sorted(scope & used):
+            path = "::".join(["unrolled"] + [module] * bool(module))
+            listed = names[0] if len(names) == 1 else f"{{{', '.join(names)}}}"
+            yield f"use {path}::{listed};"
     yield ""
     yield "/// Features of a step's input."
     yield f"pub const INPUTS: usize = {model.input_size};"
@@ -160,8 +184,8 @@ def _head(model: Sequential, t: str, used: set[str]) -> Iterator[str]:
 
 
 def _refuse(n: int, layer: RecurrentNet[Any]) -> None:
-    if not isinstance(layer, (LSTM, GRU, RNN)):
-        raise ValueError(f"layers[{n}]: expected an LSTM, GRU or RNN, got {layer!r}")
+    if not isinstance(layer, (LSTM, GRU, RNN, Recurrent)):
+        raise ValueError(f"layers[{n}]: expected an LSTM, GRU, RNN or Recurrent, got {layer!r}")
     plain = {"bidirectional": False, "proj_size": 0}
     for name, value in plain.items():
         if (got := getattr(layer, name, value)) != value:
@@ -172,12 +196,13 @@ def _refuse(n: int, layer: RecurrentNet[Any]) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a layer's cell is called in Rust: its type, the type of such cells of fixed size, and
-    whether that has to name it."""
+    """What a layer's cell is called in Rust: its type, the type of such cells of fixed size,
+    whether that has to name it, and whether it is a type of the module."""
 
     name: str
     alias: str
     named: bool = True
+    own: bool = False
 
     def fixed(self, sizes: str) -> str:
         """The type of a cell of fixed size."""
@@ -197,7 +222,7 @@ def _cell(layer: RecurrentNet[Any]) -> Cell:
     return Cell("NoForgetGate", "Fixed")
 
 
-def _cells(n: int, layer: RecurrentNet[Any], t: str) -> Iterator[list[str]]:
+def _cells(n: int, layer: RecurrentNet[Any], cell: Cell, t: str) -> Iterator[list[str]]:
     """The lines of each layer of a stack."""
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
@@ -208,8 +233,25 @@ def _cells(n: int, layer: RecurrentNet[Any], t: str) -> Iterator[list[str]]:
             rows = len(state[f"weight_hh_l{at}"])
             a = state[key] if key in state else np.zeros(rows, dtype=layer.dtype)
             own.append(a.reshape(-1, hidden, *a.shape[1:]))
-        typed = _cell(layer).fixed(f"{t}, {columns}, {hidden}")
+        typed = cell.fixed(f"{t}, {columns}, {hidden}")
         yield _static(f"LAYER_{n}_{at}", typed, own)
+
+
+def _own_cells(n: int, layer: Recurrent, cell: Cell, t: str) -> Iterator[list[str]]:
+    """The same of a cell of a formula, which is made from its parameters."""
+    for at, own in enumerate(parameters(layer)):
+        generic = f"<{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}>"
+        name = f"PARAMETERS_{n}_{at}"
+        lines = [f"/// What `LAYER_{n}_{at}` is made from, to train on with.", "#[rustfmt::skip]"]
+        lines.append(f"#[allow({', '.join(NUMBERS)})]")
+        lines.append(f"pub const {name}: Parameters{generic} = Parameters {{")
+        for field, a in own.items():
+            first, *rest = _literal(a)
+            lines += [f"    {line}" for line in (f"{field}: {first}", *rest)]
+            lines[-1] += ","
+        lines += ["};", "#[rustfmt::skip]", "#[allow(long_running_const_eval)]"]
+        lines.append(f"static LAYER_{n}_{at}: Fixed{generic} = Fixed::from_parameters(&{name});")
+        yield [*lines, ""]
 
 
 def _dense(name: str, layer: Dense, t: str) -> list[str]:
@@ -231,6 +273,8 @@ def _static(name: str, typed: str, arrays: list[Array]) -> list[str]:
 
 def _literal(a: Array) -> list[str]:
     """An array as Rust writes it, in lines."""
+    if not len(a):
+        return ["[]"]
     if a.ndim > 1:
         lines = ["["]
         for part in a:
@@ -266,7 +310,7 @@ class Field:
 def _initial(model: Sequential, n: int, at: int, layer: RecurrentNet[Any]) -> str:
     """A cell's initial states, as Rust expressions."""
     parts = []
-    for name, _ in zip(("h_0", "c_0"), layer._sizes.states, strict=False):
+    for name, _ in zip_longest(("h_0", "c_0")[: len(layer._sizes.states)], layer._sizes.states):
         a = model._initial.get(f"{n}.{name}")
         if a is None or not a[at].any():
             parts.append(f"[0.0; {layer.hidden_size}]")

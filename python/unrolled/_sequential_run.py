@@ -13,7 +13,7 @@ from ._arguments import Array
 from ._dense import Dense, DenseGradients
 from ._gradients import ModuleGradients
 from ._layers import Layers
-from ._modules import LSTM, RecurrentNet
+from ._modules import RecurrentNet
 from ._stream import Stream
 from ._tape import Gradients, Tape
 
@@ -202,10 +202,10 @@ class SequentialTape:
             parameters |= {f"{n}.{key}": a for key, a in g.parameters.items()}
             if isinstance(g, Gradients):
                 states.append(g.state)
-                parts = g.state if isinstance(model.layers[n], LSTM) else (g.state,)
-                for name, part in zip(("h_0", "c_0"), parts, strict=False):
-                    if (key := f"{n}.{name}") in model._initial:
-                        parameters[key] = self._by_initial(key, part)
+                parts = g.state if isinstance(g.state, tuple) else (g.state,)
+                own = [key for key in model._initial if key.startswith(f"{n}.")]
+                for key, part in zip(own, parts, strict=False):
+                    parameters[key] = self._by_initial(key, part)
         modules = tuple(found[n] for n in sorted(found))
         return SequentialGradients(parameters, d_x, tuple(states), modules)
 

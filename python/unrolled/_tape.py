@@ -129,7 +129,13 @@ class Tape(Generic[S]):
         """The gates' values at every step: (T, B, G, H), arranged as `hidden`.
 
         In PyTorch's order: i, f, g, o (without f if `forget_gate=False`); r, z, n; the RNN's h.
+        The values in a formula are not to be had (AttributeError); `states` are.
         """
+        if not self._net._has_gates:
+            raise AttributeError(
+                "tape.gates: expected the tape of an LSTM, GRU or RNN; of a formula there are the "
+                "states, tape.states"
+            )
         return self._every("gates")
 
     @property

@@ -131,10 +131,9 @@ def _recurrent(
 ) -> Layer:
     more: dict[str, Any] = {"bidirectional": bidirectional}
     more["batch_first"] = hints.get("batch_first", False)
-    if kind == "SimpleRNN":
-        more["nonlinearity"] = settings["activation"]
-    if kind == "GRU":
-        more["reset_after"] = settings["reset_after"]
+    for name in ("activation", "recurrent_activation", "reset_after"):
+        if name in settings:
+            more[name] = settings[name]
     layer: Layer = _made(at, kind, arrays, units=config.get("units"), **more)
     _biased(at, settings["use_bias"], layer)
     return layer

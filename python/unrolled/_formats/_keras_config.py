@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._activation import Activation
+from ..cells._activations import keras_function
 from ._keys import got, only, plain, shown
-from ._numbers import text
 
 ACTIVATIONS: dict[str, Activation | None] = {
     "linear": None,
@@ -180,11 +180,12 @@ def cell(at: str, kind: str, config: Mapping[str, Any], *, backwards: bool) -> d
     for name in ("use_bias", "reset_after"):
         if name in found and not isinstance(found[name], bool):
             raise ValueError(f"path: {at}.{name}: expected a bool, got {got(found[name])}")
+    for name in ("activation", "recurrent_activation"):
+        if name in found:
+            # A function of one's own is an object there, or a name that Keras does not have.
+            keras_function(f"path: {at}.{name}", found[name])
     if kind == "SimpleRNN":
-        found["activation"] = text(f"{at}.activation", found["activation"])
         plain(f"{at}.", config, {"recurrent_activation": None})
-    else:
-        plain(f"{at}.", found, {"activation": "tanh", "recurrent_activation": "sigmoid"})
     return found
 
 

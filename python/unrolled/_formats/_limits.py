@@ -95,9 +95,12 @@ def shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[in
 def _initial(n: int, kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str, tuple[int, ...]]]:
     hidden, directions = _size(config, "hidden_size"), 2 if config.get("bidirectional") else 1
     cells = _size(config, "num_layers", 1) * directions
-    yield f"{n}.h_0", (cells, _size(config, "proj_size", 0) or hidden)
-    if kind == "LSTM":
-        yield f"{n}.c_0", (cells, hidden)
+    states: tuple[str, ...] = ("h", "c") if kind == "LSTM" else ("h",)
+    if kind == "Recurrent":
+        states = from_description(config.get("cell")).states
+    yield f"{n}.{states[0]}_0", (cells, _size(config, "proj_size", 0) or hidden)
+    for name in states[1:]:
+        yield f"{n}.{name}_0", (cells, hidden)
 
 
 def agree(

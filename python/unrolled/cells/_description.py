@@ -7,6 +7,7 @@ import math
 from typing import Any, NoReturn
 
 LIMIT_TEXT, LIMIT_NODES, LIMIT_NAMES, LIMIT_OPERANDS = 1 << 20, 4096, 256, 16384
+LIMIT_NAME = 64
 KEYS = ("version", "name", "states", "maps", "parameters", "constants", "nodes", "outputs", "bias")
 ARITY = {
     **dict.fromkeys(
@@ -55,8 +56,8 @@ def _no(message: str) -> NoReturn:
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 64 or not value.isidentifier():
-        _no(f"expected a name of at most 64 letters, got {str(value)[:80]!r}")
+    if not isinstance(value, str) or len(value) > LIMIT_NAME or not value.isidentifier():
+        _no(f"expected a name of at most {LIMIT_NAME} letters, got {str(value)[:80]!r}")
     return value
 
 

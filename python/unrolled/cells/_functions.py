@@ -157,6 +157,8 @@ def maximum(a: Any, b: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a where the condition is not 0, else b; only the chosen one gets a derivative."""
+    # What two constants come to, where a cell runs on arrays.
+    condition = float(condition) if isinstance(condition, bool) else condition
     return apply("where", condition, a, b)
 
 
@@ -202,16 +204,17 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
         )
         return out if len(out) > 1 else out[0]
     values = tuple(v.value if isinstance(v, Maps) else v for v in values)
-    if library(values) == "number":
-        refuse("normalise: expected an array, got numbers alone")
-    # Numbers count as arrays of the others' shape.
-    whole = next(v for v in values if hasattr(v, "shape")) * 0
-    values = tuple(v + whole for v in values)
+    alone = library(values) == "number"
+    # Numbers count as arrays of the others' shape; by themselves, of one unit.
+    arrays = [v for v in values if hasattr(v, "shape")]
+    like = np.zeros(1) if alone else max(arrays, key=lambda v: len(v.shape))
+    values = tuple(whole(v, like) for v in values)
     mean = sum(v.mean(-1) for v in values) / len(values)
     centred = [v - mean[..., None] for v in values]
     variance = sum((v * v).mean(-1) for v in centred) / len(values)
     scale = apply("sqrt", variance + eps)[..., None]
     found = tuple(v / scale for v in centred)
+    found = tuple(float(v[0]) for v in found) if alone else found
     return found if len(found) > 1 else found[0]
 
 

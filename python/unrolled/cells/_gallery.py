@@ -13,6 +13,7 @@ from ._functions import (
     relu,
     sigmoid,
     spike,
+    sqrt,
     stop_gradient,
     tanh,
 )
@@ -88,6 +89,35 @@ def layer_norm_lstm(x: Any, h: Any, c: Any, *, p: Any) -> Any:
     return o * tanh((1 + p.scale) * normalise(c) + p.shift), c
 
 
+@cell(p=dict.fromkeys(("x_i", "x_f", "x_g", "x_o", "h_i", "h_f", "h_g", "h_o", "scale"), 1.0))
+def layer_norm_lstm_all(x: Any, h: Any, c: Any, *, p: Any) -> Any:
+    """LSTM, the maps of x and those of h normalised over all gates together (Ba et al. 2016).
+
+    Their gains are p.x_i … p.h_o and p.scale; their biases are p.i … p.o and p.shift.
+    """
+    x_i, x_f, x_g, x_o = normalise(x.i, x.f, x.g, x.o)
+    h_i, h_f, h_g, h_o = normalise(h.i, h.f, h.g, h.o)
+    i = sigmoid(p.x_i * x_i + p.h_i * h_i + p.i)
+    f = sigmoid(p.x_f * x_f + p.h_f * h_f + p.f)
+    c = f * c + i * tanh(p.x_g * x_g + p.h_g * h_g + p.g)
+    o = sigmoid(p.x_o * x_o + p.h_o * h_o + p.o)
+    return o * tanh(p.scale * normalise(c) + p.shift), c
+
+
+@cell(p=dict.fromkeys(("x_r", "x_z", "x_n", "h_r", "h_z", "h_n"), 1.0))
+def layer_norm_gru(x: Any, h: Any, *, p: Any) -> Any:
+    """GRU, the maps of its gates normalised together and those of n each (Ba et al. 2016).
+
+    As in the paper's supplement, z is the share of the new value.
+    """
+    x_z, x_r = normalise(x.z, x.r)
+    h_z, h_r = normalise(h.z, h.r)
+    z = sigmoid(p.x_z * x_z + p.h_z * h_z + p.z)
+    r = sigmoid(p.x_r * x_r + p.h_r * h_r + p.r)
+    n = tanh(p.x_n * normalise(x.n) + p.a + r * (p.h_n * normalise(h.n) + p.b))
+    return (1 - z) * h + z * n
+
+
 @cell
 def janet(x: Any, h: Any) -> Any:
     """A forget gate alone (van der Westhuizen & Lasenby 2018), beta 1 off the input's share."""
@@ -122,6 +152,13 @@ def leaky_rnn(x: Any, h: Any, *, alpha: float = 0.1) -> Any:
     return (1 - alpha) * h + alpha * tanh(x.h + h.h)
 
 
+@cell(p={"alpha": -2.2})
+def adaptive_leaky_rnn(x: Any, h: Any, *, p: Any) -> Any:
+    """A leaky integrator whose units learn their rates sigmoid(p.alpha) (Quax et al. 2020)."""
+    alpha = sigmoid(p.alpha)
+    return (1 - alpha) * h + alpha * tanh(x.h + h.h)
+
+
 @cell(p={"u": 1.0})
 def ind_rnn(x: Any, h: Any, *, p: Any) -> Any:
     """Independently recurrent units (Li et al. 2018)."""
@@ -140,6 +177,16 @@ def min_lstm(x: Any, h: Any) -> Any:
     """minLSTM, gates of x alone that sum to 1 (Feng et al. 2024)."""
     f, i = sigmoid(x.f), sigmoid(x.i)
     return (f * h + i * x.n) / (f + i)
+
+
+@cell(p={"decay": 5.0})
+def rg_lru(x: Any, h: Any, *, p: Any) -> Any:
+    """Real-gated linear recurrent unit of Griffin (De et al. 2024); its input is a map of x here.
+
+    a is sigmoid(p.decay)**(8 r): at first 0.97 where r is a half.
+    """
+    a = exp(8 * sigmoid(x.r) * log_sigmoid(p.decay))
+    return a * h + sqrt(1 - a * a) * (sigmoid(x.i) * x.u)
 
 
 @cell

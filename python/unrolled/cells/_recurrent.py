@@ -51,6 +51,8 @@ class Recurrent(RecurrentNet[Any]):
     ((5, 4, 8), (16, 8))
     """
 
+    _has_gates = False
+
     def __init__(
         self,
         cell: Cell,
@@ -121,7 +123,3 @@ class Recurrent(RecurrentNet[Any]):
     def __repr__(self) -> str:
         inner = super().__repr__().removeprefix("Recurrent(")
         return f"Recurrent({self.cell.name}, {inner}"
-
-    def to_rust(self, path: Any) -> None:
-        """Not to be had yet for a cell of a formula."""
-        raise ValueError("to_rust: expected a network of LSTM, GRU or RNN, got one of a formula")

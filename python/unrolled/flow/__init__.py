@@ -41,6 +41,7 @@ from ._plots import (
     plot_singular_values,
     plot_triangle,
 )
+from ._reach import Reach, plot_reach, reach
 from ._report import report
 from ._spectra import Bounds, bounds, singular_values_by_lag
 from ._theory import PowerCurve, matrix_power_curve
@@ -53,6 +54,7 @@ __all__ = [
     "LagGradients",
     "Monitor",
     "PowerCurve",
+    "Reach",
     "Sample",
     "bounds",
     "cell_path",
@@ -69,8 +71,10 @@ __all__ = [
     "plot_gates",
     "plot_lyapunov",
     "plot_power_curve",
+    "plot_reach",
     "plot_singular_values",
     "plot_triangle",
+    "reach",
     "report",
     "singular_values_by_lag",
     "step_jacobians",

@@ -81,7 +81,7 @@ def cell_path(
     if isinstance(tape, Tape) and not isinstance(tape._net, LSTM):
         name = type(tape._net).__name__
         raise ValueError(
-            f"tape: expected the tape of an LSTM, got that of a {name}, which has no c"
+            f"tape: expected the tape of an LSTM, got that of a {name}; step_jacobians is for all"
         )
     chain = Chain(tape, t, max_lag, layer, reverse)
     size = tape._net.hidden_size

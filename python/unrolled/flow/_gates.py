@@ -33,11 +33,11 @@ class GateSaturation:
     Attributes
     ----------
     names : tuple of str
-        i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN.
+        i, f, o of an LSTM (without f if it has none), r, z of a GRU, h of an RNN or a formula.
     low, high, mean : array (T, gates)
         In order of time: share of units and rows below 0.1, above 0.9, and the mean. NaN at a step
-        where no row runs. Of an RNN the size |h|; with relu, low is the share of exact zeros, which
-        pass no gradient.
+        where no row runs. Of an RNN and a formula the size |h|; of an RNN with relu, low is the
+        share of exact zeros, which pass no gradient.
     labels, low_label, high_label, mean_label : tuple of str
         What to write beside them.
     """
@@ -121,7 +121,7 @@ def gate_saturation(tape: Tape[Any], layer: int = 0, reverse: bool = False) -> G
 
 
 def gate_values(tape: Tape[Any], layer: int, reverse: bool) -> dict[str, Array]:
-    """Every value of each gate (|h| of an RNN) at the steps that ran."""
+    """Every value of each gate (|h| where there are none) at the steps that ran."""
     values, runs = _values(tape, layer, reverse)
     names = _names(tape._net)[1]
     return {name: values[:, :, index][runs].ravel() for index, name in enumerate(names)}
@@ -140,15 +140,19 @@ def _values(tape: Tape[Any], layer: int, reverse: bool) -> tuple[Array, Array]:
     layer = arguments.integer("layer", layer, at_least=0)
     if layer >= net.num_layers or (arguments.flag("reverse", reverse) and not net.bidirectional):
         raise ValueError(f"layer, reverse: expected one of {net!r}, got {layer}, {reverse}")
-    every = tape.gates if isinstance(tape.gates, tuple) else (tape.gates,)
+    order, names = _names(net)
+    # An RNN's h is its only gate, and what a formula's gates are nobody says.
+    found: Any = tape.hidden if names == ("h",) else tape.gates
+    every = found if isinstance(found, tuple) else (found,)
     gates = np.asarray(every[layer * net.num_directions + int(reverse)], np.float64)
+    if names == ("h",):
+        gates = gates[..., None, :]
     if gates.ndim == 3:
         gates = gates[:, None]
     steps, batch = gates.shape[:2]
     runs = np.ones((steps, batch), np.bool_)
     if tape._given.lengths is not None:
-        found = arguments.lengths(tape._given.lengths, steps, batch)
-        runs = np.arange(steps)[:, None] < np.asarray(found)
-    order, names = _names(net)
+        lengths = arguments.lengths(tape._given.lengths, steps, batch)
+        runs = np.arange(steps)[:, None] < np.asarray(lengths)
     values = gates[:, :, [order.index(name) for name in names]]
     return np.abs(values) if names == ("h",) else values, runs

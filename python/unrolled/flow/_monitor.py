@@ -20,7 +20,7 @@ from ._gates import HIGH, LOW, gate_values
 from ._kernels import step_jacobians
 from ._monitor_plot import draw
 from ._monitor_sample import Sample
-from ._sample import Sequences, Window, inside
+from ._sample import Sequences, Window, inside, recurrent_weight
 
 # The gradient without the lags beyond each, exactly, costs its K + 1 steps a step: 63 in all, and
 # one for the whole. On 2 of 32 rows, in one call of 100, that is 4 % of training's steps.
@@ -39,7 +39,7 @@ class Monitor:
 
     Parameters
     ----------
-    net : LSTM, GRU or RNN
+    net : LSTM, GRU, RNN or Recurrent
     every : int
         Which calls are sampled: the first, and from there every so many.
     rows : int
@@ -47,7 +47,8 @@ class Monitor:
     jacobians : int
         At how many steps the norm of the Jacobian is taken.
     parameter : str, optional
-        Whose gradient is taken apart by lag; None is ``weight_hh`` of the top layer (forward).
+        Whose gradient is taken apart by lag; None is ``weight_hh`` of the top layer (forward), or
+        ``weight_ih`` of a cell without maps of h.
         For a layer below, a lag counts the steps within each layer, as `truncate` of
         `Tape.backward` does.
 
@@ -86,13 +87,15 @@ class Monitor:
         parameter: str | None = None,
     ) -> None:
         if not isinstance(net, RecurrentNet):
-            raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
+            raise TypeError(
+                f"net: expected an LSTM, GRU, RNN or Recurrent, got {arguments.kind(net)}"
+            )
         self.net = net
         self.every = arguments.integer("every", every, at_least=1)
         self.rows = arguments.integer("rows", rows, at_least=1)
         self.jacobians = arguments.integer("jacobians", jacobians, at_least=1)
         if parameter is None:
-            parameter = f"weight_hh_l{net.num_layers - 1}"
+            parameter = recurrent_weight(net, net.num_layers - 1)
         self.parameter: str = arguments.choice("parameter", parameter, tuple(net._shapes))
         self.history: list[Sample] = []
         self._calls = 0

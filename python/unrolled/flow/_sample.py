@@ -14,6 +14,13 @@ from .._tape import Tape
 CHUNK = 4096
 
 
+def recurrent_weight(net: Any, layer: int, reverse: bool = False) -> str:
+    """The name of ``weight_hh``; of ``weight_ih`` where a cell has no map of h."""
+    suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+    name = f"weight_hh{suffix}"
+    return name if name in net._shapes else f"weight_ih{suffix}"
+
+
 @dataclass(frozen=True)
 class Sequences:
     """Rows of data as they came, the time axis first."""

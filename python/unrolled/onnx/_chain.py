@@ -161,10 +161,11 @@ class Walk:
     def recurrent(self, node: Node, recurrence: Recurrence) -> list[Symbol]:
         names = [*node.inputs, *[""] * (8 - len(node.inputs))]
         w, r, b, p = (self.constant(node, n) if names[n] else None for n in (1, 2, 3, 7))
-        why = recurrence.unlike_kernels(p)
-        if why is not None or recurrence.reverse == (True,):
+        if recurrence.reverse == (True,):
+            raise UnlikeLayersError(f"{node.label}: direction reverse, which no layer has")
+        if not recurrence.alike:
             raise UnlikeLayersError(
-                f"{node.label}: {why or 'direction reverse'}, which no layer has"
+                f"{node.label}: activations that differ between directions, which no layer has"
             )
         signal = self.signal(names[0])
         if len(signal.axes) != 3:
@@ -180,7 +181,8 @@ class Walk:
             self.initial(node, name, r, recurrence.batch_first)
             for name in names[5 : 5 + len(recurrence.kind.states)]
         )
-        stage = RecurrentStage(node.name, recurrence, w, r, b, initial, time == ("1",))
+        p = recurrence.seeing(p, self.budget)
+        stage = RecurrentStage(node.name, recurrence, w, r, b, p, initial, time == ("1",))
         axes: tuple[Axis, ...] = (time, ("D",), batch, ("H",))
         if recurrence.batch_first:
             axes = (batch, time, ("D",), ("H",))

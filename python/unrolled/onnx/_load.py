@@ -12,11 +12,11 @@ from .._arguments import Array
 from .._dense import Dense
 from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._sequential import Sequential
+from ..cells._recurrent import Recurrent
 from ._budget import Budget
 from ._chain import Chain, find
 from ._model import Model
 from ._proto import Source
-from ._recurrent import KERNEL_NONLINEARITIES
 from ._symbols import (
     ActivationStage,
     DenseStage,
@@ -27,7 +27,8 @@ from ._symbols import (
     UnlikeLayersError,
 )
 
-Loaded: TypeAlias = LSTM | GRU | RNN | Dense | Sequential | Model
+Layered: TypeAlias = LSTM | GRU | RNN | Recurrent | Dense | Sequential
+Loaded: TypeAlias = Layered | Model
 # How `_export` names recurrent nodes: the place in a Sequential, the layer.
 OURS = re.compile(r"layers\.(\d+)\.l(\d+)")
 
@@ -37,6 +38,7 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
 
     A chain of recurrent layers, dense ones and activations comes back as those layers; anything
     else, as far as it can be computed, as a `Model`, whose attribute `unlike_layers` says why.
+    Nodes with peepholes, ``clip``, ``input_forget`` or other activations come back as `Recurrent`.
 
     Consecutive nodes that are the layers of one network become one. Layers take and give what
     `LSTM`, `GRU`, `RNN` and `Sequential` do, however the graph arranges its outputs: ``y`` with
@@ -51,7 +53,7 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
 
     Returns
     -------
-    LSTM, GRU, RNN, Dense, Sequential or Model
+    LSTM, GRU, RNN, Recurrent, Dense, Sequential or Model
 
     Raises
     ------
@@ -82,9 +84,9 @@ def load(source: Source, *, allow_nonfinite: bool = False) -> Loaded:
         raise ValueError(f"source: {error}") from None
 
 
-def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequential:
-    """The layers of a chain."""
-    found: list[LSTM | GRU | RNN | Dense | Activation] = []
+def layers(chain: Chain, budget: Budget) -> Layered:
+    """The layers of a chain: one by itself, or a Sequential."""
+    found: list[Any] = []
     initial: list[Any] = []
     groups = grouped(chain.stages)
     for group in groups:
@@ -97,7 +99,8 @@ def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequentia
         else:
             stages = [stage for stage in group if isinstance(stage, RecurrentStage)]
             for stage in stages:
-                budget.network(stage.recurrence.name, (stage.w, stage.r, stage.b))
+                budget.network(stage.recurrence.name, (stage.w, stage.r, stage.b, stage.p))
+            first.recurrence.compiling(first.p is not None, budget)
             found.append(network(stages, chain.batch_first))
             initial.append(initial_state(stages))
     if not any(isinstance(layer, (RecurrentNet, Dense)) for layer in found):
@@ -112,7 +115,8 @@ def layers(chain: Chain, budget: Budget) -> LSTM | GRU | RNN | Dense | Sequentia
         ]
         return Sequential(*found, initial_state=tuple(states))
     if len(found) == 1 and not isinstance(found[0], Activation):
-        return found[0]
+        alone: Layered = found[0]
+        return alone
     return Sequential(*found)
 
 
@@ -136,12 +140,10 @@ def continues(before: Any, stage: Any) -> bool:
         # Written by us as two networks.
         return False
     a, b = before.recurrence, stage.recurrence
-    alike = (a.op, a.reverse, a.activations, a.linear_before_reset) == (
-        b.op, b.reverse, b.activations, b.linear_before_reset
-    )  # fmt: skip
     sizes = before.r.shape == stage.r.shape and stage.w.shape[2] == columns(before)
-    biases = (before.b is None) == (stage.b is None)
-    return alike and sizes and biases and all(map(follows, before.initial, stage.initial))
+    there = [(each.b is None, each.p is None) for each in (before, stage)]
+    alike = a.computed == b.computed and sizes and there[0] == there[1]
+    return alike and all(map(follows, before.initial, stage.initial))
 
 
 def columns(stage: RecurrentStage) -> int:
@@ -156,7 +158,7 @@ def follows(before: StateInput | Rows | None, state: StateInput | Rows | None) -
     return type(before) is type(state) and not isinstance(state, StateInput)
 
 
-def network(stages: list[RecurrentStage], batch_first: bool) -> LSTM | GRU | RNN:
+def network(stages: list[RecurrentStage], batch_first: bool) -> RecurrentNet[Any]:
     """Stages with one set of attributes, as the layers of a network."""
     first = stages[0]
     recurrence = first.recurrence
@@ -165,26 +167,18 @@ def network(stages: list[RecurrentStage], batch_first: bool) -> LSTM | GRU | RNN
             raise UnlikeLayersError(
                 f"{recurrence.name}: an initial state from the midst of an input"
             )
-    options: dict[str, Any] = {
-        "num_layers": len(stages),
-        "bias": first.b is not None,
-        "batch_first": batch_first,
-        "bidirectional": len(recurrence.reverse) == 2,
-        "dtype": first.w.dtype,
-        "seed": 0,
-    }
-    sizes = (first.w.shape[2], first.r.shape[2])
-    net: LSTM | GRU | RNN
-    if recurrence.op == "LSTM":
-        net = LSTM(*sizes, **options)
-    elif recurrence.op == "GRU":
-        net = GRU(*sizes, reset_after=recurrence.linear_before_reset, **options)
-    else:
-        nonlinearity = KERNEL_NONLINEARITIES[recurrence.activations[0][0].name]
-        net = RNN(*sizes, nonlinearity=nonlinearity, **options)
+    net = recurrence.cell(first.p is not None).network(
+        first.w.shape[2],
+        first.r.shape[2],
+        num_layers=len(stages),
+        bias=first.b is not None,
+        batch_first=batch_first,
+        bidirectional=len(recurrence.reverse) == 2,
+        dtype=first.w.dtype,
+    )
     parameters: dict[str, Array] = {}
     for n, stage in enumerate(stages):
-        parameters |= stage.recurrence.parameters(stage.w, stage.r, stage.b, n)
+        parameters |= stage.recurrence.parameters(stage.w, stage.r, stage.b, stage.p, n)
     net.load_state_dict(parameters)
     return net
 

@@ -152,7 +152,7 @@ class Node:
 class Model:
     """An ONNX model of recurrent nodes and what stands around them, made runnable.
 
-    Nodes whose arithmetic is a kernel's are computed by it; the rest in NumPy.
+    Recurrent nodes are computed by the kernels; what stands around them in NumPy.
 
     Parameters
     ----------

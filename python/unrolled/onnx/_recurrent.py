@@ -1,25 +1,29 @@
-"""One LSTM, GRU or RNN node: its attributes, its inputs, and who computes it.
+"""One LSTM, GRU or RNN node: its attributes, its inputs, and the networks that compute it.
 
-The kernels compute a node that is one of our cells under another name. A node with peepholes,
-``clip``, ``input_forget`` or other activations goes to the plain loop of `reference._onnx_cells`.
+A node that is one of our cells under another name becomes that. One with peepholes, ``clip``,
+``input_forget`` or other activations becomes a formula (`cells._standard`), which the kernels run
+all the same. The plain loop of `reference._onnx_cells` judges both.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .._arguments import Array
-from .._modules import GRU, LSTM, RNN, RecurrentNet
-from ..reference import _onnx_cells as plain
-from ..reference._onnx_functions import FORMULAS, Activation
+from .._modules import RecurrentNet
+from ..cells._activations import Function
+from ..cells._standard import Standard
 from ._budget import Budget
+from ._functions import read_functions
 
-# Nanoseconds of a step by itself.
-STEP = 1000
+# Nanoseconds: of a step by itself; of a gate's number, beside its products; of a formula, to trace
+# and compile it (measured are 2 to 5 ms). And its bytes, of which 18 KB are measured.
+STEP, GATE, COMPILING, COMPILED = 1000, 32, 5 << 20, 1 << 15
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,15 @@ KINDS = {
     "GRU": Kind(3, ("Sigmoid", "Tanh"), ("h",), (1, 0, 2)),
     "RNN": Kind(1, ("Tanh",), ("h",), (0,)),
 }
+# What of peepholes, i, o, f in ONNX's order, i, f, o in ours, stands where; of a gate f that is
+# 1 - i there is nothing.
+PEEPHOLES, COUPLED, COUPLED_PEEPHOLES = (0, 2, 1), (0, 3, 1), (0, 1)
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-NAMES = {name.lower(): name for name in FORMULAS}
-KERNEL_NONLINEARITIES = {"Tanh": "tanh", "Relu": "relu", "Sigmoid": "sigmoid"}
 
 
-def reordered(a: Array, order: Sequence[int]) -> Array:
-    """Blocks of rows of `a` (G*H, ...) in another order."""
-    blocks = a.reshape(len(order), -1, *a.shape[1:])
+def reordered(a: Array, order: Sequence[int], gates: int | None = None) -> Array:
+    """Blocks of rows of `a` (G*H, ...) in another order, or those of them that are in it."""
+    blocks = a.reshape(gates or len(order), -1, *a.shape[1:])
     return np.concatenate([blocks[index] for index in order])
 
 
@@ -78,12 +83,12 @@ class Recurrence:
     reverse: tuple[bool, ...]
     hidden_size: int | None
     batch_first: bool
-    activations: tuple[tuple[Activation, ...], ...]
+    activations: tuple[tuple[Function, ...], ...]
     clip: float | None
     input_forget: bool
     linear_before_reset: bool
     # Made by `prepare` where the weights are constants.
-    prepared: RecurrentNet[Any] | None = field(default=None, repr=False)
+    prepared: list[RecurrentNet[Any]] = field(default_factory=list, repr=False)
 
     @classmethod
     def read(cls, name: str, op: str, attributes: dict[str, Any]) -> Recurrence:
@@ -109,8 +114,8 @@ class Recurrence:
             reverse,
             hidden_size,
             bool(attributes.get("layout", 0)),
-            read_activations(name, op, attributes, len(reverse)),
-            clip,
+            read_functions(name, KINDS[op].defaults, attributes, len(reverse)),
+            None if clip == math.inf else clip,
             bool(attributes.get("input_forget", 0)),
             bool(attributes.get("linear_before_reset", 0)),
         )
@@ -119,22 +124,36 @@ class Recurrence:
     def kind(self) -> Kind:
         return KINDS[self.op]
 
-    def unlike_kernels(self, peepholes: Array | None) -> str | None:
-        """What the kernels cannot compute of it, or None."""
-        if self.clip is not None:
-            return "clip"
-        if self.input_forget:
-            return "input_forget"
-        # Peepholes of zeros are none, and exporters write them.
-        if peepholes is not None and peepholes.any():
-            return "P"
-        names = {tuple(function.name for function in each) for each in self.activations}
-        usual = (
-            {(name,) for name in KERNEL_NONLINEARITIES}
-            if self.op == "RNN"
-            else {self.kind.defaults}
+    @property
+    def computed(self) -> tuple[Any, ...]:
+        """What layers of one network have in common."""
+        each = (self.clip, self.input_forget, self.linear_before_reset)
+        return self.op, self.reverse, self.activations, each
+
+    @property
+    def alike(self) -> bool:
+        """Whether one cell computes both directions."""
+        return len({*self.activations}) == 1
+
+    def halves(self) -> list[Recurrence]:
+        """Itself, or its directions where they need cells of their own."""
+        if self.alike:
+            return [self]
+        return [
+            replace(self, reverse=(reverse,), activations=(functions,))
+            for reverse, functions in zip(self.reverse, self.activations, strict=True)
+        ]
+
+    def cell(self, peepholes: bool) -> Standard:
+        """What the kernels are asked for; of one direction or of both, if they are `alike`."""
+        return Standard(
+            self.op,
+            self.activations[0],
+            clip=self.clip,
+            coupled=self.input_forget,
+            peepholes=peepholes,
+            reset_after=self.linear_before_reset,
         )
-        return None if len(names) == 1 and names <= usual else "activations"
 
     def weights(self, values: Sequence[Array | None]) -> tuple[Array, Array, Array | None]:
         """W, R, B, checked against one another and against the attributes."""
@@ -154,39 +173,53 @@ class Recurrence:
             self._shaped("B", b, (directions, 2 * rows * hidden))
         return w, r, b
 
-    def network(self, w: Array, r: Array, b: Array | None) -> RecurrentNet[Any]:
-        """A network of ours with these parameters. One direction, backwards, is made forward."""
-        options: dict[str, Any] = {
-            "bias": b is not None,
-            "bidirectional": len(self.reverse) == 2,
-            "dtype": w.dtype,
-            "seed": 0,
-        }
-        hidden, inputs = r.shape[2], w.shape[2]
-        net: RecurrentNet[Any]
-        if self.op == "LSTM":
-            net = LSTM(inputs, hidden, **options)
-        elif self.op == "GRU":
-            net = GRU(inputs, hidden, reset_after=self.linear_before_reset, **options)
-        else:
-            nonlinearity = KERNEL_NONLINEARITIES[self.activations[0][0].name]
-            net = RNN(inputs, hidden, nonlinearity=nonlinearity, **options)
-        net.load_state_dict(self.parameters(w, r, b))
-        return net
+    def networks(
+        self, w: Array, r: Array, b: Array | None, p: Array | None
+    ) -> list[RecurrentNet[Any]]:
+        """With these parameters, one of each of the `halves`."""
+        found = []
+        halves = self.halves()
+        for n, half in enumerate(halves):
+            own = slice(None) if len(halves) == 1 else slice(n, n + 1)
+            own_b, own_p = (None if a is None else a[own] for a in (b, p))
+            net = half.cell(p is not None).network(
+                w.shape[2],
+                r.shape[2],
+                bias=b is not None,
+                # One direction, backwards, is made forward.
+                bidirectional=len(half.reverse) == 2,
+                dtype=w.dtype,
+            )
+            net.load_state_dict(half.parameters(w[own], r[own], own_b, own_p))
+            found.append(net)
+        return found
 
-    def parameters(self, w: Array, r: Array, b: Array | None, layer: int = 0) -> dict[str, Array]:
+    def parameters(
+        self, w: Array, r: Array, b: Array | None, p: Array | None, layer: int = 0
+    ) -> dict[str, Array]:
         """Under our names, in our order of gates."""
         found: dict[str, Array] = {}
-        order = self.kind.order
+        gates = self.kind.gates
+        order = COUPLED if self.input_forget else self.kind.order
         for direction in range(len(self.reverse)):
             suffix = f"l{layer}{'_reverse' if direction else ''}"
-            found[f"weight_ih_{suffix}"] = reordered(w[direction], order)
-            found[f"weight_hh_{suffix}"] = reordered(r[direction], order)
+            found[f"weight_ih_{suffix}"] = reordered(w[direction], order, gates)
+            found[f"weight_hh_{suffix}"] = reordered(r[direction], order, gates)
             if b is not None:
                 wb, rb = np.split(b[direction], 2)
-                found[f"bias_ih_{suffix}"] = reordered(wb, order)
-                found[f"bias_hh_{suffix}"] = reordered(rb, order)
+                found[f"bias_ih_{suffix}"] = reordered(wb, order, gates)
+                found[f"bias_hh_{suffix}"] = reordered(rb, order, gates)
+            if p is not None:
+                peepholes = COUPLED_PEEPHOLES if self.input_forget else PEEPHOLES
+                found[f"weight_p_{suffix}"] = reordered(p[direction], peepholes, 3)
         return found
+
+    def compiling(self, peepholes: bool, budget: Budget) -> None:
+        """Take from the budget what there is to compile, of a network of any number of layers."""
+        if self.cell(peepholes).formula is not None:
+            count = len(self.halves())
+            budget.spend(self.name, count * COMPILING)
+            budget.take(self.name, count * COMPILED)
 
     def check_state(self, index: int, a: Array, hidden: int) -> None:
         """Refuse an initial state, a constant, that fits no batch."""
@@ -207,12 +240,17 @@ class Recurrence:
     def prepare(
         self, values: Sequence[Array | None], peepholes: Array | None, budget: Budget
     ) -> None:
-        """Make the network once, of what `check` has passed, if there is one."""
-        if self.unlike_kernels(peepholes) is not None:
-            return
+        """Make the networks once, of what `check` has passed."""
         w, r, b = self.weights(values)
-        budget.network(self.name, (w, r, b))
-        self.prepared = self.network(w, r, b)
+        p = self.seeing(peepholes, budget)
+        budget.network(self.name, (w, r, b, p))
+        self.compiling(p is not None, budget)
+        self.prepared = self.networks(w, r, b, p)
+
+    def seeing(self, peepholes: Array | None, budget: Budget) -> Array | None:
+        """Peepholes; those of zeros are none, and exporters write them."""
+        there = peepholes is not None and budget.any(self.name, peepholes)
+        return peepholes if there else None
 
     def __call__(self, values: Sequence[Array | None], budget: Budget) -> list[Array]:
         """Y, Y_h and, of an LSTM, Y_c."""
@@ -221,12 +259,14 @@ class Recurrence:
         directions, rows, hidden = inputs.r.shape
         # Steps take time even where there is no row.
         budget.spend("", steps * STEP)
-        each = rows / hidden * (inputs.w.shape[2] + hidden) / 2
+        each = rows / hidden * ((inputs.w.shape[2] + hidden) / 2 + GATE)
         budget.room((steps, batch, directions * hidden), inputs.x.dtype, each)
-        if self.unlike_kernels(inputs.p) is None:
-            y, states = self._by_kernels(inputs)
-        else:
-            y, states = self._by_loop(inputs)
+        nets = self.prepared
+        if not nets:
+            p = self.seeing(inputs.p, budget)
+            self.compiling(p is not None, budget)
+            nets = self.networks(inputs.w, inputs.r, inputs.b, p)
+        y, states = self._run(nets, inputs)
         if inputs.lengths is not None:
             # A row of no steps has no last output: zeros, as ONNX Runtime gives.
             none = (inputs.lengths == 0)[:, None]
@@ -237,48 +277,27 @@ class Recurrence:
             states = tuple(a.swapaxes(0, 1) for a in states)
         return [np.ascontiguousarray(a) for a in (y, *states)]
 
-    def _by_kernels(self, inputs: Inputs) -> tuple[Array, tuple[Array, ...]]:
-        net = self.prepared or self.network(inputs.w, inputs.r, inputs.b)
-        x, lengths = inputs.x, inputs.lengths
-        steps, batch = x.shape[:2]
-        backwards = self.reverse == (True,)
-        if backwards:
-            x = turned(x, lengths)
-        state = inputs.states if len(inputs.states) == 2 else inputs.states[0]
-        y, state = net(x, state, lengths=lengths)
-        if backwards:
-            y = turned(y, lengths)
-        y = y.reshape(steps, batch, len(self.reverse), net.hidden_size).swapaxes(1, 2)
-        return y, state if isinstance(state, tuple) else (state,)
-
-    def _by_loop(self, inputs: Inputs) -> tuple[Array, tuple[Array, ...]]:
-        x, lengths = inputs.x, inputs.lengths
-        steps, batch = x.shape[:2]
-        if lengths is None:
-            lengths = np.full(batch, steps)
+    def _run(
+        self, nets: list[RecurrentNet[Any]], inputs: Inputs
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Every half by its network: y (T, D, B, H), and each state (D, B, H)."""
+        steps, batch = inputs.x.shape[:2]
         ys, finals = [], []
-        for direction, reverse in enumerate(self.reverse):
-            rows = inputs.w.shape[1]
-            b = np.zeros(2 * rows, dtype=x.dtype) if inputs.b is None else inputs.b[direction]
-            wb, rb = np.split(b, 2)
-            p = None if inputs.p is None else inputs.p[direction]
-            weights = plain.Weights(inputs.w[direction], inputs.r[direction], wb, rb, p)
-            initial = tuple(a[direction] for a in inputs.states)
-            cell = self._cell(self.activations[direction])
-            y, final = plain.run(cell, weights, x, initial, lengths, reverse=reverse)
-            ys.append(y)
-            finals.append(final)
-        states = tuple(np.stack(parts) for parts in zip(*finals, strict=True))
-        return np.stack(ys, axis=1), states
-
-    def _cell(self, functions: tuple[Activation, ...]) -> plain.Cell:
-        if self.op == "LSTM":
-            f, g, h = functions
-            return plain.LSTMCell(f, g, h, self.clip, self.input_forget)
-        if self.op == "GRU":
-            f, g = functions
-            return plain.GRUCell(f, g, self.clip, self.linear_before_reset)
-        return plain.RNNCell(functions[0], self.clip)
+        for n, (half, net) in enumerate(zip(self.halves(), nets, strict=True)):
+            own = slice(None) if len(nets) == 1 else slice(n, n + 1)
+            backwards = half.reverse == (True,)
+            x = turned(inputs.x, inputs.lengths) if backwards else inputs.x
+            state = tuple(a[own] for a in inputs.states)
+            y, final = net(x, state if len(state) == 2 else state[0], lengths=inputs.lengths)
+            if backwards:
+                y = turned(y, inputs.lengths)
+            shape = (steps, batch, len(half.reverse), net.hidden_size)
+            ys.append(y.reshape(shape).swapaxes(1, 2))
+            finals.append(final if isinstance(final, tuple) else (final,))
+        if len(nets) == 1:
+            return ys[0], finals[0]
+        states = tuple(np.concatenate(parts) for parts in zip(*finals, strict=True))
+        return np.concatenate(ys, axis=1), states
 
     def _checked(self, values: Sequence[Array | None]) -> Inputs:
         count = 8 if self.op == "LSTM" else 6
@@ -338,47 +357,3 @@ def turned(a: Array, lengths: Array | None) -> Array:
     step = np.arange(len(a))[:, None]
     time = np.where(step < lengths, lengths - 1 - step, step)
     return np.asarray(a[time, np.arange(a.shape[1])])
-
-
-def read_activations(
-    name: str, op: str, attributes: dict[str, Any], directions: int
-) -> tuple[tuple[Activation, ...], ...]:
-    """The functions of each direction.
-
-    ``activation_alpha`` and ``activation_beta`` are consumed in the order of the functions, by
-    those that take such a constant. Names count whatever their case, as exporters differ there.
-    """
-    usual = KINDS[op].defaults
-    given = attributes.get("activations")
-    # The RNN's default in the standard is a list for two directions, whatever the direction.
-    if given is None or (op == "RNN" and directions == 1 and given == ["Tanh", "Tanh"]):
-        given = usual * directions
-    if len(given) != len(usual) * directions:
-        raise ValueError(
-            f"{name}: activations: expected {len(usual) * directions} names, got {list(given)}"
-        )
-    left = {key: list(attributes.get(f"activation_{key}") or []) for key in ("alpha", "beta")}
-    functions = [_activation(name, text, left) for text in given]
-    for key, values in left.items():
-        if values:
-            raise ValueError(
-                f"{name}: activation_{key}: expected no more values than {list(given)} take, "
-                f"got {values} in excess"
-            )
-    return tuple(tuple(functions[n : n + len(usual)]) for n in range(0, len(functions), len(usual)))
-
-
-def _activation(name: str, text: str, left: dict[str, list[float]]) -> Activation:
-    known = NAMES.get(text.lower())
-    if known is None:
-        raise ValueError(f"{name}: activations: expected names of {[*FORMULAS]}, got {text!r:.80}")
-    constants = []
-    for key, default in FORMULAS[known].constants.items():
-        value = left[key].pop(0) if left[key] else default
-        if value is None:
-            raise ValueError(
-                f"{name}: activation_{key}: expected a value for {known}, for which the standard "
-                "has no default, got none"
-            )
-        constants.append(value)
-    return Activation(known, tuple(constants))

@@ -27,6 +27,7 @@ class RecurrentStage:
     w: Array
     r: Array
     b: Array | None
+    p: Array | None
     # The source of each initial state.
     initial: tuple[StateInput | Rows | None, ...]
     batch_first: bool

@@ -2,8 +2,8 @@
 
 The kernels compute what the cells of `_cells` compute. ONNX's nodes may ask for more: peepholes,
 clipping, a forget gate coupled to the input gate, other activations. All of it is here, in ONNX's
-own terms (its names, its order of gates), for one direction at a time. This judges what the kernels
-compute of such nodes, and computes what they cannot.
+own terms (its names, its order of gates), for one direction at a time. `unrolled.onnx` makes
+formulas of such nodes, which the kernels run; this judges them.
 
 The standard leaves two things to be read, and here they are read as ONNX Runtime does:
 ``clip`` bounds the sums that enter the gates' activations, not the cell state that enters h; with

@@ -1,8 +1,8 @@
 """The activation functions that ONNX names, in NumPy.
 
-ONNX's recurrent nodes may use any of eleven functions, some with two constants. The kernels know
-three of them (`_cells.ACTIVATIONS`); these are all, for the plain loop of `_onnx_cells` and for the
-nodes that stand around the recurrent ones.
+ONNX's recurrent nodes may use any of eleven functions, some with two constants. These are for the
+plain loop of `_onnx_cells` and for the nodes that stand around the recurrent ones; in formulas they
+are `unrolled.cells._activations`.
 """
 
 from __future__ import annotations

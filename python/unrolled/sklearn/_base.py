@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numpy as np
@@ -15,9 +15,11 @@ from sklearn.utils import check_random_state
 from .. import _arguments as arguments
 from .. import optim
 from .._dense import Dense
-from .._modules import GRU, LSTM, RNN
+from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._progress import progress
 from .._training import Batch, Reader, train
+from ..cells import Cell
+from ..cells._recurrent import Recurrent as Network
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 
@@ -45,7 +47,7 @@ def all_or_nothing(fit: Fit[Estimator, Arguments]) -> Fit[Estimator, Arguments]:
 class Recurrent(BaseEstimator):  # type: ignore[misc]
     """Checks the parameters, makes the network, runs the training."""
 
-    cell: str
+    cell: str | Cell
     hidden_size: int
     num_layers: int
     dropout: float
@@ -61,7 +63,13 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
 
     def _begin(self) -> np.random.Generator:
         """Refuse options that make no sense; the source of all that is random here."""
-        arguments.choice("cell", self.cell, tuple(CELLS))
+        if not isinstance(self.cell, (str, Cell)):
+            raise TypeError(
+                f"cell: expected one of {', '.join(CELLS)}, or what ur.cell makes of a function, "
+                f"got {arguments.kind(self.cell)}"
+            )
+        if isinstance(self.cell, str):
+            arguments.choice("cell", self.cell, tuple(CELLS))
         for name in ("hidden_size", "num_layers", "epochs", "batch_size", "patience"):
             arguments.integer(name, getattr(self, name), at_least=1)
         for name in ("lr", "clip"):
@@ -79,7 +87,11 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
         self, inputs: int, outputs: int, pooling: str, rng: np.random.Generator, **options: Any
     ) -> Reader:
         seeds = rng.integers(2**62, size=2)
-        net = CELLS[self.cell](
+        if isinstance(self.cell, Cell):
+            make: Callable[..., RecurrentNet[Any]] = partial(Network, self.cell)
+        else:
+            make = CELLS[self.cell]
+        net = make(
             inputs,
             self.hidden_size,
             self.num_layers,

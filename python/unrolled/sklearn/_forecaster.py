@@ -12,8 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 from .. import _arguments as arguments
 from .. import losses
 from .._arguments import Array
-from .._modules import LSTM
 from .._training import Batch
+from ..cells import Cell
 from ._base import Recurrent, all_or_nothing
 from ._input import Standard, check_names, for_float32, padded, sequences, unmasked
 
@@ -26,7 +26,7 @@ class Forecaster(Recurrent):
 
     Parameters
     ----------
-    cell : {"gru", "lstm", "rnn"}
+    cell : {"gru", "lstm", "rnn"} or unrolled.cells.Cell
     hidden_size, num_layers : int
     dropout : float
         Between layers.
@@ -80,7 +80,7 @@ class Forecaster(Recurrent):
 
     def __init__(
         self,
-        cell: str = "gru",
+        cell: str | Cell = "gru",
         hidden_size: int = 32,
         num_layers: int = 1,
         *,
@@ -318,9 +318,8 @@ class Forecaster(Recurrent):
         """(T, C): from every step, what is said of the h-th after it."""
         before = self._before(values, known)
         _, _, tape = self.reader_.net.record(before[:, None], train=False)
-        parts = [tape.hidden, tape.cell] if isinstance(self.reader_.net, LSTM) else [tape.hidden]
         # The state before each step, (layers, T, H): every step a row of one stream.
-        state = [np.stack(p if isinstance(p, tuple) else (p,))[:, :, 0] for p in parts]
+        state = [np.stack(p if isinstance(p, tuple) else (p,))[:, :, 0] for p in tape.states]
         state = [np.concatenate([np.zeros_like(s[:, :1]), s], axis=1) for s in state]
         given = tuple(state) if len(state) > 1 else state[0]
         steps = np.arange(len(values))

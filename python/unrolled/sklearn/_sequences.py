@@ -18,6 +18,7 @@ from .. import _arguments as arguments
 from .. import losses
 from .._arguments import Array
 from .._training import Batch, Loss
+from ..cells import Cell
 from ._base import Recurrent, all_or_nothing
 from ._input import (
     Standard,
@@ -46,7 +47,7 @@ class Sequences(Recurrent):
 
     def __init__(
         self,
-        cell: str = "lstm",
+        cell: str | Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         *,
@@ -201,7 +202,8 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
 
     Parameters
     ----------
-    cell : {"lstm", "gru", "rnn"}
+    cell : {"lstm", "gru", "rnn"} or unrolled.cells.Cell
+        A name, or what `unrolled.cell` makes of a function, such as those of `unrolled.cells`.
     hidden_size, num_layers : int
     bidirectional : bool
         Read to and fro.
@@ -258,7 +260,7 @@ class SequenceClassifier(ClassifierMixin, Sequences):  # type: ignore[misc]
 
     def __init__(
         self,
-        cell: str = "lstm",
+        cell: str | Cell = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         *,

@@ -62,6 +62,8 @@ pub struct Code {
     /// Numbers, which are the first blocks.
     pub numbers: Vec<f64>,
     pub phases: Vec<Vec<Instruction>>,
+    /// Which expression each block of the last phase holds.
+    pub holds: BTreeMap<u32, Id>,
     /// Which means each phase adds up.
     pub sums: Vec<Range<usize>>,
     /// Blocks in use at the most.
@@ -180,7 +182,8 @@ impl Maker<'_> {
                     block.push(Step::Store(place), [block.places[&id], 0, 0]);
                 }
             }
-            let Block { count, instructions, .. } = block;
+            let Block { count, instructions, places, .. } = block;
+            code.holds = places.into_iter().map(|(id, at)| (at, id)).collect();
             code.blocks = code.blocks.max(count as usize);
             code.phases.push(instructions);
             let before = code.means;

@@ -11,6 +11,7 @@ mod graph;
 mod plan;
 mod program;
 mod run;
+mod source;
 
 pub use description::{
     Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_PARAMETERS, MapOf, Node,
@@ -49,6 +50,34 @@ impl Formula {
 
     pub(crate) fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The cell as Rust source: a type `name` that implements [`Cell`](super::Cell), with the very operations of the
+    /// programs, so that it gives the same bits, forward and back. `title` is what its documentation calls it.
+    ///
+    /// The text needs `Cell`, `Derivatives` and `Slot` of [`cell`](crate::cell), [`Real`](crate::real::Real), `Lanes` and
+    /// `Simd` of [`simd`](crate::simd) in scope, and [`math`](crate::math) where it names it.
+    ///
+    /// ```
+    /// use unrolled::cell::formula::{Description, Fed, Formula, MapOf, Node, Unary};
+    ///
+    /// let both = MapOf { x: Some("a".into()), h: Some("a".into()), fed: Fed::State };
+    /// let elman = Formula::new(Description {
+    ///     states: vec!["h".into()],
+    ///     maps: vec![both],
+    ///     nodes: vec![Node::Slot(0), Node::Unary(Unary::Tanh, 0)],
+    ///     outputs: vec![1],
+    ///     ..Description::default()
+    /// })?;
+    /// assert!(elman.source("Elman", "elman")?.contains("impl Cell for Elman"));
+    /// # Ok::<(), unrolled::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` for what a [`Cell`](super::Cell) cannot be: means over the row, maps of values that depend on other such
+    /// maps, more than 16 slots and kept values; for a name that is no identifier.
+    pub fn source(&self, name: &str, title: &str) -> Result<String, Error> {
+        source::source(&self.description, name, title)
     }
 
     /// The programs, in words, and how many numbers a unit keeps.

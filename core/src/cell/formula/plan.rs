@@ -15,24 +15,28 @@ const MOST_PLANES: usize = 128;
 
 /// The expressions of a formula and how its slots stand in a row.
 pub struct Plan {
-    graph: Graph,
+    pub graph: Graph,
     /// Where each of the description's maps stands among the layout's slots.
-    slots: Vec<usize>,
+    pub slots: Vec<usize>,
+    /// What feeds each of the layout's slots, values' among them.
+    pub fed: Vec<Slot>,
     pub layout: Layout,
     /// The new states.
-    outputs: Vec<Id>,
+    pub outputs: Vec<Id>,
     /// The values that maps act on, in the layout's order of maps.
-    values: Vec<Id>,
+    pub values: Vec<Id>,
     spikes: Slopes,
     /// Expressions of the formula itself: those from here on are derivatives.
-    own: Id,
+    pub own: Id,
 }
 
 /// Derivatives by slots, by states and by parameters.
 pub struct Wanted {
-    slots: Vec<Id>,
-    states: Vec<Id>,
-    parameters: Vec<Id>,
+    pub slots: Vec<Id>,
+    pub states: Vec<Id>,
+    pub parameters: Vec<Id>,
+    /// By every expression of the formula, where it has one.
+    pub all: Vec<Option<Id>>,
 }
 
 impl Plan {
@@ -83,6 +87,7 @@ impl Plan {
         Ok(Plan {
             graph,
             slots,
+            fed,
             layout,
             outputs: d.outputs.iter().map(|&node| nodes[node]).collect(),
             values: values.iter().map(|&(_, node)| nodes[node]).collect(),
@@ -110,15 +115,12 @@ impl Plan {
             d.get(of as usize).copied().flatten().unwrap_or_else(|| graph.number(0.0))
         };
         let graph = &mut self.graph;
-        Wanted {
-            slots: (0..fed as u8).map(|n| wanted(graph, Leaf::Slot(n))).collect(),
-            states: (0..self.layout.states() as u8)
-                .map(|n| wanted(graph, Leaf::State(n)))
-                .collect(),
-            parameters: (0..self.layout.parameters() as u8)
-                .map(|n| wanted(graph, Leaf::Parameter(n)))
-                .collect(),
-        }
+        let slots = (0..fed as u8).map(|n| wanted(graph, Leaf::Slot(n))).collect();
+        let states = 0..self.layout.states() as u8;
+        let states = states.map(|n| wanted(graph, Leaf::State(n))).collect();
+        let parameters = 0..self.layout.parameters() as u8;
+        let parameters = parameters.map(|n| wanted(graph, Leaf::Parameter(n))).collect();
+        Wanted { slots, states, parameters, all: d }
     }
 
     /// Which expressions of the formula the way back reads rather than computes again.

@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::description::Description;
-use super::plan::Plan;
+use super::plan::{Plan, Wanted};
 use super::run::{self, Memory, Unprojected};
 use crate::cell::Tanh;
 use crate::cell::elementwise::{Back, Elementwise, Forth, Typed};
@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 /// A cell made of a formula.
 #[derive(Clone, Debug)]
 pub struct Program {
-    layout: Layout,
+    pub(super) layout: Layout,
     /// By stage.
     pub(super) forward: Vec<Code>,
     /// By the stage of the way forward that each mirrors.
@@ -28,6 +28,11 @@ pub struct Program {
 impl Program {
     /// Compiles a formula.
     pub fn new(description: &Description) -> Result<Self, Error> {
+        Ok(Self::compile(description)?.0)
+    }
+
+    /// The same, with what it was made of.
+    pub fn compile(description: &Description) -> Result<(Self, Plan, Wanted), Error> {
         let mut plan = Plan::new(description)?;
         let last = plan.layout.stages() - 1;
         let d = plan.differentiate();
@@ -36,7 +41,7 @@ impl Program {
         let forward = (0..=last).map(|stage| plan.forward(stage, &planes)).collect();
         let backward = (0..=last).map(|stage| plan.backward(stage, &planes, &d)).collect();
         let layout = plan.layout.with_planes(count);
-        Ok(Program { layout, forward, backward, kept: count })
+        Ok((Program { layout, forward, backward, kept: count }, plan, d))
     }
 }
 

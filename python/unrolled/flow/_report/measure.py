@@ -14,7 +14,7 @@ from .._cell_path import cell_path
 from .._gates import GateSaturation, gate_saturation
 from .._kernels import gradient_by_lag, lyapunov_exponents, step_jacobians
 from .._plots import lag_shares
-from .._sample import Sequences, Window
+from .._sample import Sequences, Window, recurrent_weight
 from .._spectra import GAMMA, singular_values_by_lag
 from .._spectra import bounds as bounds_of
 from .._theory import matrix_power_curve
@@ -113,6 +113,8 @@ class Numbers:
     ratio_high_lag: int | None = None
     ratio_lags: int | None = None
     nonlinearity: str | None = None
+    # Whose gradient it is.
+    weight: str = "weight_hh"
 
     @property
     def decades(self) -> tuple[float, ...]:
@@ -175,7 +177,7 @@ def study(
     small = _spectral_window(net, chosen, len(places))
     layers = []
     for layer, reverse in progress(places):
-        parameter = f"weight_hh_l{layer}" + ("_reverse" if reverse else "")
+        parameter = recurrent_weight(net, layer, reverse)
         layers.append(
             _layer(net, layer, reverse, weights[parameter], parameter, tape, kept, chosen, small)
         )
@@ -307,7 +309,7 @@ def _layer(
         jacobian = step_jacobians(little, layer, reverse)[0 if reverse else -1, 0]
         powers["J of the last step"] = matrix_power_curve(jacobian, POWERS)
     begins, stops = chosen.stretches()
-    cell = "LSTM" if isinstance(net, LSTM) else "GRU" if isinstance(net, GRU) else "RNN"
+    cell = next((kind.__name__ for kind in (LSTM, GRU, RNN) if isinstance(net, kind)), "formula")
     return Results(
         layer,
         reverse,
@@ -317,6 +319,7 @@ def _layer(
             min(steps, int((stops - begins).max())),
             top=layer == net.num_layers - 1,
             bias=net.bias,
+            weight=parameter[: parameter.index("_l")],
             **numbers,
         ),
         gradients,

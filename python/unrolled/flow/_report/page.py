@@ -59,7 +59,7 @@ h2 { break-after: avoid; }
 Row = tuple[str, Callable[[Numbers], str], Callable[[Any], str]]
 ROWS: dict[str, Row] = {
     "steps": ("steps", lambda _: "steps looked at", str),
-    "gradient": ("‖∂L/∂W‖", lambda _: "norm of the gradient of weight_hh", number),
+    "gradient": ("‖∂L/∂W‖", lambda n: f"norm of the gradient of {n.weight}", number),
     "span": ("span", lambda _: "steps without a reset, at most", str),
     "far": ("far share", lambda n: f"share of all lags' norms beyond lag {n.steps // 2}", percent),
     "reach": ("reach", lambda _: "lags beyond change the gradient by 1 % at most", str),
@@ -90,7 +90,12 @@ ROWS: dict[str, Row] = {
     "ratio_high_lag": ("its lag", lambda _: "— at lag", str),
     "ratio_lags": ("lags", lambda _: "— of lags up to", str),
 }
-GATES = {"LSTM": "forget gates", "GRU": "update gates", "RNN": "|h| of the units"}
+GATES = {
+    "LSTM": "forget gates",
+    "GRU": "update gates",
+    "RNN": "|h| of the units",
+    "formula": "|h| of the units",
+}
 
 
 def _gate_label(n: Numbers, kind: str) -> str:

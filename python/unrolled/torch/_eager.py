@@ -60,7 +60,7 @@ class Sequence(torch.autograd.Function):
         at = len(given) - len(net.counts)
         states, weights = given[:at] or None, given[at:]
         grads = dy, *d_states
-        if all(g is None for g in grads):
+        if dy is None and all(d is None for d in d_states):
             found = [None] * len(needs)
         elif _beyond_us(*grads):
             found = derivatives(net.kind, x, states, weights, lengths, resets, grads, needs)

@@ -46,8 +46,12 @@ class Layers(nn.Module):
         replica.__dict__.pop(PACKED, None)
         return replica
 
-    def _arguments(self, input: Any, states: Any, resets: Any) -> Call:
-        """`states` are a tuple or None."""
+    def _several(self, hx: Any) -> Any:
+        """The states of a call as a tuple."""
+        raise NotImplementedError
+
+    def _arguments(self, input: Any, hx: Any, resets: Any) -> Call:
+        states = None if hx is None else self._several(hx)
         if isinstance(input, PackedSequence):
             return _unpacked(input, states, resets)
         if input.dim() == 2:
@@ -77,9 +81,9 @@ class Layers(nn.Module):
             y = y.transpose(0, 1)
         return y, tuple(states) if len(states) > 1 else states[0]
 
-    def _by_layers(self, input: Any, states: Any, resets: Any) -> Any:
+    def _ours(self, input: Any, hx: Any, resets: Any) -> Any:
         weights = self._weights()
-        call = self._arguments(input, states, resets)
+        call = self._arguments(input, hx, resets)
         kind = self._kind()
         if not (self.training and self.dropout and kind.layers > 1):
             y, states = self._stack(0, kind, call, weights)

@@ -137,7 +137,9 @@ class Recurrent(Layers):
             if node is not None:
                 return node
         self._check(x, packed_input)
-        return self._by_layers(input, self._states(input, hx), resets)
+        if hx is not None:
+            self._check_states(input, hx)
+        return self._ours(input, hx, resets)
 
     def _check(self, x: Any, packed_input: bool) -> None:
         if not isinstance(x, torch.Tensor):
@@ -158,14 +160,9 @@ class Recurrent(Layers):
         if x.shape[0 if x.dim() == 2 or not self.batch_first else 1] == 0:
             raise ValueError(f"input: expected at least one step, got shape {tuple(x.shape)}")
 
-    def _states(self, input: Any, hx: Any) -> Any:
-        """A tuple of them, checked, or None."""
-        if hx is None:
-            return None
+    def _check_states(self, input: Any, hx: Any) -> None:
         names = self.cell.states
-        if len(names) == 1:
-            hx = (hx,)
-        elif not isinstance(hx, (tuple, list)) or len(hx) != len(names):
+        if len(names) > 1 and not (isinstance(hx, (tuple, list)) and len(hx) == len(names)):
             raise TypeError(f"hx: expected a tuple ({', '.join(names)}), got {kind_of(hx)}")
         shape: tuple[Any, ...] = (self.num_layers * (1 + self.bidirectional), self.hidden_size)
         axes = "(L*D, H)"
@@ -176,7 +173,7 @@ class Recurrent(Layers):
                 batch = input.shape[0 if self.batch_first else 1]
             shape, axes = (shape[0], batch, shape[1]), "(L*D, B, H)"
         weight = self._weights()[0]
-        for name, state in zip(names, hx, strict=True):
+        for name, state in zip(names, self._several(hx), strict=True):
             if not isinstance(state, torch.Tensor):
                 raise TypeError(f"hx: {name}: expected a tensor, got {kind_of(state)}")
             if state.shape != shape:
@@ -187,7 +184,9 @@ class Recurrent(Layers):
                 raise TypeError(
                     f"hx: {name}: expected {weight.dtype} as the parameters, got {state.dtype}"
                 )
-        return tuple(hx)
+
+    def _several(self, hx: Any) -> Any:
+        return tuple(hx) if len(self.cell.states) > 1 else (hx,)
 
     def _kind(self) -> Kind:
         return Kind(self._formula, self.num_layers, self.bidirectional, self.bias, False)

@@ -118,12 +118,14 @@ def go_back(run: Recorded, shape: tuple[int, int], dy: Any, d_states: Any) -> tu
     else:
         dy = array(dy)
     given: Any = None
-    if any(d is not None for d in d_states):
-        given = tuple(
-            np.zeros((cells, batch, size), dtype) if d is None else array(d)
-            for d, size in zip(d_states, net.columns, strict=True)
-        )
-        given = given if len(given) > 1 else given[0]
+    for d in d_states:
+        if d is not None:
+            pairs = zip(d_states, net.columns, strict=True)
+            given = tuple(
+                [np.zeros((cells, batch, n), dtype) if d is None else array(d) for d, n in pairs]
+            )
+            given = given if len(given) > 1 else given[0]
+            break
     with _row(net, "_backward"):
         flat, d_x, found = net.network.backward(run.tape, dy, given, None)
     return flat, d_x, found if isinstance(found, tuple) else (found,)

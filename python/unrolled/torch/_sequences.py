@@ -141,12 +141,7 @@ class RecurrentLayer(Layers, nn.RNNBase):
         steps: int = input.shape[1 if self.batch_first and input.dim() == 3 else 0]
         return steps < least
 
-    def _ours(self, input: Any, hx: Any, resets: Any) -> Any:
-        return self._by_layers(input, self._several(hx), resets)
-
     def _several(self, hx: Any) -> Any:
-        if hx is None:
-            return None
         if self.mode != "LSTM":
             return (hx,)
         h0, c0 = hx
@@ -169,7 +164,7 @@ class RecurrentLayer(Layers, nn.RNNBase):
         if 0 in shape or len(shape) not in (2, 3) or shape[-1] != self.input_size:
             # For PyTorch to say what is wrong, or that nothing is.
             return super().forward(input, hx)
-        call = self._arguments(input, self._several(hx), resets)
+        call = self._arguments(input, hx, resets)
         dropout = self.dropout if self.training else 0.0
         through = through_graph if _path.recorded() else through_torch
         given = (call.x, call.states, self._weights(), call.lengths, call.resets)

@@ -12,10 +12,10 @@ import numpy as np
 
 from ..reference._cells import relu as relu_of_array
 from ..reference._cells import sigmoid as sigmoid_of_array
+from ._description import SURROGATES
 from ._maps import plain
-from ._symbols import CellValueError, Namespace, Symbol, number, real, refuse, symbols
+from ._symbols import Namespace, Symbol, number, real, refuse, symbols
 
-SURROGATES = ("fast_sigmoid", "atan", "sigmoid")
 # What a map of a value is, for as long as a cell runs on arrays.
 _running: ContextVar[Callable[[str, Any], Any] | None] = ContextVar("running", default=None)
 
@@ -172,16 +172,15 @@ def clip(a: Any, low: Any, high: Any) -> Any:
 
 def linear(name: str, value: Any) -> Any:
     """A map of a computed value: the block `name` of weight_hh and bias_hh."""
-    if not isinstance(name, str) or not name.isidentifier():
-        refuse(f"linear: expected a name, got {name!r}")
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        refuse(f"linear: expected a name, which does not begin with _, got {name!r}")
     if isinstance(value, Symbol):
-        graph, node = value._graph, value._node
-        if graph.linear.setdefault(name, node) != node or ("h", name) in graph.nodes:
-            refuse(f"linear: expected a name of its own, got {name!r} again", CellValueError)
-        return Symbol(graph, graph.add("linear", name, node))
+        graph = value._graph
+        graph._refuse_conditions("linear", [value._node])
+        return graph.map_of_h(name, value._node)
     linear_map = _running.get()
     if linear_map is None:
-        refuse("linear: expected a running cell or a symbol, got " + type(value).__name__)
+        refuse(f"linear: expected a symbol, or a cell that runs, got {type(value).__name__}")
     return linear_map(name, plain(value))
 
 
@@ -194,7 +193,7 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
     if not values:
         refuse("normalise: expected at least one value, got none")
     if not number(eps) > 0:
-        refuse(f"normalise: expected eps > 0, got {eps}", CellValueError)
+        refuse(f"normalise: expected eps > 0, got {eps}", ValueError)
     for symbol in symbols(values):
         graph = symbol._graph
         nodes = tuple(map(graph.operand, values))
@@ -226,9 +225,9 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     ``s = sigmoid(slope v)``; ``atan``: ``slope / 2 / (1 + (pi / 2 slope v)**2)``.
     """
     if surrogate not in SURROGATES:
-        refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", CellValueError)
+        refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)
     if not number(slope) > 0:
-        refuse(f"spike: expected slope > 0, got {slope}", CellValueError)
+        refuse(f"spike: expected slope > 0, got {slope}", ValueError)
     if isinstance(v, Symbol):
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])

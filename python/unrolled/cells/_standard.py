@@ -14,7 +14,7 @@ from typing import Any
 from .._modules import GRU, LSTM, RNN, RecurrentNet
 from ._activations import Function
 from ._cell import Cell
-from ._description import LIMIT_NAME
+from ._description import MOST_LETTERS
 from ._functions import clip as clipped
 from ._functions import linear
 from ._recurrent import Recurrent
@@ -168,5 +168,5 @@ def _named(
     names = tuple(function.name for function in functions)
     words = [kind, *(word for word, there in told.items() if there)]
     words += names if names != usual else ()
-    step.__name__ = "_".join(words)[:LIMIT_NAME]
+    step.__name__ = "_".join(words)[:MOST_LETTERS]
     return cell(step)

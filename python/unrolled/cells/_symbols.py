@@ -10,12 +10,14 @@ import math
 import numbers
 import os
 import sys
+import types
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 
-MAX_NODES = 4096
+from ._description import MOST
+
 _HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
 _UFUNCS = {
@@ -28,28 +30,20 @@ _UFUNCS = {
 }
 
 
-class TracingError(Exception):
-    """Marks errors that already name the user's line."""
-
-
-class CellTypeError(TracingError, TypeError):
-    """A wrong kind of thing in a cell's function."""
-
-
-class CellValueError(TracingError, ValueError):
-    """A wrong value in a cell's function."""
-
-
 def place() -> str:
     """The user's file, line and function where an operation is under way."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
     code = frame.f_code
-    return f"{os.path.basename(code.co_filename)}, line {frame.f_lineno}, in {code.co_name}"
+    return f"{line_of(code, frame.f_lineno)}, in {code.co_name}"
 
 
-def refuse(message: str, kind: type[Exception] = CellTypeError) -> NoReturn:
+def line_of(code: types.CodeType, line: int) -> str:
+    return f"{os.path.basename(code.co_filename)}, line {line}"
+
+
+def refuse(message: str, kind: type[Exception] = TypeError) -> NoReturn:
     """Raise with the user's line in front."""
     raise kind(f"{place()}: {message}")
 
@@ -61,18 +55,27 @@ class Graph:
         self.nodes: list[tuple[Any, ...]] = []
         self.lines: list[str] = []
         self._index: dict[tuple[Any, ...], int] = {}
-        self.linear: dict[str, int] = {}
+        self._of_h: dict[str, int | None] = {}
 
     def add(self, *node: Any) -> int:
         # The text tells 0.0 from -0.0 and 1 from 1.0.
         key = tuple(map(repr, node))
         if key not in self._index:
-            if len(self.nodes) >= MAX_NODES:
-                refuse(f"expected at most {MAX_NODES} operations, got more", CellValueError)
+            if len(self.nodes) >= MOST["nodes"]:
+                refuse(f"expected at most {MOST['nodes']} operations, got more", ValueError)
             self._index[key] = len(self.nodes)
             self.nodes.append(node)
             self.lines.append(place())
         return self._index[key]
+
+    def map_of_h(self, name: str, value: int | None = None) -> Symbol:
+        """h.name, or the map `name` of a value, which share their names."""
+        if self._of_h.setdefault(name, value) != value:
+            came = f"h.{name}" if value is None else f"linear({name!r}, ...)"
+            refuse(f"expected a name for one map of h or of a value, got {came} beside another "
+                   "map of that name", ValueError)  # fmt: skip
+        node = ("h", name) if value is None else ("linear", name, value)
+        return Symbol(self, self.add(*node))
 
     def operand(self, value: Any) -> int:
         """The node of a symbol or a number."""
@@ -106,7 +109,7 @@ def number(value: Any) -> float:
     """A finite number in a formula, or an error that says what may stand there."""
     found = real(value)
     if not math.isfinite(found):
-        refuse(f"expected a finite number, got {found}", CellValueError)
+        refuse(f"expected a finite number, got {found}", ValueError)
     return found
 
 
@@ -115,6 +118,8 @@ def real(value: Any) -> float:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        if isinstance(value, Symbol):
+            refuse("expected a number, got a symbol")
         if isinstance(value, Namespace):
             refuse(f"expected a map or a parameter, got {value._what}; write {value._what}.name")
         shape = getattr(value, "shape", None)
@@ -134,16 +139,14 @@ def _binary(op: str, swapped: bool = False) -> Any:
     return method
 
 
-def _unusable(what: str, cure: str) -> Any:
+def _unusable(expected: str, came: str) -> Any:
     def method(self: Any, *arguments: Any, **keywords: Any) -> NoReturn:
-        refuse(f"expected arithmetic or a function of unrolled.cells, got {what}; {cure}")
+        refuse(f"expected {expected}, got {came}")
 
     return method
 
 
 _FUNCTIONS = "use the function of that name in unrolled.cells"
-_CHOOSE = "a symbol has no value yet: use where(condition, a, b), minimum, maximum"
-_UNITS = "a symbol stands for every unit alike and has no axes"
 
 
 class Symbol:
@@ -214,21 +217,39 @@ for _op, _name in {
     setattr(Symbol, f"__r{_name}__", _binary(_op, swapped=True))
 for _op, _name in zip(COMPARISONS, ("lt", "le", "gt", "ge", "eq", "ne"), strict=True):
     setattr(Symbol, f"__{_name}__", _binary(_op))
-for _names, _what, _cure in (
-    ("bool", "a Python if, while, and, or, not, min or max on a symbol", _CHOOSE),
-    ("float int complex index round trunc floor ceil", "a number made of a symbol", _FUNCTIONS),
-    ("len iter getitem setitem contains reversed", "a symbol's length or entry", _UNITS),
-    ("array jax_array", "an array made of a symbol", _FUNCTIONS),
-    ("call", "a symbol called as a function", "what x.name and h.name give is a value"),
-    (
-        "matmul rmatmul floordiv rfloordiv mod rmod divmod and rand or ror xor rxor invert "
-        "lshift rshift",
-        "another operator",
-        "there are + - * / ** and comparisons; products with a matrix are x.name, h.name, linear",
+# What there is no operation for: what to write instead, and what came.
+_NOWHERE = {
+    "bool": (
+        "where(condition, a, b), minimum or maximum",
+        "a Python if, while, and, or, not, max or chain of comparisons; a symbol has no value yet",
     ),
-):
+    "float int complex index round trunc floor ceil": (
+        "functions of unrolled.cells",
+        "a number made of a symbol, which has no value yet",
+    ),
+    "array": ("functions of unrolled.cells", "an array made of a symbol"),
+    "len iter getitem setitem contains reversed": (
+        "arithmetic or a function of unrolled.cells",
+        "a symbol's length or entry; a symbol stands for every unit alike and has no axes",
+    ),
+    "call": ("arithmetic or a function of unrolled.cells", "a symbol called as a function"),
+    "matmul rmatmul floordiv rfloordiv mod rmod divmod rdivmod and rand or ror xor rxor invert "
+    "lshift rlshift rshift rrshift": (
+        "+ - * / **, a comparison or, for products with a matrix, x.name, h.name or linear",
+        "another operator",
+    ),
+}
+for _names, _said in _NOWHERE.items():
     for _name in _names.split():
-        setattr(Symbol, f"__{_name}__", _unusable(_what, _cure))
+        setattr(Symbol, f"__{_name}__", _unusable(*_said))
+
+
+def _attribute(name: str, of: str) -> None:
+    """Refuse what cannot be a name; Python and others look for what begins with _."""
+    if name.startswith("_"):
+        raise AttributeError(
+            f"{place()}: expected a name that does not begin with _, got {of}.{name}"
+        )
 
 
 class HiddenSymbol(Symbol):
@@ -237,9 +258,8 @@ class HiddenSymbol(Symbol):
     __slots__ = ()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return Symbol(self._graph, self._graph.add("h", name))
+        _attribute(name, "h")
+        return self._graph.map_of_h(name)
 
 
 class Namespace:
@@ -256,46 +276,26 @@ class Namespace:
     _what: str
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
+        _attribute(name, self._what)
         return Symbol(self._graph, self._graph.add(self._op, name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         refuse(f"expected no assignment, got {self._what}.{name} = ...")
 
-    __array_ufunc__ = None
-
-    def _refused(self, *rest: Any) -> NoReturn:
+    def _refused(self, *rest: Any, **keywords: Any) -> NoReturn:
         refuse(f"expected a map or a parameter, got {self._what} itself; write {self._what}.name")
 
+    @classmethod
+    def __torch_function__(cls, function: Any, *rest: Any) -> Any:
+        refuse("expected a map or a parameter, got x or p itself; write x.name")
 
-for _name in [
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "rtruediv",
-    "pow",
-    "rpow",
-    "neg",
-    "abs",
-    "bool",
-    "float",
-    "len",
-    "iter",
-    "getitem",
-    "call",
-    "matmul",
-    "rmatmul",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "setitem",
-]:
+    __hash__ = object.__hash__
+
+
+for _name in (
+    "add radd sub rsub mul rmul truediv rtruediv pow rpow neg pos abs lt le gt ge eq ne "
+    "array_ufunc array_function " + " ".join(_NOWHERE)
+).split():
     setattr(Namespace, f"__{_name}__", Namespace._refused)
 
 

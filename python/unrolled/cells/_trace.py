@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
+import numbers
+import traceback
 import types
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -10,14 +13,11 @@ from typing import Any, overload
 
 from ._cell import Cell
 from ._symbols import (
-    CellTypeError,
-    CellValueError,
     Graph,
     HiddenSymbol,
     Namespace,
     Symbol,
-    TracingError,
-    number,
+    line_of,
 )
 
 
@@ -60,17 +60,18 @@ def cell(
         With the line of the function, what was expected, what came.
     """
     if function is None:
-        return lambda f: _traced(f, p or {}, x or {})
-    return _traced(function, p or {}, x or {})
+        return lambda f: _traced(f, {} if p is None else p, {} if x is None else x)
+    return _traced(function, {} if p is None else p, {} if x is None else x)
 
 
-def _traced(function: Any, p: Mapping[str, float], x: Mapping[str, float]) -> Cell:
+def _traced(function: Any, p: Any, x: Any) -> Cell:
     if not isinstance(function, types.FunctionType):
         raise TypeError(f"cell: expected a function, got {type(function).__name__}")
-    code = function.__code__
-    where = f"{code.co_filename.rsplit('/', 1)[-1]}, line {code.co_firstlineno}"
+    code = inspect.unwrap(function).__code__
+    where = line_of(code, code.co_firstlineno)
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
         raise TypeError(f"{where}: expected an ordinary function, got a generator or async one")
+    p, x = _values("p", p, where), _values("x", x, where)
     states, constants, has_p = _signature(function, where)
     graph = Graph()
     arguments = [Namespace(graph, "x", "x"), HiddenSymbol(graph, graph.add("state", 0))]
@@ -80,26 +81,49 @@ def _traced(function: Any, p: Mapping[str, float], x: Mapping[str, float]) -> Ce
         keywords[name] = Symbol(graph, graph.add("constant", name))
     try:
         returned = function(*arguments, **keywords)
-    except TracingError:
-        raise
     except RecursionError:
-        raise CellValueError(f"{where}: expected no recursion, got too deep a one") from None
-    except (TypeError, ValueError) as error:
-        kind = CellTypeError if isinstance(error, TypeError) else CellValueError
-        raise kind(f"{_line(error, code.co_filename, where)}: {error}") from error
+        raise ValueError(f"{where}: expected no recursion, got too deep a one") from None
+    except Exception as error:
+        line = _last_line(error, code) or where
+        if line not in str(error):
+            error.add_note(f"{line}: while symbols stood for arrays; a "
+                       "formula has the functions of unrolled.cells")  # fmt: skip
+        raise
     outputs = _outputs(returned, states, graph, where)
     name = function.__name__ if function.__name__.isidentifier() else "cell"
     data = _Formula(graph, outputs, where).data(name, states, constants, p, x)
-    return Cell(data, function)
+    try:
+        return Cell(data, function)
+    except ValueError as error:
+        message = str(error).removeprefix("cell's description: ")
+        raise ValueError(f"{where}: {message}") from None
 
 
-def _line(error: Exception, file: str, otherwise: str) -> str:
-    found, trace = otherwise, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
-            found = f"{file.rsplit('/', 1)[-1]}, line {trace.tb_lineno}"
-        trace = trace.tb_next
-    return found
+def _last_line(error: Exception, code: types.CodeType) -> str:
+    """Where in the user's file it came from."""
+    lines = [
+        line_of(code, entry.lineno)
+        for entry in traceback.extract_tb(error.__traceback__)
+        if entry.filename == code.co_filename and entry.lineno is not None
+    ]
+    return lines[-1] if lines else ""
+
+
+def _values(what: str, given: Any, where: str) -> dict[str, float]:
+    """First values by names."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"{where}: {what}: expected a dict of numbers by names, got {type(given).__name__}"
+        )
+    return {name: _finite(f"{what}: {name!r}", value, where) for name, value in given.items()}
+
+
+def _finite(what: str, value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{where}: {what}: expected a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {what}: expected a finite number, got {float(value)}")
+    return float(value)
 
 
 def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], bool]:
@@ -116,6 +140,9 @@ def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], 
                     f"{where}: expected states without defaults, got {parameter}; constants stand "
                     "behind *"
                 )
+            if name in ("p", "self", "cls"):
+                cure = "p stands behind *" if name == "p" else "a cell is no method"
+                raise TypeError(f"{where}: expected x, h and other states, got {name}; {cure}")
             states.append(name)
         elif name == "p":
             if given:
@@ -124,12 +151,7 @@ def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], 
         elif not given:
             raise TypeError(f"{where}: expected a default for the constant {name}, got none")
         else:
-            value = parameter.default
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise TypeError(
-                    f"{where}: expected a number as default of {name}, got {type(value).__name__}"
-                )
-            constants[name] = number(value)
+            constants[name] = _finite(name, parameter.default, where)
     if len(states) < 2:
         raise TypeError(f"{where}: expected the arguments x and h, got {states}")
     return states[1:], constants, has_p
@@ -138,17 +160,19 @@ def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], 
 def _outputs(returned: Any, states: list[str], graph: Graph, where: str) -> list[int]:
     values = returned if isinstance(returned, tuple) else (returned,)
     if returned is None or len(values) != len(states):
-        came = "None" if returned is None else str(len(values))
-        raise CellValueError(
+        came = str(len(values))
+        if not isinstance(returned, (tuple, Symbol)):
+            came = type(returned).__name__
+        raise ValueError(
             f"{where}: expected {len(states)} new states to be returned, {', '.join(states)}, "
             f"got {came}"
         )
     try:
         outputs = [graph.operand(value) for value in values]
-    except TracingError as error:
+    except (TypeError, ValueError) as error:
         raise type(error)(f"{where}: a new state: {error}") from None
     if any(map(graph.is_condition, outputs)):
-        raise CellTypeError(f"{where}: expected numbers as new states, got a comparison's result")
+        raise TypeError(f"{where}: expected numbers as new states, got a comparison's result")
     return outputs
 
 
@@ -175,7 +199,7 @@ class _Formula:
                 self.uses.update(operands)
             elif graph.nodes[index][0] in ("x", "h", "p", "linear"):
                 op, name, *_ = graph.nodes[index]
-                raise CellValueError(
+                raise ValueError(
                     f"{graph.lines[index]}: expected every map and parameter to reach a new "
                     f"state, got {op} {name!r}, which reaches none"
                 )
@@ -288,22 +312,20 @@ class _Formula:
         self._known("p", p, parameters)
         self._known("x", x, [m["name"] for m in maps if m["x"]])
         if not any(m["x"] for m in maps):
-            raise CellValueError(f"{self.where}: expected a map of x, got none; write x.name")
+            raise ValueError(f"{self.where}: expected a map of x, got none; write x.name")
         return {
             "version": 1,
             "name": name,
             "states": states,
             "maps": maps,
-            "parameters": [{"name": n, "init": number(p.get(n, 0.0))} for n in parameters],
+            "parameters": [{"name": n, "init": p.get(n, 0.0)} for n in parameters],
             "constants": [{"name": n, "value": v} for n, v in constants.items()],
             "nodes": self.nodes,
             "outputs": [self.new[i] for i in self.outputs],
-            "bias": {n: number(v) for n, v in x.items()},
+            "bias": dict(x),
         }
 
     def _known(self, what: str, given: Mapping[str, float], used: list[str]) -> None:
         for name in given:
             if name not in used:
-                raise CellValueError(
-                    f"{self.where}: {what}: expected names among {used}, got {name!r}"
-                )
+                raise ValueError(f"{self.where}: {what}: expected names among {used}, got {name!r}")

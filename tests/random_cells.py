@@ -34,6 +34,21 @@ UNARY: dict[str, Any] = {
     "silu": lambda a, b: (min(a, -0.3), max(b, 0.0)),
     "stop_gradient": lambda a, b: (a, b),
 }
+# Each function, each surrogate, and each comparison, once.
+ALL = """
+def f(x, h, c, m, *, p, alpha=0.25):
+    a, b = x.a + h.a, p.a * c - x.b
+    s = spike(a) + spike(b, "atan", 2.0) * spike(c, "sigmoid", slope=3)
+    u = exp(-abs(a)) * log(softplus(b) + 0.5) + sqrt(1 + c * c) / (1.5 + sin(b))
+    v = silu(u) * sigmoid(b) + log_sigmoid(a) * relu(m) - cos(tanh(u))
+    w = minimum(u, v) + maximum(0.1 * v, b) + clip(v, -1, alpha)
+    n, k = normalise(a + s, v, eps=0.01)
+    y = where((a < b) * (c <= 0.25), n, k) + where((a > 1) * (m >= p.b), 0.5, alpha)
+    z = where(relu(a) != 0, w, stop_gradient(w)) + where(relu(b) == 0, a, m)
+    y = y + linear("d", normalise(y * z)) + x.d
+    o = softplus(z) ** sin(y) + (sigmoid(w) + 0.5) ** -2 + 2 ** tanh(y) + a**2 - b**3
+    return tanh(o), 0.5 * c + 0.5 * sin(y + z), tanh(n - k)
+""".lstrip()
 
 
 @dataclass(frozen=True)
@@ -150,14 +165,13 @@ class Writer:
 
     def operation(self) -> None:
         kind = self.pick(
-            "unary", "unary", "unary", "+", "-", "*", "neg", "/", "**", "exp", "log", "sqrt",
+            *UNARY, "+", "-", "*", "neg", "/", "**", "exp", "log", "sqrt",
             "minimum", "maximum", "where", "clip", "normalise", "spike", "linear", "compared",
         )  # fmt: skip
         a, t = self.value(), None
         t = a.text
-        if kind == "unary":
-            name = self.pick(*UNARY)
-            self.line(f"{name}({t})", UNARY[name](a.low, a.high), a)
+        if kind in UNARY:
+            self.line(f"{kind}({t})", UNARY[kind](a.low, a.high), a)
         elif kind == "neg":
             self.line(f"-{t}", (-a.high, -a.low), a)
         elif kind in "+-*":

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import unrolled as ur
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
-from random_cells import clear_rows, everything, functions, made, problem
+from random_cells import ALL, clear_rows, everything, functions, made, problem
 from support import same
 from tolerances import TOLERANCES
+from unrolled.cells._description import ARITY, SURROGATES
 
 # Kinks nearer than this are decided by rounding.
 NEAR = {"float32": 1e-4, "float64": 1e-9}
@@ -21,9 +22,19 @@ deterministic = settings(
     max_examples=60, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
-given_problems = given(
-    text=functions(), seed=st.integers(0, 9), steps=st.integers(1, 4), batch=SIZES, units=SIZES
-)
+
+
+def given_problems(test: Any) -> Any:
+    drawn = given(
+        text=functions(), seed=st.integers(0, 9), steps=st.integers(1, 4), batch=SIZES, units=SIZES
+    )
+    return example(text=ALL, seed=1, steps=3, batch=17, units=33)(drawn(test))
+
+
+def test_every_function_takes_part() -> None:
+    nodes = made(ALL).formula()["nodes"]
+    assert {op for op, *_ in nodes} >= {*ARITY, "normalise", "spike"}
+    assert {node[2] for node in nodes if node[0] == "spike"} == set(SURROGATES)
 
 
 def kernel(plain: Any, dtype: str) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import unrolled as ur
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
-from random_cells import clear_rows, everything, functions, made, problem
+from random_cells import ALL, clear_rows, everything, functions, made, problem
 from tolerances import TOLERANCES
 from torch_support import torch
 from unrolled.cells._layer import layer
@@ -39,6 +39,7 @@ def autograd(cell: Any, net: Any, x: Any, state: Any, d: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("described", [False, True], ids=["function", "description"])
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
 @given(text=functions(), seed=st.integers(0, 9), units=st.sampled_from([1, 3, 4]))
+@example(text=ALL, seed=1, units=4)
 def test_the_reference_is_autograd(described: bool, text: str, seed: int, units: int) -> None:
     note(text)
     cell = made(text)

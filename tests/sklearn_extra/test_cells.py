@@ -67,7 +67,11 @@ def test_forecasts_from_every_step(cell: Any) -> None:
 def test_mistakes(estimator: Any) -> None:
     x, y = sequences()
     arguments = (x[0],) if estimator is Forecaster else (x, [0, 1] * 20)
-    with pytest.raises(TypeError, match="cell: expected one of lstm, gru, rnn, or what ur.cell"):
-        estimator(cell=3).fit(*arguments)
-    with pytest.raises(ValueError, match="cell: expected"):
-        estimator(cell="lem").fit(*arguments)
+    choices = "^cell: expected one of 'lstm', 'gru', 'rnn', or what ur.cell makes"
+    for wrong in (3, None, ur.LSTM, ["lstm"], ur.cells.lem.formula()):
+        with pytest.raises(TypeError, match=choices):
+            estimator(cell=wrong).fit(*arguments)
+    for name in ("lem", ur.cells.lem.text):
+        with pytest.raises(ValueError, match=choices) as caught:
+            estimator(cell=name).fit(*arguments)
+        assert len(str(caught.value)) < 400

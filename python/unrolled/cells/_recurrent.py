@@ -11,6 +11,19 @@ from .._native import Formula
 from ._cell import Cell
 
 
+def given(cell: Any, constants: Mapping[str, float]) -> Cell:
+    """The cell that an argument `cell` stands for, with these constants as its own."""
+    if isinstance(cell, (Mapping, str)):
+        cell = Cell(cell)
+    if not isinstance(cell, Cell):
+        raise TypeError(
+            "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
+            f"got {arguments.kind(cell)}"
+        )
+    values = {name: arguments.real(name, value) for name, value in constants.items()}
+    return cell.with_constants(**values) if values else cell
+
+
 class Recurrent(RecurrentNet[Any]):
     """A network of a cell of your own, or of the gallery in `unrolled.cells`.
 
@@ -66,16 +79,7 @@ class Recurrent(RecurrentNet[Any]):
         seed: int | None = None,
         **constants: float,
     ) -> None:
-        if isinstance(cell, (Mapping, str)):
-            cell = Cell(cell)
-        if not isinstance(cell, Cell):
-            raise TypeError(
-                "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
-                f"got {arguments.kind(cell)}"
-            )
-        values = {name: arguments.real(name, value) for name, value in constants.items()}
-        # With these constants as its own.
-        self.cell = cell.with_constants(**values) if values else cell
+        self.cell = given(cell, constants)
         self._formula = self.cell.formula()
         if self._formula["bias"] and not arguments.flag("bias", bias):
             raise ValueError(

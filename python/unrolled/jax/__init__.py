@@ -36,6 +36,7 @@ from .. import _arguments as arguments
 from .._modules import RecurrentNet
 from ..cells import Cell
 from ..cells._recurrent import Recurrent
+from ..cells._recurrent import given as formula
 from ..reference._foreign import UnreadableError, taken_over
 from ._call import CLASSES, Call, infer, template
 from ._compute import tapes
@@ -188,20 +189,9 @@ def recurrent(
     >>> y.shape, params["weight_p_l0"].shape
     ((20, 4, 8), (24,))
     """
-    text = _described(cell).with_constants(**constants).text
+    text = formula(cell, constants).text
     y, found = _apply("Recurrent", params, x, state, lengths, resets, batch_first, cell=text)
     return y, found[0] if len(found) == 1 else tuple(found)
-
-
-def _described(cell: Any) -> Cell:
-    if isinstance(cell, (Mapping, str)):
-        return Cell(cell)
-    if not isinstance(cell, Cell):
-        raise TypeError(
-            "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
-            f"got {arguments.kind(cell)}"
-        )
-    return cell
 
 
 def init(
@@ -228,7 +218,8 @@ def init(
         float64 needs JAX's option ``jax_enable_x64``.
     **options
         The others of the class's constructor that decide about shapes: `bias`, `bidirectional`;
-        for an LSTM `proj_size`, `forget_gate`.
+        for an LSTM `proj_size`, `forget_gate`. A cell's constants may stand here too, and change
+        nothing: `recurrent` is given their values.
 
     Returns
     -------
@@ -244,13 +235,15 @@ def init(
     (12, 4)
     """
     given: tuple[Any, ...] = (input_size, hidden_size, num_layers)
+    shaping = {"bias", "bidirectional"}
     if isinstance(kind, str):
         arguments.choice("kind", kind, ("LSTM", "GRU", "RNN"))
     else:
-        kind, given = "Recurrent", (_described(kind), *given)
-    shaping = {"bias", "bidirectional"} | (
-        {"proj_size", "forget_gate"} if kind == "LSTM" else set()
-    )
+        cell = formula(kind, {})
+        kind, given = "Recurrent", (cell, *given)
+        shaping |= cell.constants.keys()
+    if kind == "LSTM":
+        shaping |= {"proj_size", "forget_gate"}
     if not options.keys() <= shaping:
         raise TypeError(
             f"options: expected some of {sorted(shaping)} for {kind}, "
@@ -272,9 +265,10 @@ def init(
             rows = slice(net.hidden_size, 2 * net.hidden_size)
             found[name] = found[name].at[rows].add(forget_bias)
     if isinstance(net, Recurrent):
-        begun = {name: np.array(a) for name, a in found.items()}
-        net.cell.first_values(net.hidden_size, begun)
-        found = {name: jnp.asarray(a) for name, a in begun.items()}
+        # First values are finite; what is drawn may be traced, and stays where there are none.
+        first = {name: np.full(a.shape, np.nan, dtype) for name, a in found.items()}
+        net.cell.first_values(net.hidden_size, first)
+        found = {name: jnp.where(np.isnan(a), found[name], a) for name, a in first.items()}
     return found
 
 
@@ -405,7 +399,9 @@ def _state(net: RecurrentNet[Any], state: Any, batch: int, unbatched: bool) -> l
     if len(columns) > 1:
         if not isinstance(state, (tuple, list)) or len(state) != len(columns):
             names = ", ".join(net.cell.states) if isinstance(net, Recurrent) else "h, c"
-            raise TypeError(f"state: expected a tuple ({names}), got {arguments.kind(state)}")
+            count = f" of {len(state)}" if isinstance(state, (tuple, list)) else ""
+            got = f"{arguments.kind(state)}{count}"
+            raise TypeError(f"state: expected a tuple ({names}), got {got}")
         parts = {f"state[{n}]": part for n, part in enumerate(state)}
     else:
         parts = {"state": state}

@@ -63,13 +63,13 @@ class Recurrent(BaseEstimator):  # type: ignore[misc]
 
     def _begin(self) -> np.random.Generator:
         """Refuse options that make no sense; the source of all that is random here."""
-        if not isinstance(self.cell, (str, Cell)):
-            raise TypeError(
-                f"cell: expected one of {', '.join(CELLS)}, or what ur.cell makes of a function, "
-                f"got {arguments.kind(self.cell)}"
+        named = isinstance(self.cell, str)
+        if not isinstance(self.cell, Cell) and not (named and self.cell in CELLS):
+            got = arguments.shown(self.cell) if named else arguments.kind(self.cell)
+            raise (ValueError if named else TypeError)(
+                f"cell: expected one of {', '.join(map(repr, CELLS))}, or what ur.cell makes of a "
+                f"function, such as ur.cells.peephole_lstm, got {got}"
             )
-        if isinstance(self.cell, str):
-            arguments.choice("cell", self.cell, tuple(CELLS))
         for name in ("hidden_size", "num_layers", "epochs", "batch_size", "patience"):
             arguments.integer(name, getattr(self, name), at_least=1)
         for name in ("lr", "clip"):

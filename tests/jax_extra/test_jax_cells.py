@@ -136,6 +136,100 @@ def test_first_values_and_constants() -> None:
     assert not np.array_equal(uj.recurrent(cell, params, x)[0], net(x)[0])
     for name, a in uj.parameters(net).items():
         assert np.array_equal(a, params[name])
+    # Constants are allowed, and decide nothing about shapes or what is drawn.
+    for name, a in uj.init(jax.random.key(0), cell, 2, 4, dtype="float64", alpha=0.3).items():
+        assert np.array_equal(a, params[name])
+
+
+def test_init_is_traced() -> None:
+    """Under `jit`, and under `vmap` for members; the cell's first values are in it."""
+    cell, keys = ur.cells.ind_rnn, jax.random.split(jax.random.key(2), 3)
+
+    def begin(key: Any) -> Any:
+        return uj.init(key, cell, 2, 4, dtype="float32")
+
+    members = jax.jit(jax.vmap(begin))(keys)
+    for n, key in enumerate(keys):
+        for name, a in begin(key).items():
+            assert a.dtype == "float32"
+            assert np.array_equal(a, members[name][n]), name
+    assert members["weight_p_l0"].tolist() == [[1.0] * 4] * 3
+
+    # A bias's first value is in its own rows alone.
+    @ur.cell(x={"f": 3.0})
+    def leaning(x: Any, h: Any) -> Any:
+        f = ur.cells.sigmoid(x.f + h.f)
+        return f * h + (1 - f) * ur.cells.tanh(x.n + h.n)
+
+    bias = uj.init(keys[0], leaning, 2, 4)["bias_ih_l0"]
+    assert bias[:4].tolist() == [3.0] * 4 and np.abs(bias[4:]).max() <= 0.5
+
+
+def test_layouts() -> None:
+    cell = ur.cells.slstm
+    params = uj.init(jax.random.key(0), cell, 3, 5, bias=False, dtype="float64")
+    assert not any(name.startswith("bias") for name in params)
+    x = np.random.default_rng(0).normal(size=(6, 2, 3))
+    y, state = uj.recurrent(cell, params, x)
+    swapped, same = uj.recurrent(cell, params, x.swapaxes(0, 1), batch_first=True)
+    assert np.array_equal(swapped.swapaxes(0, 1), y)
+    alone, single = uj.recurrent(cell, params, x[:, 1], tuple(np.zeros((4, 1, 5))))
+    assert np.array_equal(alone, y[:, 1])
+    for whole, again, one in zip(state, same, single, strict=True):
+        assert np.array_equal(whole, again)
+        assert np.array_equal(whole[:, 1], one)
+
+
+def test_in_control_flow() -> None:
+    cell = ur.cells.slstm
+    params = uj.init(jax.random.key(1), cell, 3, 5, dtype="float64")
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 2, 3)))
+
+    def loss(params: Any, x: Any) -> Any:
+        return jnp.sum(uj.recurrent(cell, params, x)[0] ** 2)
+
+    def in_pieces(params: Any, x: Any) -> Any:
+        def piece(state: Any, x: Any) -> Any:
+            y, state = uj.recurrent(cell, params, x, state)
+            return state, jnp.sum(y**2)
+
+        begin = tuple(jnp.zeros((1, 2, 5)) for _ in cell.states)
+        return jnp.sum(jax.lax.scan(piece, begin, x.reshape(3, 2, 2, 3))[1])
+
+    value, gradient = jax.value_and_grad(loss)(params, x)
+    for name, d in jax.grad(jax.checkpoint(loss))(params, x).items():
+        assert np.array_equal(d, gradient[name]), name
+    sums, pieces = jax.jit(jax.value_and_grad(in_pieces))(params, x)
+    assert_close(np.asarray(sums), np.asarray(value), "reordered", "loss")
+    for name, d in pieces.items():
+        assert_close(np.asarray(d), np.asarray(gradient[name]), "reordered", name)
+    allowed = [
+        jax.export.DisabledSafetyCheck.custom_call(f"unrolled_{name}")
+        for name in ("run", "record", "backward")
+    ]
+    program = jax.jit(jax.value_and_grad(loss))
+    exported = jax.export.export(program, disabled_checks=allowed)(params, x)
+    again, found = jax.export.deserialize(exported.serialize()).call(params, x)
+    assert again == value
+    for name, d in found.items():
+        assert np.array_equal(d, gradient[name]), name
+
+
+def test_hessian() -> None:
+    cell = ur.cells.peephole_lstm
+    params = uj.init(jax.random.key(1), cell, 2, 3, dtype="float64")
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 1, 2)))
+
+    def loss(x: Any) -> Any:
+        return jnp.sum(uj.recurrent(cell, params, x)[0] ** 2)
+
+    found = np.asarray(jax.hessian(loss)(x)).reshape(8, 8)
+    assert_close(found, found.T, "reference.gradient.float64", "symmetry")
+    step = 1e-5
+    ahead = [jax.grad(loss)(x + step * e.reshape(x.shape)).ravel() for e in np.eye(8)]
+    behind = [jax.grad(loss)(x - step * e.reshape(x.shape)).ravel() for e in np.eye(8)]
+    differences = (np.array(ahead) - np.array(behind)) / (2 * step)
+    assert np.allclose(found, differences, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +255,21 @@ def test_first_values_and_constants() -> None:
             "constants: expected names among",
         ),
         (lambda p, x: uj.init(jax.random.key(0), 3, 2, 4), TypeError, "cell: expected"),
+        (
+            lambda p, x: uj.init(jax.random.key(0), ur.cells.leaky_rnn, 2, 4, alpha="much"),
+            TypeError,
+            "alpha: expected a real number, got str",
+        ),
+        (
+            lambda p, x: uj.recurrent(ur.cells.leaky_rnn, p, x, alpha=jnp.float64(0.1)),
+            TypeError,
+            "alpha: expected a real number, got",
+        ),
+        (
+            lambda p, x: uj.recurrent(ur.cells.peephole_lstm, p, x, (x, x, x)),
+            TypeError,
+            "got tuple of 3",
+        ),
         (
             lambda p, x: uj.init(jax.random.key(0), ur.cells.gru, 2, 4, proj_size=2),
             TypeError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,29 @@ def test_forecasts_from_every_step(cell: Any) -> None:
     # Forecasts from every step at once, of which the last is that from the end.
     every = model._every(series[:, None], None, 3)
     assert np.allclose(every[-1], model.predict(3)[-1], atol=1e-6)
+
+
+def test_kept_and_saved(tmp_path: Path) -> None:
+    """The trained network goes into a file with cell and constants; a forecaster is pickled."""
+
+    @ur.cell
+    def slow(x: Any, h: Any, *, rate: float = 0.5) -> Any:
+        return (1 - rate) * h + rate * ur.cells.tanh(x.a + h.a)
+
+    x, y = sequences()
+    model = SequenceClassifier("gru", 4, epochs=2, random_state=0)
+    model.set_params(cell=slow.with_constants(rate=0.25)).fit(x, y)
+    ur.save(model.reader_.net, tmp_path / "net.safetensors")
+    net = ur.load(tmp_path / "net.safetensors")
+    assert isinstance(net, ur.Recurrent)
+    assert net.cell == model.cell and net.cell.constants == {"rate": 0.25}
+    row = x[0].astype(np.float32)[:, None]
+    assert np.array_equal(net(row)[0], model.reader_.net(row)[0])
+
+    series = np.sin(np.arange(60) / 5)
+    forecaster = Forecaster(slow, 4, window=20, epochs=2, random_state=0).fit(series)
+    again = pickle.loads(pickle.dumps(forecaster))
+    assert np.array_equal(again.predict(3), forecaster.predict(3))
 
 
 @pytest.mark.parametrize("estimator", [SequenceClassifier, SequenceRegressor, Forecaster])

@@ -1079,5 +1079,6 @@ def test_monitor_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_has_a_row_for_every_number() -> None:
-    fields = set(measure.Numbers.__dataclass_fields__) - {"cell", "nonlinearity", "top", "bias"}
+    words = {"cell", "nonlinearity", "top", "bias", "weight"}
+    fields = set(measure.Numbers.__dataclass_fields__) - words
     assert set(page.ROWS) == fields

@@ -17,7 +17,6 @@ from ._lower import lowered
 from ._maps import Maps, plain
 from ._symbols import HiddenSymbol, Namespace
 
-
 # The largest numbers, of PyTorch's types too.
 LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4028234e38}
 

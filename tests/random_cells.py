@@ -210,9 +210,10 @@ class Writer:
         elif kind == "normalise":
             values = [self.symbol(), *(self.value() for _ in range(self.pick(0, 0, 1, 2)))]
             left = ", ".join(f"v{len(self.lines)}{c}" for c in "abc"[: len(values)])
-            eps = self.pick("", ", eps=0.01")
-            self.line(f"normalise({', '.join(v.text for v in values)}{eps})", (-6.0, 6.0), *values,
-                      left=left)  # fmt: skip
+            # A smaller eps makes numbers of rounding, where there are few units.
+            eps = self.pick(0.01, 0.5)
+            all_ = ", ".join(v.text for v in values)
+            self.line(f"normalise({all_}, eps={eps})", (-6.0, 6.0), *values, left=left)
         elif kind == "spike":
             a = self.symbol()
             surrogate = self.pick("fast_sigmoid", "atan", "sigmoid")

@@ -99,7 +99,7 @@ MODELS: dict[str, Any] = {
     "crowded": lambda: recurrent(crowded, 2, 6, seed=12),
     "of_number": lambda: recurrent(of_number, 2, 5, seed=20),
     "awkward": lambda: recurrent(renamed(awkward, "Self"), 2, 6, seed=13),
-    "renamed": lambda: recurrent(renamed(CELLS.gru, "_", ["_a", "__", "a__", "A"]), 1, 4, seed=19),
+    "renamed": lambda: recurrent(renamed(CELLS.gru, "_", ["a_", "a", "a__", "A"]), 1, 4, seed=19),
     "mixed": lambda: ur.Sequential(
         recurrent(CELLS.leaky_rnn, 2, 7, num_layers=2, alpha=0.3, seed=14),
         ur.Activation("tanh"),

@@ -728,7 +728,11 @@ def test_report_checks_its_arguments(tmp_path: Path) -> None:
     net, path = ur.RNN(3, 4, seed=0), tmp_path / "flow.html"
     x = normal(6, 2, 3)
     for wrong, error, match in (
-        ((ur.Dense(3, 4), x, None), TypeError, "net: expected an LSTM, GRU or RNN, got Dense"),
+        (
+            (ur.Dense(3, 4), x, None),
+            TypeError,
+            "net: expected an LSTM, GRU, RNN or Recurrent, got Dense",
+        ),
         ((net, x.astype("float64"), None), TypeError, "x: expected"),
         ((net, x[..., :2], None), ValueError, "x: expected"),
         ((net, x, normal(6, 2, 5)), ValueError, "dy: expected"),
@@ -789,7 +793,10 @@ def test_command_says_what_is_wrong(files: Path) -> None:
     for arguments, expected in (
         ((files / "none.safetensors", x), "no such file"),
         ((files / "corrupt.safetensors", x), "expected a file of one of safetensors"),
-        ((files / "dense.safetensors", x), "MODEL: expected an LSTM, GRU or RNN, got a Dense"),
+        (
+            (files / "dense.safetensors", x),
+            "MODEL: expected an LSTM, GRU, RNN or Recurrent, got a Dense",
+        ),
         ((model, files / "none.npy"), "DATA: no such file"),
         ((model, files / "corrupt.npy"), "DATA: expected a NumPy file"),
         ((model, files / "objects.npy"), "DATA: expected a NumPy file"),
@@ -919,7 +926,7 @@ def test_monitor_survives_empty_batches_and_refuses_wrong_ones() -> None:
     ):
         with pytest.raises(error, match=match):
             monitor(*arguments, **more)
-    with pytest.raises(TypeError, match="net: expected an LSTM, GRU or RNN, got Dense"):
+    with pytest.raises(TypeError, match="net: expected an LSTM, GRU, RNN or Recurrent, got Dense"):
         flow.Monitor(ur.Dense(3, 4))
     with pytest.raises(ValueError, match="every: expected"):
         flow.Monitor(net, every=0)
@@ -1072,5 +1079,6 @@ def test_monitor_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_has_a_row_for_every_number() -> None:
-    fields = set(measure.Numbers.__dataclass_fields__) - {"cell", "nonlinearity", "top", "bias"}
+    words = {"cell", "nonlinearity", "top", "bias", "weight"}
+    fields = set(measure.Numbers.__dataclass_fields__) - words
     assert set(page.ROWS) == fields

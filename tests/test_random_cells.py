@@ -131,3 +131,20 @@ def test_neither_batch_nor_threads_change_a_bit(
         stream.state = state if len(state) > 1 else state[0]
         found = np.stack([stream.step(row) for row in x])
         assert same(found, whole["y"]), isa
+
+
+def test_spikes_of_one_value_have_derivatives_of_their_own() -> None:
+    text = """
+def f(x, h):
+    v = x.a + h.a
+    return 0.5 * h + spike(v, slope=5) + 0.5 * spike(v, "atan", slope=2) - spike(v, "sigmoid")
+""".lstrip()
+    plain, *given = problem(made(text), 3, 4, 5, 0)
+    found = errors(everything(kernel(plain, "float64"), *given), everything(plain, *given), ...)
+    assert found["output"] <= TOLERANCES["reference.output.float64"]
+    assert found["gradient"] <= TOLERANCES["reference.gradient.float64"]
+
+
+def test_a_derivative_of_its_own_is_not_held_against_differences(capsys: Any) -> None:
+    assert ur.cells.check(ur.cells.lif)
+    assert "no central differences" in capsys.readouterr().out

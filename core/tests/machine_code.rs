@@ -286,10 +286,12 @@ fn tiles_keep_their_sums_in_registers() {
             let Some((level, kernel)) = kernel(f) else { continue };
             let loops: Vec<_> =
                 f.innermost_loops().into_iter().filter(|l| l.is_product()).collect();
-            // The state of an LSTM without a forget gate is sums of products too, but not over k.
+            // The state of an LSTM without a forget gate is sums of products too, but not over k; and a formula's
+            // multiply-add goes from block to block, all of them memory.
             let own =
                 ["::product::", "::cell::", "::sequence::"].iter().any(|m| kernel.contains(m));
-            if loops.is_empty() || !own || kernel.contains("::CellState<") {
+            let not_over_k = ["::CellState<", "::formula::"].iter().any(|m| kernel.contains(m));
+            if loops.is_empty() || !own || not_over_k {
                 continue;
             }
             let counts: Vec<_> =

@@ -63,7 +63,7 @@ def _write(options: argparse.Namespace) -> str:
     net = load(options.model)
     if not isinstance(net, RecurrentNet):
         raise ValueError(
-            f"MODEL: expected an LSTM, GRU or RNN, got a {type(net).__name__} in "
+            f"MODEL: expected an LSTM, GRU, RNN or Recurrent, got a {type(net).__name__} in "
             f"{str(options.model)!r}"
         )
     x = _array("DATA", options.data, net.dtype)

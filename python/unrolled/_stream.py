@@ -34,7 +34,7 @@ class Stream(_native.Stream, Generic[S]):
     _net: Network[S]
 
     def __new__(cls, net: Network[S], batch: int = 1, undone: bool = False) -> Self:
-        arguments.instance("net", net, Network, "an LSTM, GRU or RNN")
+        arguments.instance("net", net, Network, "an LSTM, GRU, RNN or Recurrent")
         batch = arguments.size("batch", batch, at_least=1)
         self = super().__new__(cls, net._native, batch, undone)
         self._net = net

@@ -397,7 +397,9 @@ def test_errors() -> None:
         uj.rnn(params, x, nonlinearity="gelu")
     with pytest.raises(TypeError, match=r"^options: expected some of .* got \['proj_size'\]"):
         uj.init(jax.random.key(0), "GRU", 3, 5, proj_size=2)
-    with pytest.raises(TypeError, match=r"^net: expected an LSTM, GRU or RNN, got Dense"):
+    with pytest.raises(
+        TypeError, match=r"^net: expected an LSTM, GRU, RNN or Recurrent, got Dense"
+    ):
         uj.parameters(ur.Dense(1, 2))
     with jax.enable_x64(False), pytest.raises(ValueError, match=r"^dtype: .*jax_enable_x64"):
         uj.init(jax.random.key(0), "GRU", 3, 5, dtype="float64")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ from ._evaluate import evaluated
 from ._lower import lowered
 from ._maps import Maps, plain
 from ._symbols import HiddenSymbol, Namespace
+
+# The largest numbers, of PyTorch's types too.
+LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4028234e38}
 
 
 class Cell:
@@ -149,7 +153,12 @@ class Cell:
                 blocks = {of_x.index(of): first for of, first in self._data["bias"].items()}
             else:
                 continue
+            largest = LARGEST.get(str(a.dtype).removeprefix("torch."), math.inf)
             for block, first in blocks.items():
+                if abs(first) > largest:
+                    raise ValueError(
+                        f"{self.name}: expected first values that {a.dtype} holds, got {first}"
+                    )
                 a[block * units : (block + 1) * units] = first
 
     def __eq__(self, other: object) -> bool:

@@ -20,7 +20,8 @@ def check(cell: Cell, *, seed: int = 0) -> bool:
     """Judge a cell: forward, every gradient, and central differences. Prints a table.
 
     The kernels, in float32 and float64, are compared with `unrolled.reference.Recurrent`, which
-    calls the cell's own function; the gradients of that with central differences of its outputs.
+    calls the cell's own function; the gradients of that with central differences of its outputs,
+    unless `spike` or `stop_gradient` give the formula a derivative that is not that of its values.
 
     Parameters
     ----------
@@ -48,7 +49,14 @@ def check(cell: Cell, *, seed: int = 0) -> bool:
         within = bool(error <= bound)
         good &= within
         print(f"  {what:<30}{error:>10.1e}{bound:>10.0e}{'' if within else '  TOO LARGE'}")
+    if not _differentiable(cell):
+        print("  no central differences: a spike or stop_gradient has a derivative of its own")
     return good
+
+
+def _differentiable(cell: Cell) -> bool:
+    """Whether the gradient is meant to be the derivative of what the cell computes."""
+    return not any(op in ("spike", "stop_gradient") for op, *_ in cell.formula()["nodes"])
 
 
 def _errors(cell: Cell, seed: int) -> Iterator[tuple[str, float, float]]:
@@ -64,7 +72,8 @@ def _errors(cell: Cell, seed: int) -> Iterator[tuple[str, float, float]]:
         for name, value in found.items():
             bound = TOLERANCES[f"reference.{'output' if name == 'y' else 'gradient'}.{dtype}"]
             yield f"{name}, {dtype}", relative_error(value, expected[name]), bound
-    yield "central differences", _differences(plain, x, dy, expected), TOLERANCES["difference"]
+    if _differentiable(cell):
+        yield "central differences", _differences(plain, x, dy, expected), TOLERANCES["difference"]
 
 
 def _all(net: Any, x: Array, dy: Array) -> dict[str, Array]:

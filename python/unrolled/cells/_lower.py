@@ -41,6 +41,8 @@ def lowered(formula: dict[str, Any]) -> Lowered:
     """The arguments of `_native.Formula`. `normalise` becomes means, > becomes <."""
     nodes = _Nodes()
     places: list[int] = []
+    spikes: dict[int, list[Any]] = {}
+    twins: dict[int, int] = {}
     shared: dict[tuple[Any, ...], list[int]] = {}
     for op, *rest in formula["nodes"]:
         if op == "number":
@@ -53,7 +55,14 @@ def lowered(formula: dict[str, Any]) -> Lowered:
             same = nodes.add("equal", places[rest[0]], places[rest[1]])
             place = nodes.add("sub", nodes.add("number", number=1.0), same)
         elif op == "spike":
-            place = nodes.add("spike", places[rest[0]], number=rest[2], word=rest[1])
+            of = places[rest[0]]
+            # The kernels know a spike by what it is of, and give one derivative to each: another
+            # derivative takes another expression of the same value.
+            while spikes.setdefault(of, rest[1:]) != rest[1:]:
+                if of not in twins:
+                    twins[of] = nodes.add("minimum", of, of)
+                of = twins[of]
+            place = nodes.add("spike", of, number=rest[2], word=rest[1])
         elif op == "normalise":
             of, eps, which = rest
             key = (*of, eps)

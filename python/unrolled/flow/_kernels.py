@@ -293,7 +293,7 @@ def lyapunov_exponents(
 
 def _network(net: Any) -> Any:
     if not isinstance(net, Network):
-        raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
+        raise TypeError(f"net: expected an LSTM, GRU, RNN or Recurrent, got {arguments.kind(net)}")
     return net
 
 

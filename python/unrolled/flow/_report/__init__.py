@@ -76,7 +76,7 @@ def report(
     True
     """
     if not isinstance(net, RecurrentNet):
-        raise TypeError(f"net: expected an LSTM, GRU or RNN, got {arguments.kind(net)}")
+        raise TypeError(f"net: expected an LSTM, GRU, RNN or Recurrent, got {arguments.kind(net)}")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title: expected a str, got {arguments.kind(title)}")
     # Before the work, not after it.

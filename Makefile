@@ -40,7 +40,7 @@ $(VENV)/installed-%: $(BIN)/python $(SOURCES)
 demo: $(VENV)/installed-demo  ## check the kernels, tell nine speakers apart, forecast sunspots
 	$(BIN)/unrolled demo $(ARGS)
 
-course: $(VENV)/installed-demo  ## the course on gradient flow: seven parts with figures (minutes)
+course: $(VENV)/installed-demo  ## the course on gradient flow: eight parts with figures (minutes)
 	$(BIN)/python examples/gradient_flow/run_all.py $(ARGS)
 
 test: test-rust test-python  ## every test, Rust's and Python's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import unrolled as ur
@@ -89,3 +90,25 @@ def test_alone_it_says_what_there_is() -> None:
     said = run().stderr
     for command in ("info", "check", "bench", "demo", "flow", "inspect", "convert"):
         assert f"    {command} " in said
+
+
+def test_cells(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install '.[flow]'")
+    picture = tmp_path / "cells.png"
+    sizes = ["--inputs", "3", "--units", "8", "--lag", "20"]
+    assert main(["cells", "rnn", "co_rnn", *sizes, "--plot", str(picture)]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split() == ["cell", "states", "parameters", "kept", "lag", "20", "time"]
+    # What reaches farther is above.
+    assert (first.split()[0], second.split()[0]) == ("co_rnn", "rnn")
+    assert 0 < float(second.split()[-1]) < 100
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["cells", "rnn", *sizes, "--no-times"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split()[-2:] == ["lag", "20"]
+
+
+def test_cells_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cells", "lstn"]) == 1
+    assert "expected names among" in capsys.readouterr().err
+    assert main(["cells", "lstm", "--units", "0", "--no-times"]) == 1
+    assert "hidden_size: expected" in capsys.readouterr().err

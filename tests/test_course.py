@@ -272,3 +272,34 @@ def test_what_trained() -> None:
     assert (
         loss["adding", 50, "RNN, orthogonal"] < 0.5 < 0.95 < loss["adding", 200, "RNN, orthogonal"]
     )
+
+
+def test_a_cells_rate_is_its_direct_factor_and_what_h_adds() -> None:
+    keeps = "08_which_cells_keep"
+    rates = {}
+    for row in re.findall(rf"^(\w+)((?: +{NUMBER}){{5}})$", printed(keeps), re.MULTILINE):
+        rates[row[0]] = numbers(row[1])
+    assert len(rates) == 15
+    for name, (direct, at_rest, driven, measured, left) in rates.items():
+        assert abs(driven - measured) < 0.05, name
+        # Only what never forgets does better than at rest, and only where relu shuts units is
+        # the direct factor not reached.
+        assert measured < at_rest + 0.01 or name == "lstm_without_forget_gate", name
+        assert measured > direct - 0.02, name
+        assert (left > 0.05) == (direct > 0.95), name
+    assert round(float(np.log10(rates["lstm"][4] / rates["lstm"][0] ** 100))) == 10
+    assert "ten powers\nof ten" in sections()[keeps]
+
+
+def test_a_number_sets_what_is_left_at_lag_100() -> None:
+    rows = re.findall(
+        rf"^(.+, .+ {NUMBER}) +({NUMBER}) +({NUMBER}) +({NUMBER})$",
+        printed("08_which_cells_keep"),
+        re.MULTILINE,
+    )
+    assert len(rows) == 14
+    for name, _, predicted, measured in rows:
+        # The far ones are the sum of many paths, of which the direct one is the smallest.
+        if float(predicted) > 1e-3:
+            most = 100 if "forget bias 3" in name else 10
+            assert 0.1 < float(measured) / float(predicted) < most, name

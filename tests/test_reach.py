@@ -24,11 +24,12 @@ def test_the_documents_table() -> None:
     found = ur.flow.reach()
     assert sorted(said) == sorted(found.names)
     for n, name in enumerate(found.names):
-        states, parameters, share = said[name]
+        states, parameters, kept, share = said[name]
         assert (states, parameters) == (found.states[n], found.parameters[n])
+        assert kept == found.kept[n], name
         # Two digits are written.
         assert found.by_lag[n, 100] == pytest.approx(share, rel=0.06), name
-    shares = [share for _, _, share in said.values()]
+    shares = [share for *_, share in said.values()]
     assert shares == sorted(shares, reverse=True)
 
 
@@ -50,7 +51,7 @@ def test_it_is_said_and_drawn() -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install '.[flow]'")
     found = ur.flow.reach([ur.cells.rnn, ur.cells.co_rnn, ur.cells.lstm], 30, hidden_size=8)
     lines = str(found).splitlines()
-    assert lines[0].split() == ["cell", "states", "parameters", "lag", "30"]
+    assert lines[0].split() == ["cell", "states", "parameters", "kept", "lag", "30"]
     assert [line.split()[0] for line in lines[1:]] == ["rnn", "co_rnn", "lstm"]
     ax = ur.flow.plot_reach(found)
     drawn = [label.get_text() for label in ax.get_yticklabels()]

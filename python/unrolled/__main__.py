@@ -36,6 +36,7 @@ def _run(argv: Sequence[str] | None) -> int:
     commands.add_parser("bench", help="speed beside other libraries'", add_help=False)
     commands.add_parser("demo", help="what it is good for", add_help=False)
     commands.add_parser("flow", help="how gradients flow through a network", add_help=False)
+    commands.add_parser("cells", help="the gallery's cells beside each other", add_help=False)
     commands.add_parser("inspect", help="what a model's file holds", add_help=False)
     commands.add_parser("convert", help="a model into another program's format", add_help=False)
     given, rest = parser.parse_known_args(argv)

@@ -128,8 +128,9 @@ def ugrnn(q: Parameters, x: Any, h: Any) -> Any:
 
 
 def li_gru(q: Parameters, x: Any, h: Any) -> Any:
-    z = sig(norm(q.x("z", x))[0] + q.h("z", h))
-    return (z * h + (1 - z) * relu(norm(q.x("n", x))[0] + q.h("n", h)),)
+    of_z, of_n = norm(q.x("z", x), q.x("n", x))
+    z = sig(q.p("z") * of_z + q.h("z", h))
+    return (z * h + (1 - z) * relu(q.p("n") * of_n + q.h("n", h)),)
 
 
 def leaky_rnn(q: Parameters, x: Any, h: Any) -> Any:

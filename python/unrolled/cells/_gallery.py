@@ -119,10 +119,10 @@ def layer_norm_gru(x: Any, h: Any, *, p: Any) -> Any:
 
 
 @cell
-def janet(x: Any, h: Any) -> Any:
-    """A forget gate alone (van der Westhuizen & Lasenby 2018), beta 1 off the input's share."""
+def janet(x: Any, h: Any, *, beta: float = 1.0) -> Any:
+    """A forget gate alone, beta off the input's share (van der Westhuizen & Lasenby 2018)."""
     s = x.f + h.f
-    return sigmoid(s) * h + (1 - sigmoid(s - 1.0)) * tanh(x.g + h.g)
+    return sigmoid(s) * h + (1 - sigmoid(s - beta)) * tanh(x.g + h.g)
 
 
 @cell
@@ -139,11 +139,16 @@ def ugrnn(x: Any, h: Any) -> Any:
     return g * h + (1 - g) * tanh(x.c + h.c)
 
 
-@cell
-def li_gru(x: Any, h: Any) -> Any:
-    """Light GRU: relu, maps of x normalised, over units here (Ravanelli et al. 2018)."""
-    z = sigmoid(normalise(x.z) + h.z)
-    return z * h + (1 - z) * relu(normalise(x.n) + h.n)
+@cell(p={"z": 1.0, "n": 1.0})
+def li_gru(x: Any, h: Any, *, p: Any) -> Any:
+    """Light GRU: relu, and the maps of x normalised (Ravanelli et al. 2018).
+
+    The paper normalises over the batch; here it is both maps together over the units, as
+    SpeechBrain's ``normalization="layernorm"`` has it, with the gains p.z and p.n.
+    """
+    x_z, x_n = normalise(x.z, x.n)
+    z = sigmoid(p.z * x_z + h.z)
+    return z * h + (1 - z) * relu(p.n * x_n + h.n)
 
 
 @cell

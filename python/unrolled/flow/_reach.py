@@ -30,6 +30,8 @@ class Reach:
     names : tuple of str
     states, parameters : array of int
         How many states a cell carries, how many numbers its parameters are.
+    kept : array
+        Numbers that a tape in float32 keeps of every unit, step and row, the input left out.
     by_lag : array (cells, lag + 1)
         Norm of the part of the gradient by ``weight_ih`` that comes from so many steps back, a loss
         at the last step alone; divided by that of lag 0.
@@ -38,17 +40,28 @@ class Reach:
     names: tuple[str, ...]
     states: Array
     parameters: Array
+    kept: Array
     by_lag: Array
 
     def __str__(self) -> str:
         wide = max(map(len, self.names))
         last = f"lag {self.by_lag.shape[1] - 1}"
-        lines = [f"{'cell':<{wide}}  states  parameters  {last:>9}"]
-        for name, states, count, lags in zip(
-            self.names, self.states, self.parameters, self.by_lag, strict=True
-        ):
-            lines.append(f"{name:<{wide}}  {states:>6}  {count:>10}  {lags[-1]:>9.2g}")
+        lines = [f"{'cell':<{wide}}  states  parameters  kept  {last:>9}"]
+        columns = self.states, self.parameters, self.kept, self.by_lag[:, -1]
+        for name, states, count, kept, share in zip(self.names, *columns, strict=True):
+            lines.append(f"{name:<{wide}}  {states:>6}  {count:>10}  {kept:>4.3g}  {share:>9.2g}")
         return "\n".join(lines)
+
+
+def named(cells: Any) -> dict[str, Any]:
+    """Cells by name: those of a sequence or a mapping, or the whole gallery for None."""
+    if cells is None:
+        cells = [cell for cell in vars(gallery).values() if isinstance(cell, gallery.Cell)]
+    if not isinstance(cells, Mapping):
+        cells = {getattr(cell, "name", ""): cell for cell in cells}
+    if not cells:
+        raise ValueError("cells: expected at least one, got none")
+    return dict(cells)
 
 
 def reach(
@@ -86,14 +99,9 @@ def reach(
     True
     """
     lag = arguments.integer("lag", lag, at_least=0)
-    if cells is None:
-        cells = [cell for cell in vars(gallery).values() if isinstance(cell, gallery.Cell)]
-    if not isinstance(cells, Mapping):
-        cells = {getattr(cell, "name", ""): cell for cell in cells}
-    if not cells:
-        raise ValueError("cells: expected at least one, got none")
+    cells = named(cells)
     x = np.random.default_rng(seed).normal(size=(lag + 1, ROWS, input_size))
-    states, parameters, by_lag = [], [], []
+    states, parameters, kept, by_lag = [], [], [], []
     for cell in cells.values():
         net = Recurrent(cell, input_size, hidden_size, dtype="float64", seed=seed)
         y, _, tape = net.record(x)
@@ -102,9 +110,19 @@ def reach(
         lags = gradient_by_lag(tape, dy, "weight_ih_l0").by_lag
         states.append(len(net.cell.states))
         parameters.append(net.num_parameters)
+        kept.append(_kept(Recurrent(cell, input_size, hidden_size, seed=seed)))
         with np.errstate(divide="ignore", invalid="ignore"):
             by_lag.append(lags / lags[0])
-    return Reach(tuple(cells), np.array(states), np.array(parameters), np.array(by_lag))
+    return Reach(tuple(cells), *map(np.array, (states, parameters, kept, by_lag)))
+
+
+def _kept(net: Any) -> float:
+    """Numbers of a tape a unit, step and row: what a longer one has more than a shorter one."""
+    sizes = []
+    for steps in (16, 80):
+        _, _, tape = net.record(np.zeros((steps, ROWS, net.input_size), net.dtype))
+        sizes.append(tape.nbytes / net.dtype.itemsize)
+    return float(((sizes[1] - sizes[0]) / (64 * ROWS) - net.input_size) / net.hidden_size)
 
 
 @on_axes(Reach, "names", "by_lag")

@@ -58,3 +58,32 @@ def test_the_reference_is_autograd(described: bool, text: str, seed: int, units:
         largest = max(np.abs(right).max(initial=0.0), TOLERANCES["cancelled"])
         error = np.abs(got - right).max(initial=0.0) / largest
         assert error <= TOLERANCES["reference.gradient.float64"], (name, error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("described", [False, True], ids=["function", "description"])
+def test_what_is_chosen_among_numbers_is_of_the_states_type(
+    described: bool, dtype: torch.dtype
+) -> None:
+    text = (
+        "def f(x, h):\n"
+        "    a = where(x.a < h, 1.0, 0.1)\n"
+        "    b = spike(where(h > 0, 0.3, -0.3)) + linear('d', where(x.a > 0, 1.0, 0.0))\n"
+        "    return tanh(a + b) + 0.1 * h\n"
+    )
+    cell = made(text)
+    runner = ur.cells.from_description(cell.text) if described else cell
+    net, x, state, d = problem(cell, 2, 3, 4, 0)
+    weights = {
+        n.removesuffix("_l0"): torch.tensor(a, dtype=dtype) for n, a in net.state_dict().items()
+    }
+    project, step = layer(runner, weights)
+    begin = torch.tensor(state[0][0], dtype=dtype)
+    (found,) = step(project(torch.tensor(x[0], dtype=dtype)), (begin,))
+    assert found.dtype is dtype
+    right = everything(
+        net, x[:1], state, {"y": d["y"][:1]} | {n: a for n, a in d.items() if n != "y"}
+    )["y"][0]
+    error = np.abs(found.numpy() - right).max()
+    name = str(dtype).removeprefix("torch.")
+    assert error <= TOLERANCES[f"reference.output.{name}"]

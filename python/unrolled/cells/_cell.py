@@ -127,7 +127,7 @@ class Cell:
         keywords: dict[str, Any] = {**self.constants, **constants}
         if p:
             keywords["p"] = Maps(p)
-        with functions.running(linear):
+        with functions.running(linear, plain(states[0])):
             found = self(Maps(x), Maps(h, states[0]), *states[1:], **keywords)
         return tuple(map(plain, found if isinstance(found, tuple) else (found,)))
 
@@ -140,7 +140,7 @@ class Cell:
         linear: Callable[[str, Any], Any],
     ) -> list[Any]:
         """The values of all nodes of the formula: the same step, without the function."""
-        with functions.running(linear):
+        with functions.running(linear, plain(states[0])):
             return evaluated(self._data, Maps(x), (Maps(h, states[0]), *states[1:]), Maps(p))
 
     def first_values(self, units: int, parameters: Mapping[str, Any]) -> None:

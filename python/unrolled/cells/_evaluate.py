@@ -63,7 +63,7 @@ def evaluated(formula: Mapping[str, Any], x: Any, states: tuple[Any, ...], p: An
             value = float(BINARY[op](np.float64(a), b)) if alone else BINARY[op](a, b)
         elif op in COMPARE:
             # As a number, which a description may go on with.
-            value = COMPARE[op](values[rest[0]], values[rest[1]]) * 1.0
+            value = functions.where(COMPARE[op](values[rest[0]], values[rest[1]]), 1.0, 0.0)
         else:
             value = functions.apply(op, *(values[i] for i in rest))
         values.append(value)

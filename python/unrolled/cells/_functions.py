@@ -16,14 +16,17 @@ from ._description import SURROGATES
 from ._maps import plain
 from ._symbols import Namespace, Symbol, number, real, refuse, symbols
 
-# What a map of a value is, for as long as a cell runs on arrays.
-_running: ContextVar[Callable[[str, Any], Any] | None] = ContextVar("running", default=None)
+# For as long as a cell runs on arrays: what a map of a value is, and its first state.
+_running: ContextVar[tuple[Callable[[str, Any], Any], Any] | None]
+_running = ContextVar("running", default=None)
 
 
 @contextmanager
-def running(linear_map: Callable[[str, Any], Any]) -> Iterator[None]:
-    """Within it `linear` on arrays calls `linear_map(name, value)`."""
-    token = _running.set(linear_map)
+def running(linear_map: Callable[[str, Any], Any], state: Any) -> Iterator[None]:
+    """Within it `linear` on arrays calls `linear_map(name, value)`, and what is chosen among
+    numbers is of the type of `state`.
+    """
+    token = _running.set((linear_map, state))
     try:
         yield
     finally:
@@ -52,11 +55,13 @@ def _torch(name: str, *a: Any) -> Any:
     torch = sys.modules["torch"]
     f = torch.nn.functional
     if name in ("minimum", "maximum", "where"):
-        tensor = next(v for v in a if isinstance(v, torch.Tensor) and v.is_floating_point() or
-                      v is a[-1])  # fmt: skip
-        like = {"dtype": tensor.dtype, "device": tensor.device} if hasattr(tensor, "dtype") else {
-            "dtype": torch.float64, "device": a[0].device}  # fmt: skip
-        whole = [v if isinstance(v, torch.Tensor) else torch.as_tensor(v, **like) for v in a]
+        tensors = [v for v in a if isinstance(v, torch.Tensor)]
+        values = [v for v in a[name == "where" :] if isinstance(v, torch.Tensor)]
+        dtype = values[0].dtype if values else torch.get_default_dtype()
+        whole = [
+            v if isinstance(v, torch.Tensor) else
+            torch.as_tensor(v, dtype=dtype, device=tensors[0].device) for v in a
+        ]  # fmt: skip
         if name == "where":
             whole[0] = whole[0] != 0
         return getattr(torch, name)(*whole)
@@ -115,6 +120,9 @@ def apply(name: str, *values: Any) -> Any:
     for symbol in symbols(values):
         return symbol._graph.apply(name, *values)
     values = tuple(map(plain, values))
+    run = _running.get()
+    if name == "where" and run and [hasattr(v, "shape") for v in values] == [True, False, False]:
+        values = values[0], whole(values[1], run[1]), values[2]
     which = library(values)
     if which == "torch":
         return _torch(name, *values)
@@ -180,10 +188,10 @@ def linear(name: str, value: Any) -> Any:
         graph = value._graph
         graph._refuse_conditions("linear", [value._node])
         return graph.map_of_h(name, value._node)
-    linear_map = _running.get()
-    if linear_map is None:
+    run = _running.get()
+    if run is None:
         refuse(f"linear: expected a symbol, or a cell that runs, got {type(value).__name__}")
-    return linear_map(name, plain(value))
+    return run[0](name, plain(value))
 
 
 def normalise(*values: Any, eps: float = 1e-5) -> Any:
@@ -235,7 +243,7 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
         graph._refuse_conditions("spike", [v._node])
         return Symbol(graph, graph.add("spike", v._node, surrogate, float(slope)))
     v = plain(v)
-    hard = (v > 0) * 1.0
+    hard = where(v > 0, 1.0, 0.0)
     if library((v,)) not in ("torch", "jax"):
         return hard
     # Its value is 0 and its derivative the surrogate's.

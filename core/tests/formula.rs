@@ -294,6 +294,86 @@ fn gradients_are_difference_quotients() {
     }
 }
 
+/// Values normalised together, one of them twice, as one node each or written out in means.
+fn normal(together: bool) -> Formula {
+    let mut d = Draft::new(&["h", "c"]);
+    let [a, b] = ["a", "b"].map(|name| d.both(name));
+    let c = d.state(1);
+    let all = [a, b, a];
+    let [x, y, z] = if together {
+        [0, 1, 2].map(|which| d.node(Node::Normalise { of: all.to_vec(), eps: 0.1, which }))
+    } else {
+        let [three, eps] = [3.0, 0.1].map(|x| d.number(x));
+        let mean = |d: &mut Draft, [a, b, c]: [usize; 3]| {
+            let sum = d.add(a, b);
+            let sum = d.add(sum, c);
+            let share = d.op(Binary::Div, sum, three);
+            d.f(Unary::Mean, share)
+        };
+        let middle = mean(&mut d, all);
+        let centred = all.map(|a| d.op(Binary::Sub, a, middle));
+        let squares = centred.map(|a| d.mul(a, a));
+        let variance = mean(&mut d, squares);
+        let wide = d.add(variance, eps);
+        let deviation = d.f(Unary::Sqrt, wide);
+        centred.map(|a| d.op(Binary::Div, a, deviation))
+    };
+    let product = d.mul(x, y);
+    let sum = d.add(product, z);
+    let h = d.add(sum, c);
+    d.finish(&[h, x])
+}
+
+#[test]
+fn what_is_normalised_has_the_gradients_of_means() {
+    let config = Config::new(CellKind::Gru { reset_after: true }, 2, 21);
+    let found = [true, false].map(|together| {
+        let formula = normal(together);
+        run(
+            &fill(Network::<f64>::with_formula(config, &formula, Level::best()).unwrap(), 3),
+            4,
+            3,
+            &How::default(),
+        )
+    });
+    for (what, (e, f)) in found[1].iter().zip(&found[0]).enumerate() {
+        assert_close(&format!("{what}"), f, e, REORDERED);
+    }
+    let kept = |together| normal(together).explain().matches("over the whole row").count();
+    assert_eq!((kept(true), kept(false)), (3, 5));
+}
+
+/// Two spikes of one value have each their own derivative, and a comparison beside them has none.
+#[test]
+fn spikes_of_one_value_are_two() {
+    let made = |first: Surrogate, second: Option<Surrogate>, compared: bool| {
+        let mut d = Draft::new(&["h"]);
+        let a = d.both("a");
+        let zero = d.number(0.0);
+        let holds = d.op(Binary::Less, zero, a);
+        let one = d.node(Node::Spike(a, first, 2.0));
+        let two = match second {
+            Some(second) => d.node(Node::Spike(a, second, 2.0)),
+            None if compared => holds,
+            None => zero,
+        };
+        let h = d.add(one, two);
+        d.finish(&[h])
+    };
+    let config = Config::new(CellKind::Gru { reset_after: true }, 2, 5);
+    let gradient = |formula: Formula| {
+        let net = Network::<f64>::with_formula(config, &formula, Level::best()).unwrap();
+        let [.., g, _, _] = run(&fill(net, 3), 1, 3, &How::default());
+        g
+    };
+    let (fast, atan) = (Surrogate::FastSigmoid, Surrogate::Atan);
+    let [a, b] = [fast, atan].map(|surrogate| gradient(made(surrogate, None, false)));
+    let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+    assert_close("both", &gradient(made(fast, Some(atan), false)), &sum, REORDERED);
+    assert_eq!(gradient(made(fast, None, true)), a);
+    assert!(a.iter().any(|&g| g != 0.0));
+}
+
 #[test]
 fn what_is_no_formula_is_refused() {
     let refused = |change: fn(&mut Description)| {
@@ -311,6 +391,11 @@ fn what_is_no_formula_is_refused() {
     // A value that depends on its own map.
     refused(|d| d.maps[0].fed = Fed::Value(d.outputs[0]));
     refused(|d| d.nodes = vec![Node::Number(0.0); 5000]);
+    refused(|d| d.nodes[3] = Node::Normalise { of: vec![], eps: 1.0, which: 0 });
+    refused(|d| d.nodes[3] = Node::Normalise { of: vec![0], eps: 1.0, which: 1 });
+    refused(|d| d.nodes[3] = Node::Normalise { of: vec![3], eps: 1.0, which: 0 });
+    refused(|d| d.nodes[3] = Node::Normalise { of: vec![0], eps: 0.0, which: 0 });
+    refused(|d| d.nodes[3] = Node::Normalise { of: vec![0; 65], eps: 1.0, which: 0 });
     // More than can be kept, and more means than are to be had.
     let many = |count: usize, what: fn(&mut Draft, usize, usize) -> usize| {
         let mut d = Draft::new(&["h"]);

@@ -15,7 +15,8 @@ pub struct Formula {
 
 /// A slot: its name among the maps of x and among those of h, and the value that the latter acts on, if not on h.
 type Map = (Option<String>, Option<String>, Option<usize>);
-/// A node: what it does, on which earlier ones (or of which slot, state, parameter, constant), with which number and word.
+/// A node: what it does, on which earlier ones (or of which slot, state, parameter, constant; of `normalise`, which of the
+/// values that follow), with which number and word.
 type Operation = (String, Vec<usize>, f64, String);
 
 #[pymethods]
@@ -80,6 +81,9 @@ fn node((what, of, number, word): &Operation) -> PyResult<Node> {
                 _ => return Err(refused()),
             };
             Node::Spike(v, surrogate, *number)
+        }
+        ("normalise", &[which, ref of @ ..]) => {
+            Node::Normalise { of: of.to_vec(), eps: *number, which }
         }
         _ => return Err(refused()),
     })

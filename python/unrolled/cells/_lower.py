@@ -18,32 +18,11 @@ class _Nodes:
         self.all.append((op, list(of), number, word))
         return len(self.all) - 1
 
-    def normalise(self, values: list[int], eps: float) -> list[int]:
-        """(a - mean) / sqrt(variance + eps), over the units of all values together."""
-        count = self.add("number", number=float(len(values)))
-        mean = self._mean(values, count)
-        centred = [self.add("sub", a, mean) for a in values]
-        variance = self._mean([self.add("mul", a, a) for a in centred], count)
-        wide = self.add("add", variance, self.add("number", number=eps))
-        deviation = self.add("sqrt", wide)
-        return [self.add("div", a, deviation) for a in centred]
-
-    def _mean(self, values: list[int], count: int) -> int:
-        total = values[0]
-        for a in values[1:]:
-            total = self.add("add", total, a)
-        if len(values) > 1:
-            total = self.add("div", total, count)
-        return self.add("mean", total)
-
 
 def lowered(formula: dict[str, Any]) -> Lowered:
-    """The arguments of `_native.Formula`. `normalise` becomes means, > becomes <."""
+    """The arguments of `_native.Formula`. What is greater becomes what is less."""
     nodes = _Nodes()
     places: list[int] = []
-    spikes: dict[int, list[Any]] = {}
-    twins: dict[int, int] = {}
-    shared: dict[tuple[Any, ...], list[int]] = {}
     for op, *rest in formula["nodes"]:
         if op == "number":
             place = nodes.add("number", number=rest[0])
@@ -55,20 +34,10 @@ def lowered(formula: dict[str, Any]) -> Lowered:
             same = nodes.add("equal", places[rest[0]], places[rest[1]])
             place = nodes.add("sub", nodes.add("number", number=1.0), same)
         elif op == "spike":
-            of = places[rest[0]]
-            # The kernels know a spike by what it is of, and give one derivative to each: another
-            # derivative takes another expression of the same value.
-            while spikes.setdefault(of, rest[1:]) != rest[1:]:
-                if of not in twins:
-                    twins[of] = nodes.add("minimum", of, of)
-                of = twins[of]
-            place = nodes.add("spike", of, number=rest[2], word=rest[1])
+            place = nodes.add("spike", places[rest[0]], number=rest[2], word=rest[1])
         elif op == "normalise":
             of, eps, which = rest
-            key = (*of, eps)
-            if key not in shared:
-                shared[key] = nodes.normalise([places[i] for i in of], eps)
-            place = shared[key][which]
+            place = nodes.add("normalise", which, *(places[i] for i in of), number=eps)
         else:
             place = nodes.add(op, *(places[i] for i in rest))
         places.append(place)

@@ -301,6 +301,12 @@ impl Block<'_> {
             },
             Expression::Binary(BinaryOf(of), a, b) => (Step::Binary(of), alloc::vec![a, b]),
             Expression::Where(a, b, c) => (Step::Where, alloc::vec![a, b, c]),
+            Expression::Spike { zero, v, .. } => {
+                (Step::Binary(Binary::Less), alloc::vec![zero, v])
+            }
+            Expression::Normalised { centred, deviation, .. } => {
+                (Step::Binary(Binary::Div), alloc::vec![centred, deviation])
+            }
             Expression::Number(_) | Expression::Leaf(_) => {
                 unreachable!("numbers have blocks, and what comes from outside is known")
             }

@@ -1,33 +1,33 @@
 //! The reverse of a formula, by the chain rule, expression by expression.
 
 use super::description::{Binary, Unary};
-use super::graph::{BinaryOf, Expression, Graph, Id, UnaryOf};
+use super::graph::{BinaryOf, Expression, Graph, Group, Id, UnaryOf};
 use alloc::vec;
 use alloc::vec::Vec;
 
 /// The derivative by an expression, out of those of what is made of it.
 type Gradient = Option<Id>;
 
-/// Spikes have a derivative of their own: of v, by the place of the step from 0 to 1.
-pub type Slopes = alloc::collections::BTreeMap<Id, (Id, Id)>;
-
 /// Derivatives of Σ seed · expression by every expression of the graph, which they are added to. `seeds` give the
 /// derivatives by some expressions.
-pub fn reverse(graph: &mut Graph, seeds: &[(Id, Id)], spikes: &Slopes) -> Vec<Gradient> {
+pub fn reverse(graph: &mut Graph, seeds: &[(Id, Id)]) -> Vec<Gradient> {
     let len = graph.len();
     let mut d: Vec<Gradient> = vec![None; len];
     for &(of, seed) in seeds {
         add(graph, &mut d, of, seed);
     }
     for id in (0..len as Id).rev() {
-        let Some(d_y) = d[id as usize] else { continue };
-        if let Some(&(v, slope)) = spikes.get(&id) {
-            let d_v = graph.binary(Binary::Mul, d_y, slope);
-            add(graph, &mut d, v, d_v);
+        if let Expression::Normalised { group, .. } = graph.get(id) {
+            normalised(graph, &mut d, id, group);
             continue;
         }
+        let Some(d_y) = d[id as usize] else { continue };
         match graph.get(id) {
-            Expression::Number(_) | Expression::Leaf(_) => {}
+            Expression::Number(_) | Expression::Leaf(_) | Expression::Normalised { .. } => {}
+            Expression::Spike { v, slope, .. } => {
+                let d_v = graph.binary(Binary::Mul, d_y, slope);
+                add(graph, &mut d, v, d_v);
+            }
             Expression::Unary(UnaryOf(of), x) => {
                 if let Some(d_x) = unary(graph, of, x, id, d_y) {
                     add(graph, &mut d, x, d_x);
@@ -61,6 +61,36 @@ fn add(graph: &mut Graph, d: &mut [Gradient], to: Id, what: Id) {
         None => what,
         Some(before) => graph.binary(Binary::Add, before, what),
     });
+}
+
+/// The derivatives by all values of a group, once those by all that is made of them are there: n = (a − mean) / deviation
+/// has d_a = (d_n − mean(d_n) − n mean(d_n n)) / deviation.
+fn normalised(graph: &mut Graph, d: &mut [Gradient], id: Id, group: u32) {
+    let Group { of, deviation, normalised, .. } = graph.group(group).clone();
+    if normalised.iter().any(|&n| n < id) {
+        return;
+    }
+    let zero = graph.number(0.0);
+    let mut d_n: Vec<Id> = normalised.iter().map(|&n| d[n as usize].unwrap_or(zero)).collect();
+    for at in 1..of.len() {
+        // The same value twice has one derivative.
+        if normalised[..at].contains(&normalised[at]) {
+            d_n[at] = zero;
+        }
+    }
+    if d_n.iter().all(|&d| d == zero) {
+        return;
+    }
+    let pairs = d_n.iter().zip(&normalised);
+    let along: Vec<Id> = pairs.map(|(&d, &n)| graph.binary(Binary::Mul, d, n)).collect();
+    let (mean, slope) = (graph.mean(&d_n), graph.mean(&along));
+    for ((a, n), d_n) in of.into_iter().zip(normalised).zip(d_n) {
+        let level = graph.binary(Binary::Sub, d_n, mean);
+        let part = graph.binary(Binary::Mul, n, slope);
+        let rest = graph.binary(Binary::Sub, level, part);
+        let d_a = graph.binary(Binary::Div, rest, deviation);
+        add(graph, d, a, d_a);
+    }
 }
 
 /// The derivative by x of y = f(x).

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::kernel::layout::{MOST_MAPS, MOST_SLOTS, MOST_STATES};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -11,6 +12,8 @@ pub const MOST_NODES: usize = 4096;
 pub const MOST_PARAMETERS: usize = 16;
 /// Means over a row a formula may have: each is a walk through the row.
 pub const MOST_MEANS: usize = 64;
+/// Values that may be normalised together.
+pub const MOST_NORMALISED: usize = 64;
 /// Constants a formula may have.
 pub const MOST_CONSTANTS: usize = 64;
 
@@ -86,7 +89,7 @@ pub enum Surrogate {
 }
 
 /// A value of a formula, made of earlier ones, which are named by their places.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Node {
     /// A number.
     Number(f64),
@@ -106,6 +109,15 @@ pub enum Node {
     Where(usize, usize, usize),
     /// 1 where v > 0, else 0; with a derivative of its own, of this slope.
     Spike(usize, Surrogate, f64),
+    /// One of several values, with zero mean and unit variance over all units of them all: (a − mean) / √(variance + eps).
+    Normalise {
+        /// The values.
+        of: Vec<usize>,
+        /// What is added to the variance.
+        eps: f64,
+        /// Which of the values.
+        which: usize,
+    },
 }
 
 /// What a recurrent map acts on.
@@ -164,8 +176,7 @@ impl Description {
         check(self.parameters.len() <= MOST_PARAMETERS, "16 parameters of a unit at most")?;
         check(self.constants.len() <= MOST_CONSTANTS, "64 constants at most")?;
         check(self.nodes.len() <= MOST_NODES, "4096 nodes at most")?;
-        let means = |node: &&Node| matches!(node, Node::Unary(Unary::Mean, _));
-        check(self.nodes.iter().filter(means).count() <= MOST_MEANS, "64 means at most")?;
+        check(self.means() <= MOST_MEANS, "64 means at most, of which each normalise has two")?;
         let finite = |all: &[(String, f64)]| all.iter().all(|(_, value)| value.is_finite());
         check(finite(&self.parameters), "finite first values of parameters")?;
         check(finite(&self.constants), "finite constants")?;
@@ -181,6 +192,10 @@ impl Description {
                 Node::Binary(_, a, b) => earlier(&[a, b]),
                 Node::Where(c, a, b) => earlier(&[c, a, b]),
                 Node::Spike(a, _, slope) => earlier(&[a]) && slope.is_finite(),
+                Node::Normalise { ref of, eps, which } => {
+                    let fits = which < of.len() && of.len() <= MOST_NORMALISED;
+                    fits && earlier(of) && eps.is_finite() && eps > 0.0
+                }
             };
             check(holds, "nodes made of earlier nodes, and of what there is")?;
         }
@@ -204,5 +219,20 @@ impl Description {
             names.windows(2).all(|pair| pair[0] != pair[1])
         };
         check(names(|map| map.x.as_ref()) && names(|map| map.h.as_ref()), "maps of different names")
+    }
+
+    /// Means over a row.
+    fn means(&self) -> usize {
+        let (mut count, mut groups) = (0, BTreeSet::new());
+        for node in &self.nodes {
+            match node {
+                Node::Unary(Unary::Mean, _) => count += 1,
+                Node::Normalise { of, eps, .. } if groups.len() <= MOST_MEANS => {
+                    groups.insert((of, eps.to_bits()));
+                }
+                _ => {}
+            }
+        }
+        count + 2 * groups.len()
     }
 }

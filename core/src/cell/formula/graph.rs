@@ -57,6 +57,20 @@ pub enum Expression {
     Binary(BinaryOf, Id, Id),
     /// The second where the first is not 0, else the third.
     Where(Id, Id, Id),
+    /// 1 where zero < v, else 0, with a slope of its own.
+    Spike { zero: Id, v: Id, slope: Id },
+    /// What is normalised, with others of its group: centred / deviation.
+    Normalised { centred: Id, deviation: Id, group: u32 },
+}
+
+/// Values that have zero mean and unit variance together.
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub of: Vec<Id>,
+    eps: Bits,
+    pub deviation: Id,
+    /// By value.
+    pub normalised: Vec<Id>,
 }
 
 /// `Unary` with an order.
@@ -91,6 +105,9 @@ impl Expression {
             Expression::Unary(_, a) => ([a, 0, 0], 1),
             Expression::Binary(_, a, b) => ([a, b, 0], 2),
             Expression::Where(a, b, c) => ([a, b, c], 3),
+            // The slope is for the way back.
+            Expression::Spike { zero: a, v: b, .. }
+            | Expression::Normalised { centred: a, deviation: b, .. } => ([a, b, 0], 2),
         };
         all.into_iter().take(count)
     }
@@ -101,6 +118,7 @@ impl Expression {
 pub struct Graph {
     all: Vec<Expression>,
     places: BTreeMap<Expression, Id>,
+    groups: Vec<Group>,
 }
 
 impl Graph {
@@ -217,8 +235,51 @@ impl Graph {
         }
     }
 
+    /// Values of which each is (a − mean) / √(variance + eps), mean and (biased) variance of them all over all units.
+    pub fn normalise(&mut self, of: &[Id], eps: f64) -> &Group {
+        let eps = Bits(eps);
+        let before = self.groups.iter().position(|group| group.of == of && group.eps == eps);
+        let at = before.unwrap_or_else(|| {
+            let mean = self.mean(of);
+            let centred: Vec<Id> = of.iter().map(|&a| self.binary(Binary::Sub, a, mean)).collect();
+            let squares: Vec<Id> =
+                centred.iter().map(|&a| self.binary(Binary::Mul, a, a)).collect();
+            let variance = self.mean(&squares);
+            let least = self.number(eps.0);
+            let wide = self.binary(Binary::Add, variance, least);
+            let deviation = self.unary(Unary::Sqrt, wide);
+            let group = self.groups.len() as u32;
+            let one = |&centred: &Id| Expression::Normalised { centred, deviation, group };
+            let normalised = centred.iter().map(|a| self.add(one(a))).collect();
+            self.groups.push(Group { of: of.to_vec(), eps, deviation, normalised });
+            group as usize
+        });
+        &self.groups[at]
+    }
+
+    /// The mean over all units of all of them.
+    pub fn mean(&mut self, of: &[Id]) -> Id {
+        let mut total = of[0];
+        for &a in &of[1..] {
+            total = self.binary(Binary::Add, total, a);
+        }
+        let count = self.number(of.len() as f64);
+        let share = self.binary(Binary::Div, total, count);
+        self.unary(Unary::Mean, share)
+    }
+
+    pub fn group(&self, group: u32) -> &Group {
+        &self.groups[group as usize]
+    }
+
+    /// 1 where v > 0, else 0.
+    pub fn spike(&mut self, v: Id, of: Surrogate, slope: f64) -> Id {
+        let (zero, slope) = (self.number(0.0), self.surrogate(of, v, slope));
+        self.add(Expression::Spike { zero, v, slope })
+    }
+
     /// A spike's own derivative at v.
-    pub fn surrogate(&mut self, of: Surrogate, v: Id, slope: f64) -> Id {
+    fn surrogate(&mut self, of: Surrogate, v: Id, slope: f64) -> Id {
         let one = self.number(1.0);
         match of {
             Surrogate::FastSigmoid => {

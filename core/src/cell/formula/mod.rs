@@ -14,7 +14,7 @@ mod run;
 mod source;
 
 pub use description::{
-    Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_PARAMETERS, MapOf, Node,
+    Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_NORMALISED, MOST_PARAMETERS, MapOf, Node,
     Surrogate, Unary,
 };
 pub use program::Program;

@@ -1,7 +1,7 @@
 //! How a formula is compiled: its expressions and their derivatives, which of them are kept, and where.
 
 use super::code::{Code, Place, compile};
-use super::derive::{Slopes, reverse};
+use super::derive::reverse;
 use super::description::{Binary, Description, Fed, Node, Unary};
 use super::graph::{BinaryOf, Expression, Graph, Id, Leaf, UnaryOf};
 use crate::error::Error;
@@ -12,6 +12,10 @@ use alloc::vec::Vec;
 
 /// Planes of a row at the most, so that a place in it fits a byte, and those of own parameters besides.
 const MOST_PLANES: usize = 128;
+
+/// Operations that are computed again rather than one row kept. As many rows as a formula has such lots are no more than
+/// there may be.
+const MOST_AGAIN: usize = 64;
 
 /// The expressions of a formula and how its slots stand in a row.
 pub struct Plan {
@@ -25,7 +29,6 @@ pub struct Plan {
     pub outputs: Vec<Id>,
     /// The values that maps act on, in the layout's order of maps.
     pub values: Vec<Id>,
-    spikes: Slopes,
     /// Expressions of the formula itself: those from here on are derivatives.
     pub own: Id,
 }
@@ -80,7 +83,7 @@ impl Plan {
             d.maps.iter().filter(|map| map.fed != Fed::Nothing).count(),
             d.parameters.len(),
         ];
-        let (graph, nodes, spikes) = expressions(d, &slots);
+        let (graph, nodes) = expressions(d, &slots);
         let reads_h = nodes.iter().any(|&id| graph.get(id) == Expression::Leaf(Leaf::State(0)));
         let layout = Layout::new(&fed, &by_map, d.states.len(), blocks, reads_h);
         let own = graph.len() as Id;
@@ -91,7 +94,6 @@ impl Plan {
             layout,
             outputs: d.outputs.iter().map(|&node| nodes[node]).collect(),
             values: values.iter().map(|&(_, node)| nodes[node]).collect(),
-            spikes,
             own,
         })
     }
@@ -108,7 +110,7 @@ impl Plan {
             seeds.push((value, d));
         }
         self.own = self.graph.len() as Id;
-        let d = reverse(&mut self.graph, &seeds, &self.spikes);
+        let d = reverse(&mut self.graph, &seeds);
         let fed = self.slots.len();
         let wanted = |graph: &mut Graph, leaf: Leaf| {
             let of = graph.leaf(leaf);
@@ -154,7 +156,7 @@ impl Plan {
                 && of != Unary::Mean
             {
                 kept.remove(&id);
-                if !self.missing(a, &kept).is_empty() {
+                if self.missing(a, &kept).is_none_or(|missing| !missing.is_empty()) {
                     kept.insert(id);
                 }
             }
@@ -164,21 +166,23 @@ impl Plan {
 
     /// Keeps an expression, or what it can be computed again from.
     fn keep(&self, id: Id, kept: &mut BTreeSet<Id>) {
-        let missing = self.missing(id, kept);
-        // To keep one row or another is the same; to keep fewer is better.
-        if missing.len() <= 1 {
-            kept.extend(missing);
-        } else {
-            kept.insert(id);
+        match self.missing(id, kept) {
+            // To keep one row or another is the same; to keep fewer is better.
+            Some(missing) if missing.len() <= 1 => kept.extend(missing),
+            _ => _ = kept.insert(id),
         }
     }
 
-    /// What would have to be kept as well for an expression to be computed again from cheap operations.
-    fn missing(&self, id: Id, kept: &BTreeSet<Id>) -> BTreeSet<Id> {
+    /// What would have to be kept as well for an expression to be computed again from cheap operations; nothing where
+    /// that takes too many.
+    fn missing(&self, id: Id, kept: &BTreeSet<Id>) -> Option<BTreeSet<Id>> {
         let (mut missing, mut open, mut seen) = (BTreeSet::new(), vec![id], BTreeSet::new());
         while let Some(id) = open.pop() {
             if kept.contains(&id) || !seen.insert(id) {
                 continue;
+            }
+            if seen.len() > MOST_AGAIN {
+                return None;
             }
             match self.graph.get(id) {
                 Expression::Number(_) => {}
@@ -192,13 +196,14 @@ impl Plan {
                         missing.insert(id);
                     }
                 },
-                Expression::Binary(BinaryOf(Binary::Div | Binary::Pow), ..) => {
+                Expression::Binary(BinaryOf(Binary::Div | Binary::Pow), ..)
+                | Expression::Normalised { .. } => {
                     missing.insert(id);
                 }
                 other => open.extend(other.operands()),
             }
         }
-        missing
+        Some(missing)
     }
 
     /// From which stage on an expression can be computed.
@@ -377,10 +382,9 @@ impl Plan {
     }
 }
 
-/// The expressions of a description's nodes, its spikes' derivatives and places of spikes.
-fn expressions(d: &Description, slots: &[usize]) -> (Graph, Vec<Id>, Slopes) {
+/// The expressions of a description's nodes.
+fn expressions(d: &Description, slots: &[usize]) -> (Graph, Vec<Id>) {
     let mut graph = Graph::default();
-    let mut spikes = Slopes::new();
     let mut nodes: Vec<Id> = Vec::new();
     for node in &d.nodes {
         let id = match *node {
@@ -392,17 +396,15 @@ fn expressions(d: &Description, slots: &[usize]) -> (Graph, Vec<Id>, Slopes) {
             Node::Unary(of, a) => graph.unary(of, nodes[a]),
             Node::Binary(of, a, b) => graph.binary(of, nodes[a], nodes[b]),
             Node::Where(c, a, b) => graph.choose(nodes[c], nodes[a], nodes[b]),
-            Node::Spike(v, surrogate, slope) => {
-                let (v, zero) = (nodes[v], graph.number(0.0));
-                let spike = graph.binary(Binary::Less, zero, v);
-                let slope = graph.surrogate(surrogate, v, slope);
-                spikes.insert(spike, (v, slope));
-                spike
+            Node::Spike(v, surrogate, slope) => graph.spike(nodes[v], surrogate, slope),
+            Node::Normalise { ref of, eps, which } => {
+                let of: Vec<Id> = of.iter().map(|&node| nodes[node]).collect();
+                graph.normalise(&of, eps).normalised[which]
             }
         };
         nodes.push(id);
     }
-    (graph, nodes, spikes)
+    (graph, nodes)
 }
 
 /// The maps in the layout's order, and from which stage on each is there.
@@ -416,6 +418,9 @@ fn order(d: &Description) -> Result<(Vec<usize>, Vec<usize>), Error> {
                 Node::Unary(_, a) | Node::Spike(a, ..) => of_node[a],
                 Node::Binary(_, a, b) => of_node[a].max(of_node[b]),
                 Node::Where(c, a, b) => of_node[c].max(of_node[a]).max(of_node[b]),
+                Node::Normalise { ref of, .. } => {
+                    of.iter().map(|&node| of_node[node]).max().unwrap_or(0)
+                }
                 _ => 0,
             };
             of_node.push(of);

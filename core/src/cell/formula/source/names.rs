@@ -225,6 +225,8 @@ impl Names {
             Expression::Unary(UnaryOf(of), _) => function(of),
             Expression::Binary(BinaryOf(of), ..) => result(of),
             Expression::Where(..) => "chosen",
+            Expression::Spike { .. } => "spike",
+            Expression::Normalised { .. } => "normal",
             Expression::Leaf(_) => "input",
         };
         maker.give(id, what);

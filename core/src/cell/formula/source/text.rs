@@ -97,6 +97,10 @@ fn piece(plan: &Plan, id: Id, pieces: &BTreeMap<Id, Piece>, names: &Names) -> Pi
         Expression::Unary(UnaryOf(Unary::StopGradient), a) => call("stop_gradient", &[a]),
         Expression::Unary(UnaryOf(of), a) => call(function(of), &[a]),
         Expression::Where(a, b, c) => call("where", &[a, b, c]),
+        Expression::Spike { v, .. } => call("spike", &[v]),
+        Expression::Normalised { centred, deviation, .. } => {
+            infix("/", Binds::Product, centred, deviation, Binds::Minus)
+        }
         Expression::Binary(BinaryOf(of), a, b) => match of {
             Binary::Add => infix("+", Binds::Sum, a, b, Binds::Product),
             Binary::Sub => infix("-", Binds::Sum, a, b, Binds::Product),

@@ -24,11 +24,22 @@ pub enum Place {
     Spare(u16),
 }
 
-/// What an instruction does with its operands, blocks of units; most give a block.
+/// What an instruction works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operand {
+    /// What an earlier instruction of the phase has made.
+    Block(u32),
+    /// What all units of a row have in common.
+    Line(u32),
+    /// A row, where it stands.
+    Place(Place),
+}
+
+/// What an instruction does with its operands; most give a block, or a line where all of them are lines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
-    /// Reads.
-    Load(Place),
+    /// Copies, so that a row can be written while another is read.
+    Load,
     /// Writes `a`.
     Store(Place),
     /// A function of `a`.
@@ -41,37 +52,51 @@ pub enum Step {
     MulAdd,
     /// c − a · b
     NegMulAdd,
-    /// Adds `a` up, towards a mean over the row.
-    Sum(u16),
-    /// That mean, after the phase that added up.
-    Mean(u16),
+    /// Adds `a` up to the line `to`.
+    Sum,
 }
 
-/// An instruction: what it does, on which blocks; its own comes after those.
+/// An instruction: what it does, on what; `a` stands for operands that it has not.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Instruction {
     pub step: Step,
-    pub operands: [u32; 3],
-    /// The block it writes, if it writes one.
+    pub operands: [Operand; 3],
+    /// The block or line it writes, which comes after those it reads.
     pub to: u32,
 }
 
-/// The instructions of one round of elementwise work, phase by phase: each phase runs over the whole row.
+/// A walk through a row. What an earlier one has summed up is there, as a line.
+#[derive(Clone, Debug, Default)]
+pub struct Phase {
+    /// What is computed once for a row, of lines.
+    pub lines: Vec<Instruction>,
+    /// What is computed for every unit.
+    pub blocks: Vec<Instruction>,
+    /// The lines that it adds up.
+    pub sums: Range<usize>,
+}
+
+/// The instructions of one round of elementwise work.
 #[derive(Clone, Debug, Default)]
 pub struct Code {
-    /// Numbers, which are the first blocks.
+    /// Numbers, which are the first lines.
     pub numbers: Vec<f64>,
-    pub phases: Vec<Vec<Instruction>>,
-    /// Which expression each block of the last phase holds.
-    pub holds: BTreeMap<u32, Id>,
-    /// Which means each phase adds up.
-    pub sums: Vec<Range<usize>>,
+    pub phases: Vec<Phase>,
+    /// Which expression each operand of the last phase is.
+    pub holds: BTreeMap<Operand, Id>,
     /// Blocks in use at the most.
     pub blocks: usize,
+    /// Lines.
+    pub lines: usize,
     /// Rows of scratch.
     pub spare: usize,
-    /// Means over the row.
-    pub means: usize,
+}
+
+impl Code {
+    /// Whether anything is needed of the whole row before a unit can be computed.
+    pub fn has_means(&self) -> bool {
+        self.phases.len() > 1
+    }
 }
 
 /// Makes the code that computes `roots` and writes each to its place, out of what `known` says is to be read where.
@@ -83,7 +108,13 @@ pub fn compile(graph: &Graph, roots: &[(Place, Id)], known: &BTreeMap<Id, Place>
             open.extend(graph.get(id).operands());
         }
     }
-    let mut made = Maker { graph, known, phase: BTreeMap::new(), uses: BTreeMap::new() };
+    let mut made = Maker {
+        graph,
+        known,
+        phase: BTreeMap::new(),
+        common: BTreeSet::new(),
+        uses: BTreeMap::new(),
+    };
     for &id in &needed {
         made.enter(id);
     }
@@ -98,6 +129,8 @@ struct Maker<'a> {
     known: &'a BTreeMap<Id, Place>,
     /// In which phase an expression can be computed.
     phase: BTreeMap<Id, usize>,
+    /// What all units of a row have in common: numbers, means, and what is made of them.
+    common: BTreeSet<Id>,
     /// By how many others it is used.
     uses: BTreeMap<Id, usize>,
 }
@@ -108,250 +141,282 @@ impl Maker<'_> {
         let expression = self.graph.get(id);
         let mut phase = 0;
         if !self.known.contains_key(&id) {
+            let mut common = true;
             for of in expression.operands() {
                 phase = phase.max(self.phase.get(&of).copied().unwrap_or(0));
+                common &= self.common.contains(&of);
                 *self.uses.entry(of).or_default() += 1;
             }
-            if let Expression::Unary(UnaryOf(Unary::Mean), _) = expression {
+            if self.mean_of(id).is_some() {
                 phase += 1;
+                common = true;
+            }
+            if common {
+                self.common.insert(id);
             }
         }
         self.phase.insert(id, phase);
     }
 
+    /// What an expression is the mean of, if it is to be made as a mean.
+    fn mean_of(&self, id: Id) -> Option<Id> {
+        match self.graph.get(id) {
+            Expression::Unary(UnaryOf(Unary::Mean), a) if !self.known.contains_key(&id) => Some(a),
+            _ => None,
+        }
+    }
+
     fn code(&self, roots: &[(Place, Id)], needed: &BTreeSet<Id>) -> Code {
         let last = needed.iter().map(|id| self.phase[id]).max().unwrap_or(0);
         let mut code = Code::default();
-        let mut numbers = BTreeMap::new();
-        for &id in needed {
-            if let (Expression::Number(Bits(x)), None) = (self.graph.get(id), self.known.get(&id)) {
-                numbers.insert(id, code.numbers.len() as u32);
+        // Where each expression is that a phase need not compute.
+        let mut there: BTreeMap<Id, Operand> =
+            self.known.iter().map(|(&id, &place)| (id, Operand::Place(place))).collect();
+        for &id in needed.iter().filter(|id| !self.known.contains_key(id)) {
+            if let Expression::Number(Bits(x)) = self.graph.get(id) {
+                there.insert(id, Operand::Line(code.numbers.len() as u32));
                 code.numbers.push(x);
             }
         }
-        // Where what one phase computes and another reads is put meanwhile.
-        let mut spare: BTreeMap<Id, u16> = BTreeMap::new();
-        let mut means: BTreeMap<Id, u16> = BTreeMap::new();
+        code.lines = code.numbers.len();
         let crosses = self.crossing(roots, needed, last);
         for phase in 0..=last {
-            let mut block = Block {
-                maker: self,
-                count: code.numbers.len() as u32,
-                places: numbers.clone(),
-                instructions: Vec::new(),
-                spare: &spare,
-                means: &means,
-                phase,
-            };
-            let own = needed.iter().filter(|id| self.phase[id] == phase);
-            let mut fresh = Vec::new();
-            for &id in own {
-                if crosses.contains(&id) && !self.is_free(id) {
-                    fresh.push(id);
-                }
+            let own = || needed.iter().copied().filter(|id| self.phase[id] == phase);
+            let mut lines = Work::new(self, there, code.lines as u32, Operand::Line);
+            for id in own().filter(|id| self.common.contains(id)) {
+                lines.make(id);
             }
-            // In the order of the expressions, which is one in which each comes after its operands.
-            let mut wanted: BTreeSet<Id> = fresh.iter().copied().collect();
+            code.lines = lines.count as usize;
+            let mut blocks = Work::new(self, lines.there, 0, Operand::Block);
             let sums: Vec<(Id, Id)> = needed
                 .iter()
-                .filter_map(|&id| match self.graph.get(id) {
-                    Expression::Unary(UnaryOf(Unary::Mean), a)
-                        if self.phase[&id] == phase + 1 && !self.known.contains_key(&id) =>
-                    {
-                        Some((id, a))
-                    }
-                    _ => None,
-                })
+                .filter(|&id| self.phase[id] == phase + 1)
+                .filter_map(|&id| Some((id, self.mean_of(id)?)))
                 .collect();
+            // In the order of the expressions, which is one in which each comes after its operands.
+            let fresh: Vec<Id> = own().filter(|id| crosses.contains(id)).collect();
+            let mut wanted: BTreeSet<Id> = fresh.iter().copied().collect();
             wanted.extend(sums.iter().map(|&(_, a)| a));
             if phase == last {
                 wanted.extend(roots.iter().map(|&(_, id)| id));
             }
             for &id in &wanted {
-                block.make(id);
+                blocks.make(id);
             }
-            for (at, (_, a)) in (code.means..).zip(&sums) {
-                block.push(Step::Sum(at as u16), [block.places[a], 0, 0]);
+            let begin = code.lines;
+            for (to, &(_, a)) in (begin..).zip(&sums) {
+                let a = blocks.there[&a];
+                let (step, operands) = (Step::Sum, [a; 3]);
+                blocks.instructions.push(Instruction { step, operands, to: to as u32 });
             }
-            for (at, id) in (spare.len()..).zip(&fresh) {
-                let to = Step::Store(Place::Spare(at as u16));
-                block.push(to, [block.places[id], 0, 0]);
-            }
+            code.lines += sums.len();
+            let mut stores: Vec<(Place, Id)> =
+                (code.spare..).zip(&fresh).map(|(at, &id)| (Place::Spare(at as u16), id)).collect();
             if phase == last {
-                for &(place, id) in roots {
-                    block.push(Step::Store(place), [block.places[&id], 0, 0]);
-                }
+                stores.extend(roots);
             }
-            let Block { count, instructions, places, .. } = block;
-            code.holds = places.into_iter().map(|(id, at)| (at, id)).collect();
+            blocks.store(&stores);
+            let Work { count, instructions, there: mut after, .. } = blocks;
             code.blocks = code.blocks.max(count as usize);
-            code.phases.push(instructions);
-            let before = code.means;
-            for &(id, _) in &sums {
-                means.insert(id, code.means as u16);
-                code.means += 1;
+            if phase == last {
+                let read = after.iter().filter(|(id, _)| needed.contains(id));
+                code.holds = read.map(|(&id, &at)| (at, id)).collect();
             }
-            code.sums.push(before..code.means);
+            after.retain(|_, at| !matches!(at, Operand::Block(_)));
+            for (to, &(id, _)) in (begin..).zip(&sums) {
+                after.insert(id, Operand::Line(to as u32));
+            }
             for id in fresh {
-                spare.insert(id, spare.len() as u16);
+                after.insert(id, Operand::Place(Place::Spare(code.spare as u16)));
+                code.spare += 1;
             }
+            let sums = begin..code.lines;
+            code.phases.push(Phase { lines: lines.instructions, blocks: instructions, sums });
+            there = after;
         }
-        code.spare = spare.len();
         code
     }
 
-    /// Whether it is there in every phase.
-    fn is_free(&self, id: Id) -> bool {
-        let mean = matches!(self.graph.get(id), Expression::Unary(UnaryOf(Unary::Mean), _));
-        self.known.contains_key(&id) || mean || matches!(self.graph.get(id), Expression::Number(_))
-    }
-
-    /// What is used in a later phase than it is computed in.
+    /// What is computed for every unit, and used in a later phase than it is computed in.
     fn crossing(&self, roots: &[(Place, Id)], needed: &BTreeSet<Id>, last: usize) -> BTreeSet<Id> {
         let mut crosses = BTreeSet::new();
         for &id in needed.iter().filter(|id| !self.known.contains_key(id)) {
-            let own = self.phase[&id];
-            for of in self.graph.get(id).operands() {
-                let mean = matches!(self.graph.get(id), Expression::Unary(UnaryOf(Unary::Mean), _));
-                let used = if mean { own - 1 } else { own };
-                if self.phase[&of] < used {
-                    crosses.insert(of);
-                }
-            }
+            let used = self.phase[&id] - usize::from(self.mean_of(id).is_some());
+            crosses.extend(self.graph.get(id).operands().filter(|of| self.phase[of] < used));
         }
         crosses.extend(roots.iter().map(|&(_, id)| id).filter(|id| self.phase[id] < last));
+        crosses.retain(|id| !self.known.contains_key(id) && !self.common.contains(id));
         crosses
     }
 }
 
-/// The instructions of a phase as they are made.
-struct Block<'a> {
+/// The instructions of a phase as they are made: those of lines, or those of blocks.
+struct Work<'a> {
     maker: &'a Maker<'a>,
-    /// Blocks so far.
+    there: BTreeMap<Id, Operand>,
+    /// Blocks or lines so far.
     count: u32,
-    /// Which block an expression's value is in.
-    places: BTreeMap<Id, u32>,
+    makes: fn(u32) -> Operand,
     instructions: Vec<Instruction>,
-    spare: &'a BTreeMap<Id, u16>,
-    means: &'a BTreeMap<Id, u16>,
-    phase: usize,
 }
 
-impl Block<'_> {
-    fn push(&mut self, step: Step, operands: [u32; 3]) -> u32 {
+impl<'a> Work<'a> {
+    fn new(
+        maker: &'a Maker<'a>,
+        there: BTreeMap<Id, Operand>,
+        count: u32,
+        makes: fn(u32) -> Operand,
+    ) -> Self {
+        Work { maker, there, count, makes, instructions: Vec::new() }
+    }
+
+    fn push(&mut self, step: Step, operands: [Operand; 3]) -> Operand {
         let to = self.count;
-        self.count += u32::from(!matches!(step, Step::Store(_) | Step::Sum(_)));
         self.instructions.push(Instruction { step, operands, to });
-        to
+        self.count += 1;
+        (self.makes)(to)
     }
 
     /// Computes an expression and all that it needs, without recursion: formulas may be deep.
     fn make(&mut self, id: Id) {
         let mut open = alloc::vec![id];
         while let Some(&id) = open.last() {
-            if self.places.contains_key(&id) {
+            if self.there.contains_key(&id) {
                 open.pop();
                 continue;
             }
-            let (step, operands) = self.step(id);
-            let missing: Vec<Id> =
-                operands.iter().copied().filter(|of| !self.places.contains_key(of)).collect();
-            if missing.is_empty() {
-                let mut at = [0; 3];
-                for (at, of) in at.iter_mut().zip(&operands) {
-                    *at = self.places[of];
+            let (step, of) = self.step(id);
+            let missing = of.iter().rev().filter(|of| !self.there.contains_key(of));
+            let before = open.len();
+            // The first operand first.
+            open.extend(missing);
+            if open.len() == before {
+                let mut operands = [self.there[&of[0]]; 3];
+                for (operand, of) in operands.iter_mut().zip(&of) {
+                    *operand = self.there[of];
                 }
-                let to = self.push(step, at);
-                self.places.insert(id, to);
+                let made = self.push(step, operands);
+                self.there.insert(id, made);
                 open.pop();
-            } else {
-                // The first operand first.
-                open.extend(missing.into_iter().rev());
             }
         }
     }
 
     /// How an expression is computed here, and from what.
     fn step(&self, id: Id) -> (Step, Vec<Id>) {
-        let (maker, none) = (self.maker, Vec::new());
-        if let Some(&place) = maker.known.get(&id) {
-            return (Step::Load(place), none);
-        }
-        if let Some(&mean) = self.means.get(&id) {
-            return (Step::Mean(mean), none);
-        }
-        if maker.phase[&id] < self.phase
-            && let Some(&spare) = self.spare.get(&id)
-        {
-            return (Step::Load(Place::Spare(spare)), none);
-        }
-        match maker.graph.get(id) {
-            Expression::Unary(UnaryOf(of), a) => (Step::Unary(of), alloc::vec![a]),
+        use alloc::vec;
+        match self.maker.graph.get(id) {
+            Expression::Unary(UnaryOf(of), a) => (Step::Unary(of), vec![a]),
             Expression::Binary(BinaryOf(Binary::Add), a, b) => {
                 for (product, other) in [(a, b), (b, a)] {
                     if let Some([x, y]) = self.own_product(product) {
-                        return (Step::MulAdd, alloc::vec![x, y, other]);
+                        return (Step::MulAdd, vec![x, y, other]);
                     }
                 }
-                (Step::Binary(Binary::Add), alloc::vec![a, b])
+                (Step::Binary(Binary::Add), vec![a, b])
             }
             Expression::Binary(BinaryOf(Binary::Sub), a, b) => match self.own_product(b) {
-                Some([x, y]) => (Step::NegMulAdd, alloc::vec![x, y, a]),
-                None => (Step::Binary(Binary::Sub), alloc::vec![a, b]),
+                Some([x, y]) => (Step::NegMulAdd, vec![x, y, a]),
+                None => (Step::Binary(Binary::Sub), vec![a, b]),
             },
-            Expression::Binary(BinaryOf(of), a, b) => (Step::Binary(of), alloc::vec![a, b]),
-            Expression::Where(a, b, c) => (Step::Where, alloc::vec![a, b, c]),
-            Expression::Spike { zero, v, .. } => {
-                (Step::Binary(Binary::Less), alloc::vec![zero, v])
-            }
+            Expression::Binary(BinaryOf(of), a, b) => (Step::Binary(of), vec![a, b]),
+            Expression::Where(a, b, c) => (Step::Where, vec![a, b, c]),
+            Expression::Spike { zero, v, .. } => (Step::Binary(Binary::Less), vec![zero, v]),
             Expression::Normalised { centred, deviation, .. } => {
-                (Step::Binary(Binary::Div), alloc::vec![centred, deviation])
+                (Step::Binary(Binary::Div), vec![centred, deviation])
             }
             Expression::Number(_) | Expression::Leaf(_) => {
-                unreachable!("numbers have blocks, and what comes from outside is known")
+                unreachable!("numbers are lines, and what comes from outside is known")
             }
         }
     }
 
     /// The factors of a product that nothing else uses.
     fn own_product(&self, id: Id) -> Option<[Id; 2]> {
-        let maker = self.maker;
-        let alone = maker.uses.get(&id) == Some(&1) && maker.phase[&id] == self.phase;
-        match maker.graph.get(id) {
-            Expression::Binary(BinaryOf(Binary::Mul), a, b)
-                if alone && !maker.known.contains_key(&id) =>
-            {
-                Some([a, b])
-            }
+        let alone = self.maker.uses.get(&id) == Some(&1) && !self.there.contains_key(&id);
+        match self.maker.graph.get(id) {
+            Expression::Binary(BinaryOf(Binary::Mul), a, b) if alone => Some([a, b]),
             _ => None,
+        }
+    }
+
+    /// Writes expressions that are there, each to its place.
+    fn store(&mut self, all: &[(Place, Id)]) {
+        // A row that is written may be one that another comes from.
+        let mut from = Vec::new();
+        for &(_, id) in all {
+            from.push(match self.there[&id] {
+                place @ Operand::Place(_) => self.push(Step::Load, [place; 3]),
+                made => made,
+            });
+        }
+        for (&(place, _), a) in all.iter().zip(from) {
+            let (step, operands) = (Step::Store(place), [a; 3]);
+            self.instructions.push(Instruction { step, operands, to: self.count });
         }
     }
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (block, number) in self.numbers.iter().enumerate() {
-            writeln!(f, "  b{block} = {number}")?;
-        }
-        for (at, phase) in self.phases.iter().enumerate() {
+        for (at, Phase { lines, blocks, sums }) in self.phases.iter().enumerate() {
             if at > 0 {
                 writeln!(f, "  over the whole row, then")?;
             }
-            for Instruction { step, operands: [a, b, c], to } in phase {
-                match step {
-                    Step::Load(place) => writeln!(f, "  b{to} = {place}")?,
-                    Step::Store(place) => writeln!(f, "  {place} = b{a}")?,
-                    Step::Unary(of) => writeln!(f, "  b{to} = {of:?}(b{a})")?,
-                    Step::Binary(of) => writeln!(f, "  b{to} = {of:?}(b{a}, b{b})")?,
-                    Step::Where => writeln!(f, "  b{to} = b{b} where b{a} else b{c}")?,
-                    Step::MulAdd => writeln!(f, "  b{to} = b{a} * b{b} + b{c}")?,
-                    Step::NegMulAdd => writeln!(f, "  b{to} = b{c} - b{a} * b{b}")?,
-                    Step::Sum(mean) => writeln!(f, "  sum {mean} += b{a}")?,
-                    Step::Mean(mean) => writeln!(f, "  b{to} = mean {mean}")?,
+            for (made, all) in [(Operand::Line as fn(u32) -> _, lines), (Operand::Block, blocks)] {
+                for own in all {
+                    self.write(f, own, made(own.to))?;
                 }
+            }
+            for sum in sums.clone() {
+                writeln!(f, "  {0} = {0} / units", Operand::Line(sum as u32))?;
             }
         }
         Ok(())
+    }
+}
+
+impl Code {
+    fn write(&self, f: &mut fmt::Formatter<'_>, own: &Instruction, to: Operand) -> fmt::Result {
+        let shown = |operand| Shown { numbers: &self.numbers, operand };
+        let [a, b, c] = own.operands.map(shown);
+        match own.step {
+            Step::Load => writeln!(f, "  {to} = {a}"),
+            Step::Store(place) => writeln!(f, "  {place} = {a}"),
+            Step::Unary(of) => writeln!(f, "  {to} = {of:?}({a})"),
+            Step::Binary(of) => writeln!(f, "  {to} = {of:?}({a}, {b})"),
+            Step::Where => writeln!(f, "  {to} = {b} where {a} else {c}"),
+            Step::MulAdd => writeln!(f, "  {to} = {a} * {b} + {c}"),
+            Step::NegMulAdd => writeln!(f, "  {to} = {c} - {a} * {b}"),
+            Step::Sum => writeln!(f, "  {} += {a}", Operand::Line(own.to)),
+        }
+    }
+}
+
+/// An operand as it is printed: a number as such.
+struct Shown<'a> {
+    numbers: &'a [f64],
+    operand: Operand,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.operand {
+            Operand::Line(n) if (n as usize) < self.numbers.len() => {
+                write!(f, "{}", self.numbers[n as usize])
+            }
+            other => write!(f, "{other}"),
+        }
+    }
+}
+
+impl fmt::Display for Operand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operand::Block(n) => write!(f, "b{n}"),
+            Operand::Line(n) => write!(f, "line {n}"),
+            Operand::Place(place) => write!(f, "{place}"),
+        }
     }
 }
 

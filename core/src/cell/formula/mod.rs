@@ -14,8 +14,8 @@ mod run;
 mod source;
 
 pub use description::{
-    Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_NORMALISED, MOST_PARAMETERS, MapOf, Node,
-    Surrogate, Unary,
+    Binary, Description, Fed, MOST_CONSTANTS, MOST_MEANS, MOST_NODES, MOST_NORMALISED,
+    MOST_PARAMETERS, MapOf, Node, Surrogate, Unary,
 };
 pub use program::Program;
 
@@ -86,7 +86,8 @@ impl Formula {
         let (mut text, program) = (String::new(), &self.program);
         for (what, codes) in [("forward", &program.forward), ("backward", &program.backward)] {
             for (stage, code) in codes.iter().enumerate() {
-                let count: usize = code.phases.iter().map(alloc::vec::Vec::len).sum();
+                let of = |phase: &code::Phase| phase.lines.len() + phase.blocks.len();
+                let count: usize = code.phases.iter().map(of).sum();
                 // A string takes whatever is written to it.
                 let _ = write!(text, "{what}, stage {stage}: {count} instructions\n{code}");
             }

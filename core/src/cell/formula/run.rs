@@ -1,11 +1,11 @@
 //! The interpreter: one instruction over a block of units at a time, with everything in the first cache.
 //!
-//! A block of values that an instruction makes stands behind those of all earlier instructions of its phase. So its
-//! operands and its result are apart, which the compiler is told by splitting the memory there, and no block is
-//! needed twice. What an instruction costs beside its arithmetic, to be found and to read and write blocks, is shared
-//! by all vectors of the block; so where a row is short, a block holds several.
+//! An operand is read where it stands: a row of the net's, what an earlier instruction has made, or a line, which all
+//! units of the row have in common. What an instruction makes stands behind all that earlier ones of its phase have
+//! made, so that operands and result are apart; results go to the net's rows when the block is done. What an instruction
+//! costs beside its arithmetic is shared by all vectors of the block; so where a row is short, a block holds several.
 
-use super::code::{Code, Instruction, Place, Step};
+use super::code::{Code, Instruction, Operand, Place, Step};
 use super::description::{Binary, Unary};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
@@ -45,7 +45,7 @@ pub const fn block<T: Real>() -> usize {
 
 /// Numbers of scratch for rows of so many units.
 pub fn scratch<T: Real>(code: &Code, stride: usize) -> usize {
-    code.blocks * block::<T>() + code.spare * stride + code.means * T::PAD
+    code.blocks * block::<T>() + code.spare * stride + code.lines * T::PAD
 }
 
 /// Runs the code for every row.
@@ -53,33 +53,34 @@ pub fn scratch<T: Real>(code: &Code, stride: usize) -> usize {
 pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memory<'_, T>) {
     let (stride, hidden) = (memory.shape.stride, memory.shape.hidden);
     let size = block::<T>();
-    let own = &mut *memory.scratch;
+    let own = core::mem::take(&mut memory.scratch);
     let (blocks, own) = own.split_at_mut(code.blocks * size);
-    let (spare, sums) = own.split_at_mut(code.spare * stride);
-    let sums = &mut sums[..code.means * T::PAD];
-    memory.scratch = &mut [];
-    // Means are of a row each.
-    let together = if code.means == 0 && stride < size { size / stride } else { 1 };
-    let together = if rows < together { rows } else { together };
-    let used = if together * stride < size { together * stride } else { size };
-    for (block, &number) in blocks.chunks_exact_mut(size).zip(&code.numbers) {
-        block[..used].fill(T::from_f64(number));
+    let (spare, lines) = own.split_at_mut(code.spare * stride);
+    let lines = &mut lines[..code.lines * T::PAD];
+    for (line, &number) in lines.chunks_exact_mut(T::PAD).zip(&code.numbers) {
+        line.fill(T::from_f64(number));
     }
+    // Means are of a row each.
+    let together = if code.has_means() || stride >= size { 1 } else { size / stride };
     let mut row = 0;
     while row < rows {
         let count = if rows - row < together { rows - row } else { together };
-        sums.fill(T::ZERO);
-        for (instructions, summed) in code.phases.iter().zip(&code.sums) {
+        for phase in &code.phases {
+            for instruction in &phase.lines {
+                compute_line(s, instruction, lines);
+            }
+            let summed = phase.sums.start * T::PAD..phase.sums.end * T::PAD;
+            lines[summed.clone()].fill(T::ZERO);
             let mut u = 0;
             while u < stride {
                 let n = if stride - u < size { stride - u } else { size };
                 let at = At { row, count, u, n };
-                for instruction in instructions {
-                    execute(s, instruction, &mut memory, at, blocks, spare, sums);
+                for instruction in &phase.blocks {
+                    execute(s, instruction, &mut memory, at, blocks, spare, lines);
                 }
                 u += n;
             }
-            means(&mut sums[summed.start * T::PAD..summed.end * T::PAD], hidden);
+            means(&mut lines[summed], hidden);
         }
         row += count;
     }
@@ -92,14 +93,6 @@ struct At {
     count: usize,
     u: usize,
     n: usize,
-}
-
-impl At {
-    /// The `i`-th of its rows alone.
-    #[inline(always)]
-    fn row(self, i: usize) -> At {
-        At { row: self.row + i, count: 1, ..self }
-    }
 }
 
 /// From sums by place within a line to their mean, in every place: by halves, so that the order is the line's alone.
@@ -118,27 +111,62 @@ fn means<T: Real>(sums: &mut [T], units: usize) {
     }
 }
 
-/// The rows of a place, and where the block begins in them.
+/// An operand: where row `i`'s units of a block are, and which bits of a unit's place count. A line is the same for all.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    data: &'a [T],
+    apart: usize,
+    mask: usize,
+}
+
+impl<'a, T: Real> Rows<'a, T> {
+    #[inline(always)]
+    fn new(data: &'a [T], apart: usize) -> Self {
+        Rows { data, apart, mask: usize::MAX }
+    }
+
+    #[inline(always)]
+    fn line(lines: &'a [T], n: u32) -> Self {
+        let data = &lines[n as usize * T::PAD..][..T::PAD];
+        Rows { data, apart: 0, mask: T::PAD - 1 }
+    }
+
+    #[inline(always)]
+    fn read<S: Simd<T>>(self, s: S, row: usize, u: usize) -> Lanes<T, S> {
+        Lanes::read::<false>(s, self.data, row * self.apart + (u & self.mask))
+    }
+}
+
+/// The rows of a place, from the block on.
 #[inline(always)]
-fn read<'m, T: Real>(memory: &'m Memory<'_, T>, spare: &'m [T], place: Place, at: At) -> &'m [T] {
+fn read<'m, T: Real>(
+    memory: &'m Memory<'_, T>,
+    spare: &'m [T],
+    place: Place,
+    at: At,
+) -> Rows<'m, T> {
     let shape = memory.shape;
     let (stride, row) = (shape.stride, shape.row());
     let plane = |n: u8| at.row * row + n as usize * stride + at.u;
-    let from = match place {
-        Place::Plane(n) => &memory.planes[plane(n)..],
-        Place::Kept(n) => &memory.kept[plane(n)..],
+    match place {
+        Place::Plane(n) => Rows::new(&memory.planes[plane(n)..], row),
+        Place::Kept(n) => Rows::new(&memory.kept[plane(n)..], row),
         Place::State(n) => match &memory.unprojected {
-            Unprojected::Derivative(d) if n == 0 => &d[at.row * stride + at.u..],
-            _ => &memory.states.data[memory.states.at(shape, n as usize, at.row) + at.u..],
+            Unprojected::Derivative(d) if n == 0 => Rows::new(&d[at.row * stride + at.u..], stride),
+            _ => {
+                let n = n as usize;
+                let begin = memory.states.at(shape, n, at.row) + at.u;
+                Rows::new(&memory.states.data[begin..], shape.state_row(n))
+            }
         },
         Place::Before(n) => {
-            let before = memory.before.of(shape, n as usize);
-            &before[at.row * shape.state_row(n as usize) + at.u..]
+            let (before, apart) =
+                (memory.before.of(shape, n as usize), shape.state_row(n as usize));
+            Rows::new(&before[at.row * apart + at.u..], apart)
         }
-        Place::Parameter(n) => &memory.parameters[n as usize * stride + at.u..],
-        Place::Spare(n) => &spare[n as usize * stride + at.u..],
-    };
-    &from[..at.n]
+        Place::Parameter(n) => Rows::new(&memory.parameters[n as usize * stride + at.u..], 0),
+        Place::Spare(n) => Rows::new(&spare[n as usize * stride + at.u..], 0),
+    }
 }
 
 #[inline(always)]
@@ -168,20 +196,17 @@ fn written<'m, T: Real>(
 
 /// A loop over the vectors of a block, inlined where it stands.
 macro_rules! vectors {
-    ($s:ident, $n:expr, |$u:ident| $body:expr) => {{
-        let mut $u = 0;
-        while $u < $n {
-            $body;
-            $u += S::LANES;
+    ($at:expr, |$row:ident, $u:ident| $body:expr) => {{
+        let (mut $row, count, n) = (0, $at.count, $at.n);
+        while $row < count {
+            let mut $u = 0;
+            while $u < n {
+                $body;
+                $u += S::LANES;
+            }
+            $row += 1;
         }
     }};
-}
-
-/// `copy_from_slice` of whole vectors without a call: what is copied is short.
-#[inline(always)]
-fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
-    let from = &from[..to.len()];
-    vectors!(S, to.len(), |u| s.store(&mut to[u..], s.load(&from[u..])));
 }
 
 #[inline(always)]
@@ -192,59 +217,112 @@ fn execute<T: Real, S: Simd<T>>(
     at: At,
     blocks: &mut [T],
     spare: &mut [T],
-    sums: &mut [T],
+    lines: &mut [T],
 ) {
     let size = block::<T>();
     let &Instruction { step, operands, to } = instruction;
-    let (earlier, own) = blocks.split_at_mut(to as usize * size);
-    let all = at.count * at.n;
-    let of = |i: usize| &earlier[operands[i] as usize * size..][..all];
+    let hidden = memory.shape.hidden;
     match step {
-        Step::Load(place) => {
-            for i in 0..at.count {
-                copy(s, read(memory, spare, place, at.row(i)), &mut own[i * at.n..][..at.n]);
-            }
-        }
         Step::Store(place) => {
-            let hidden = memory.shape.hidden;
-            let from = of(0);
+            let from = match operands[0] {
+                Operand::Line(n) => Rows::line(lines, n),
+                Operand::Block(n) => Rows::new(&blocks[n as usize * size..][..size], at.n),
+                // It is copied to a block first.
+                Operand::Place(_) => return,
+            };
             for i in 0..at.count {
-                let to = written(memory, spare, place, at.row(i));
-                let len = to.len();
-                copy(s, &from[i * at.n..][..len], to);
+                let to = written(memory, spare, place, At { row: at.row + i, ..at });
+                let (mut u, len) = (0, to.len());
+                while u < len {
+                    from.read(s, i, u).write::<false>(to, u);
+                    u += S::LANES;
+                }
                 // What stands behind the last unit may be anything, but in rows of results it is zero.
                 if at.u + len > hidden {
                     to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
                 }
             }
         }
-        Step::Sum(mean) => {
-            let (from, hidden) = (of(0), memory.shape.hidden);
-            let sum = &mut sums[mean as usize * T::PAD..][..T::PAD];
+        Step::Sum => {
+            let (lines, sum) = lines.split_at_mut(to as usize * T::PAD);
+            let of = operand(operands[0], at, blocks, memory, spare, lines);
             let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
-            vectors!(S, n, |u| {
+            let mut u = 0;
+            while u < n {
                 let to = u % T::PAD;
-                let more = Lanes::<T, S>::read::<true>(s, &from[..n], u);
-                (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to)
-            });
+                // Of rows of results the rest is zero; here it may be anything.
+                let more = Lanes::<T, S>::read::<true>(s, &of.data[..n], u);
+                (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to);
+                u += S::LANES;
+            }
         }
-        Step::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
-        Step::Unary(function) => unary(s, function, of(0), &mut own[..all]),
-        Step::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
-        Step::Where | Step::MulAdd | Step::NegMulAdd => {
-            ternary(s, step, [of(0), of(1), of(2)], &mut own[..all]);
+        _ => {
+            let (earlier, own) = blocks.split_at_mut(to as usize * size);
+            let of = |i: usize| operand(operands[i], at, earlier, memory, spare, lines);
+            compute(s, step, of, At { row: 0, u: 0, ..at }, &mut own[..size]);
         }
     }
 }
 
+/// What all units of a row have in common.
 #[inline(always)]
-fn unary<T: Real, S: Simd<T>>(s: S, function: Unary, x: &[T], y: &mut [T]) {
-    let x = &x[..y.len()];
+fn compute_line<T: Real, S: Simd<T>>(s: S, instruction: &Instruction, lines: &mut [T]) {
+    let &Instruction { step, operands, to } = instruction;
+    let (earlier, own) = lines.split_at_mut(to as usize * T::PAD);
+    let of = |i: usize| match operands[i] {
+        Operand::Line(n) | Operand::Block(n) => Rows::line(earlier, n),
+        Operand::Place(_) => Rows::line(earlier, 0),
+    };
+    compute(s, step, of, At { row: 0, count: 1, u: 0, n: T::PAD }, &mut own[..T::PAD]);
+}
+
+#[inline(always)]
+fn operand<'m, T: Real>(
+    of: Operand,
+    at: At,
+    blocks: &'m [T],
+    memory: &'m Memory<'_, T>,
+    spare: &'m [T],
+    lines: &'m [T],
+) -> Rows<'m, T> {
+    match of {
+        Operand::Block(n) => Rows::new(&blocks[n as usize * block::<T>()..], at.n),
+        Operand::Line(n) => Rows::line(lines, n),
+        Operand::Place(place) => read(memory, spare, place, at),
+    }
+}
+
+/// One instruction that makes a block.
+#[inline(always)]
+fn compute<'m, T: Real, S: Simd<T>>(
+    s: S,
+    step: Step,
+    of: impl Fn(usize) -> Rows<'m, T>,
+    at: At,
+    y: &mut [T],
+) {
+    match step {
+        Step::Load => {
+            let a = of(0);
+            vectors!(at, |i, u| a.read(s, i, u).write::<false>(y, i * at.n + u));
+        }
+        Step::Unary(function) => unary(s, function, of(0), at, y),
+        Step::Binary(function) => binary(s, function, [of(0), of(1)], at, y),
+        Step::Where | Step::MulAdd | Step::NegMulAdd => {
+            ternary(s, step, [of(0), of(1), of(2)], at, y);
+        }
+        // Those make no block.
+        Step::Store(_) | Step::Sum => {}
+    }
+}
+
+#[inline(always)]
+fn unary<T: Real, S: Simd<T>>(s: S, function: Unary, x: Rows<'_, T>, at: At, y: &mut [T]) {
     macro_rules! each {
         (|$x:ident| $y:expr) => {
-            vectors!(S, y.len(), |u| {
-                let $x = Lanes::<T, S>::read::<false>(s, x, u);
-                $y.write::<false>(y, u)
+            vectors!(at, |i, u| {
+                let $x = x.read(s, i, u);
+                $y.write::<false>(y, i * at.n + u)
             })
         };
     }
@@ -262,20 +340,24 @@ fn unary<T: Real, S: Simd<T>>(s: S, function: Unary, x: &[T], y: &mut [T]) {
         Unary::Relu => each!(|x| x.at_least(0.0)),
         Unary::Softplus => each!(|x| softplus(x)),
         Unary::Silu => each!(|x| x * sigmoid(x)),
-        // A mean is made of two steps of its own.
-        Unary::StopGradient | Unary::Mean => y.copy_from_slice(x),
+        // A mean is a sum first.
+        Unary::StopGradient | Unary::Mean => each!(|x| x),
     }
 }
 
 #[inline(always)]
-fn binary<T: Real, S: Simd<T>>(s: S, function: Binary, [a, b]: [&[T]; 2], y: &mut [T]) {
-    let (a, b) = (&a[..y.len()], &b[..y.len()]);
+fn binary<T: Real, S: Simd<T>>(
+    s: S,
+    function: Binary,
+    [a, b]: [Rows<'_, T>; 2],
+    at: At,
+    y: &mut [T],
+) {
     macro_rules! each {
         (|$a:ident, $b:ident| $y:expr) => {
-            vectors!(S, y.len(), |u| {
-                let $a = Lanes::<T, S>::read::<false>(s, a, u);
-                let $b = Lanes::<T, S>::read::<false>(s, b, u);
-                $y.write::<false>(y, u)
+            vectors!(at, |i, u| {
+                let ($a, $b) = (a.read(s, i, u), b.read(s, i, u));
+                $y.write::<false>(y, i * at.n + u)
             })
         };
     }
@@ -294,15 +376,18 @@ fn binary<T: Real, S: Simd<T>>(s: S, function: Binary, [a, b]: [&[T]; 2], y: &mu
 }
 
 #[inline(always)]
-fn ternary<T: Real, S: Simd<T>>(s: S, step: Step, [a, b, c]: [&[T]; 3], y: &mut [T]) {
-    let (a, b, c) = (&a[..y.len()], &b[..y.len()], &c[..y.len()]);
+fn ternary<T: Real, S: Simd<T>>(
+    s: S,
+    step: Step,
+    [a, b, c]: [Rows<'_, T>; 3],
+    at: At,
+    y: &mut [T],
+) {
     macro_rules! each {
         (|$a:ident, $b:ident, $c:ident| $y:expr) => {
-            vectors!(S, y.len(), |u| {
-                let $a = Lanes::<T, S>::read::<false>(s, a, u);
-                let $b = Lanes::<T, S>::read::<false>(s, b, u);
-                let $c = Lanes::<T, S>::read::<false>(s, c, u);
-                $y.write::<false>(y, u)
+            vectors!(at, |i, u| {
+                let ($a, $b, $c) = (a.read(s, i, u), b.read(s, i, u), c.read(s, i, u));
+                $y.write::<false>(y, i * at.n + u)
             })
         };
     }

@@ -5,7 +5,6 @@ use super::graph::{BinaryOf, Bits, Expression, Graph, Id, UnaryOf};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Range;
 
 /// Where a program reads and writes rows of units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,24 +23,81 @@ pub enum Place {
     Spare(u16),
 }
 
-/// What an instruction works on.
+/// What an instruction works on: the `n`-th of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Operand {
-    /// What an earlier instruction of the phase has made.
-    Block(u32),
-    /// What all units of a row have in common.
-    Line(u32),
-    /// A row, where it stands.
-    Place(Place),
+pub struct Operand {
+    pub of: Of,
+    pub n: u32,
 }
 
-/// What an instruction does with its operands; most give a block, or a line where all of them are lines.
+/// Where operands are. Those of a kind are equally far apart; h may be shorter than the other states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Of {
+    /// What all units of a row have in common.
+    Line,
+    /// See [`Place`].
+    Plane,
+    Kept,
+    Parameter,
+    Spare,
+    H,
+    State,
+    HBefore,
+    Before,
+    /// What earlier instructions of the phase have made.
+    Block,
+}
+
+impl Of {
+    /// All but blocks, in order.
+    pub const ROWS: [Of; 9] = [
+        Of::Line,
+        Of::Plane,
+        Of::Kept,
+        Of::Parameter,
+        Of::Spare,
+        Of::H,
+        Of::State,
+        Of::HBefore,
+        Of::Before,
+    ];
+}
+
+impl Operand {
+    pub fn block(n: u32) -> Self {
+        Operand { of: Of::Block, n }
+    }
+
+    pub fn line(n: u32) -> Self {
+        Operand { of: Of::Line, n }
+    }
+
+    pub fn is_row(self) -> bool {
+        !matches!(self.of, Of::Block | Of::Line)
+    }
+}
+
+impl From<Place> for Operand {
+    fn from(place: Place) -> Self {
+        let (of, n) = match place {
+            Place::Plane(n) => (Of::Plane, n.into()),
+            Place::Kept(n) => (Of::Kept, n.into()),
+            Place::Parameter(n) => (Of::Parameter, n.into()),
+            Place::Spare(n) => (Of::Spare, n.into()),
+            Place::State(0) => (Of::H, 0),
+            Place::State(n) => (Of::State, u32::from(n) - 1),
+            Place::Before(0) => (Of::HBefore, 0),
+            Place::Before(n) => (Of::Before, u32::from(n) - 1),
+        };
+        Operand { of, n }
+    }
+}
+
+/// What an instruction does with its operands. It gives a block, or a line where all of them are lines.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Step {
     /// Copies, so that a row can be written while another is read.
     Load,
-    /// Writes `a`.
-    Store(Place),
     /// A function of `a`.
     Unary(Unary),
     /// A function of `a` and `b`.
@@ -52,8 +108,6 @@ pub enum Step {
     MulAdd,
     /// c − a · b
     NegMulAdd,
-    /// Adds `a` up to the line `to`.
-    Sum,
 }
 
 /// An instruction: what it does, on what; `a` stands for operands that it has not.
@@ -61,7 +115,7 @@ pub enum Step {
 pub struct Instruction {
     pub step: Step,
     pub operands: [Operand; 3],
-    /// The block or line it writes, which comes after those it reads.
+    /// The block or line it makes, which comes after those it reads.
     pub to: u32,
 }
 
@@ -72,8 +126,11 @@ pub struct Phase {
     pub lines: Vec<Instruction>,
     /// What is computed for every unit.
     pub blocks: Vec<Instruction>,
-    /// The lines that it adds up.
-    pub sums: Range<usize>,
+    /// What is added up, to lines from this one on.
+    pub sums: Vec<Operand>,
+    pub first_sum: usize,
+    /// What is written, when all is computed: blocks or lines.
+    pub stores: Vec<(Place, Operand)>,
 }
 
 /// The instructions of one round of elementwise work.
@@ -171,10 +228,10 @@ impl Maker<'_> {
         let mut code = Code::default();
         // Where each expression is that a phase need not compute.
         let mut there: BTreeMap<Id, Operand> =
-            self.known.iter().map(|(&id, &place)| (id, Operand::Place(place))).collect();
+            self.known.iter().map(|(&id, &place)| (id, place.into())).collect();
         for &id in needed.iter().filter(|id| !self.known.contains_key(id)) {
             if let Expression::Number(Bits(x)) = self.graph.get(id) {
-                there.insert(id, Operand::Line(code.numbers.len() as u32));
+                there.insert(id, Operand::line(code.numbers.len() as u32));
                 code.numbers.push(x);
             }
         }
@@ -182,12 +239,12 @@ impl Maker<'_> {
         let crosses = self.crossing(roots, needed, last);
         for phase in 0..=last {
             let own = || needed.iter().copied().filter(|id| self.phase[id] == phase);
-            let mut lines = Work::new(self, there, code.lines as u32, Operand::Line);
+            let mut lines = Work::new(self, there, code.lines as u32, Operand::line);
             for id in own().filter(|id| self.common.contains(id)) {
                 lines.make(id);
             }
             code.lines = lines.count as usize;
-            let mut blocks = Work::new(self, lines.there, 0, Operand::Block);
+            let mut blocks = Work::new(self, lines.there, 0, Operand::block);
             let sums: Vec<(Id, Id)> = needed
                 .iter()
                 .filter(|&id| self.phase[id] == phase + 1)
@@ -203,35 +260,36 @@ impl Maker<'_> {
             for &id in &wanted {
                 blocks.make(id);
             }
-            let begin = code.lines;
-            for (to, &(_, a)) in (begin..).zip(&sums) {
-                let a = blocks.there[&a];
-                let (step, operands) = (Step::Sum, [a; 3]);
-                blocks.instructions.push(Instruction { step, operands, to: to as u32 });
-            }
+            let first_sum = code.lines;
             code.lines += sums.len();
             let mut stores: Vec<(Place, Id)> =
                 (code.spare..).zip(&fresh).map(|(at, &id)| (Place::Spare(at as u16), id)).collect();
             if phase == last {
                 stores.extend(roots);
             }
-            blocks.store(&stores);
+            let stores = blocks.stored(&stores);
             let Work { count, instructions, there: mut after, .. } = blocks;
             code.blocks = code.blocks.max(count as usize);
             if phase == last {
                 let read = after.iter().filter(|(id, _)| needed.contains(id));
                 code.holds = read.map(|(&id, &at)| (at, id)).collect();
             }
-            after.retain(|_, at| !matches!(at, Operand::Block(_)));
-            for (to, &(id, _)) in (begin..).zip(&sums) {
-                after.insert(id, Operand::Line(to as u32));
+            let added = sums.iter().map(|(_, a)| after[a]).collect();
+            after.retain(|_, at| at.of != Of::Block);
+            for (to, &(id, _)) in (first_sum..).zip(&sums) {
+                after.insert(id, Operand::line(to as u32));
             }
             for id in fresh {
-                after.insert(id, Operand::Place(Place::Spare(code.spare as u16)));
+                after.insert(id, Place::Spare(code.spare as u16).into());
                 code.spare += 1;
             }
-            let sums = begin..code.lines;
-            code.phases.push(Phase { lines: lines.instructions, blocks: instructions, sums });
+            code.phases.push(Phase {
+                lines: lines.instructions,
+                blocks: instructions,
+                sums: added,
+                first_sum,
+                stores,
+            });
             there = after;
         }
         code
@@ -340,36 +398,35 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Writes expressions that are there, each to its place.
-    fn store(&mut self, all: &[(Place, Id)]) {
-        // A row that is written may be one that another comes from.
-        let mut from = Vec::new();
-        for &(_, id) in all {
-            from.push(match self.there[&id] {
-                place @ Operand::Place(_) => self.push(Step::Load, [place; 3]),
-                made => made,
-            });
+    /// Expressions that are there as blocks or lines: a row that is written may be one that another comes from.
+    fn stored(&mut self, all: &[(Place, Id)]) -> Vec<(Place, Operand)> {
+        let mut found = Vec::new();
+        for &(place, id) in all {
+            let there = self.there[&id];
+            let row = there.is_row();
+            found.push((place, if row { self.push(Step::Load, [there; 3]) } else { there }));
         }
-        for (&(place, _), a) in all.iter().zip(from) {
-            let (step, operands) = (Step::Store(place), [a; 3]);
-            self.instructions.push(Instruction { step, operands, to: self.count });
-        }
+        found
     }
 }
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Phase { lines, blocks, sums }) in self.phases.iter().enumerate() {
+        for (at, phase) in self.phases.iter().enumerate() {
             if at > 0 {
                 writeln!(f, "  over the whole row, then")?;
             }
-            for (made, all) in [(Operand::Line as fn(u32) -> _, lines), (Operand::Block, blocks)] {
-                for own in all {
-                    self.write(f, own, made(own.to))?;
-                }
+            for own in &phase.lines {
+                self.write(f, own, Operand::line(own.to))?;
             }
-            for sum in sums.clone() {
-                writeln!(f, "  {0} = {0} / units", Operand::Line(sum as u32))?;
+            for own in &phase.blocks {
+                self.write(f, own, Operand::block(own.to))?;
+            }
+            for (to, &a) in (phase.first_sum..).zip(&phase.sums) {
+                writeln!(f, "  {} = mean of {}", Operand::line(to as u32), self.shown(a))?;
+            }
+            for &(place, a) in &phase.stores {
+                writeln!(f, "  {} = {}", Operand::from(place), self.shown(a))?;
             }
         }
         Ok(())
@@ -378,18 +435,19 @@ impl fmt::Display for Code {
 
 impl Code {
     fn write(&self, f: &mut fmt::Formatter<'_>, own: &Instruction, to: Operand) -> fmt::Result {
-        let shown = |operand| Shown { numbers: &self.numbers, operand };
-        let [a, b, c] = own.operands.map(shown);
+        let [a, b, c] = own.operands.map(|of| self.shown(of));
         match own.step {
             Step::Load => writeln!(f, "  {to} = {a}"),
-            Step::Store(place) => writeln!(f, "  {place} = {a}"),
             Step::Unary(of) => writeln!(f, "  {to} = {of:?}({a})"),
             Step::Binary(of) => writeln!(f, "  {to} = {of:?}({a}, {b})"),
             Step::Where => writeln!(f, "  {to} = {b} where {a} else {c}"),
             Step::MulAdd => writeln!(f, "  {to} = {a} * {b} + {c}"),
             Step::NegMulAdd => writeln!(f, "  {to} = {c} - {a} * {b}"),
-            Step::Sum => writeln!(f, "  {} += {a}", Operand::Line(own.to)),
         }
+    }
+
+    fn shown(&self, operand: Operand) -> Shown<'_> {
+        Shown { numbers: &self.numbers, operand }
     }
 }
 
@@ -401,34 +459,28 @@ struct Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.operand {
-            Operand::Line(n) if (n as usize) < self.numbers.len() => {
-                write!(f, "{}", self.numbers[n as usize])
-            }
-            other => write!(f, "{other}"),
+        let Operand { of, n } = self.operand;
+        match self.numbers.get(n as usize) {
+            Some(number) if of == Of::Line => write!(f, "{number}"),
+            _ => write!(f, "{}", self.operand),
         }
     }
 }
 
 impl fmt::Display for Operand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Operand::Block(n) => write!(f, "b{n}"),
-            Operand::Line(n) => write!(f, "line {n}"),
-            Operand::Place(place) => write!(f, "{place}"),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Plane(n) => write!(f, "row[{n}]"),
-            Place::Kept(n) => write!(f, "kept[{n}]"),
-            Place::State(n) => write!(f, "state[{n}]"),
-            Place::Before(n) => write!(f, "before[{n}]"),
-            Place::Parameter(n) => write!(f, "p[{n}]"),
-            Place::Spare(n) => write!(f, "spare[{n}]"),
+        let n = self.n;
+        match self.of {
+            Of::Block => write!(f, "b{n}"),
+            Of::Line => write!(f, "line {n}"),
+            Of::Plane => write!(f, "row[{n}]"),
+            Of::Kept => write!(f, "kept[{n}]"),
+            Of::Parameter => write!(f, "p[{n}]"),
+            Of::Spare => write!(f, "spare[{n}]"),
+            Of::H => write!(f, "state[0]"),
+            Of::State => write!(f, "state[{}]", n + 1),
+            Of::HBefore => write!(f, "before[0]"),
+            Of::Before => write!(f, "before[{}]", n + 1),
         }
     }
 }

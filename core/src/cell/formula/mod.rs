@@ -86,7 +86,9 @@ impl Formula {
         let (mut text, program) = (String::new(), &self.program);
         for (what, codes) in [("forward", &program.forward), ("backward", &program.backward)] {
             for (stage, code) in codes.iter().enumerate() {
-                let of = |phase: &code::Phase| phase.lines.len() + phase.blocks.len();
+                let of = |phase: &code::Phase| {
+                    phase.lines.len() + phase.blocks.len() + phase.sums.len() + phase.stores.len()
+                };
                 let count: usize = code.phases.iter().map(of).sum();
                 // A string takes whatever is written to it.
                 let _ = write!(text, "{what}, stage {stage}: {count} instructions\n{code}");

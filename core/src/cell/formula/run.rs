@@ -5,7 +5,7 @@
 //! made, so that operands and result are apart; results go to the net's rows when the block is done. What an instruction
 //! costs beside its arithmetic is shared by all vectors of the block; so where a row is short, a block holds several.
 
-use super::code::{Code, Instruction, Operand, Place, Step};
+use super::code::{Code, Instruction, Of, Operand, Place, Step};
 use super::description::{Binary, Unary};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
@@ -69,18 +69,30 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
             for instruction in &phase.lines {
                 compute_line(s, instruction, lines);
             }
-            let summed = phase.sums.start * T::PAD..phase.sums.end * T::PAD;
-            lines[summed.clone()].fill(T::ZERO);
+            let first = phase.first_sum * T::PAD;
+            let (lines, sums) = lines.split_at_mut(first);
+            let sums = &mut sums[..phase.sums.len() * T::PAD];
+            sums.fill(T::ZERO);
             let mut u = 0;
             while u < stride {
                 let n = if stride - u < size { stride - u } else { size };
                 let at = At { row, count, u, n };
-                for instruction in &phase.blocks {
-                    execute(s, instruction, &mut memory, at, blocks, spare, lines);
+                compute_blocks(s, &phase.blocks, &memory, at, blocks, spare, lines);
+                let made = Source::blocks(blocks, at);
+                for (&a, sum) in phase.sums.iter().zip(sums.chunks_exact_mut(T::PAD)) {
+                    let of = match a.of {
+                        Of::Block => made,
+                        of => Source::new(of, &memory, at, spare, lines),
+                    };
+                    add(s, of.get(a.n), at, hidden, sum);
+                }
+                for &(place, a) in &phase.stores {
+                    let from = if a.of == Of::Block { made } else { Source::lines(lines) };
+                    store(s, from.get(a.n), place, at, &mut memory, spare);
                 }
                 u += n;
             }
-            means(&mut lines[summed], hidden);
+            means(sums, hidden);
         }
         row += count;
     }
@@ -111,7 +123,66 @@ fn means<T: Real>(sums: &mut [T], units: usize) {
     }
 }
 
-/// An operand: where row `i`'s units of a block are, and which bits of a unit's place count. A line is the same for all.
+/// Where operands of a kind are, from a block on: how far apart, and how far apart the rows of one. Of a unit's place
+/// only the bits of `mask` count: a line is the same for all.
+#[derive(Clone, Copy)]
+struct Source<'a, T> {
+    data: &'a [T],
+    each: usize,
+    rows: usize,
+    mask: usize,
+}
+
+impl<'a, T: Real> Source<'a, T> {
+    #[inline(always)]
+    fn blocks(data: &'a [T], at: At) -> Self {
+        Source { data, each: block::<T>(), rows: at.n, mask: usize::MAX }
+    }
+
+    #[inline(always)]
+    fn lines(data: &'a [T]) -> Self {
+        Source { data, each: T::PAD, rows: 0, mask: T::PAD - 1 }
+    }
+
+    #[inline(always)]
+    fn new(of: Of, m: &'a Memory<'_, T>, at: At, spare: &'a [T], lines: &'a [T]) -> Self {
+        let shape = m.shape;
+        let (stride, row) = (shape.stride, shape.row());
+        let state = |states: States<'a, T>, state: usize| {
+            let rows = shape.state_row(state);
+            let each = states.rows * stride;
+            (
+                states.data,
+                shape.state_at(states.rows, state) + (states.first + at.row) * rows,
+                each,
+                rows,
+            )
+        };
+        let (data, begin, each, rows) = match of {
+            Of::Line | Of::Block => return Self::lines(lines),
+            Of::Plane => (&*m.planes, at.row * row, stride, row),
+            Of::Kept => (m.kept, at.row * row, stride, row),
+            Of::Parameter => (m.parameters, 0, stride, 0),
+            Of::Spare => (spare, 0, stride, 0),
+            Of::H => match &m.unprojected {
+                Unprojected::Derivative(d) => (*d, at.row * stride, 0, stride),
+                _ => state(m.states.view(), 0),
+            },
+            Of::State => state(m.states.view(), 1),
+            Of::HBefore => state(m.before, 0),
+            Of::Before => state(m.before, 1),
+        };
+        Source { data: data.get(begin + at.u..).unwrap_or(&[]), each, rows, mask: usize::MAX }
+    }
+
+    /// The `n`-th of them.
+    #[inline(always)]
+    fn get(self, n: u32) -> Rows<'a, T> {
+        Rows { data: &self.data[n as usize * self.each..], apart: self.rows, mask: self.mask }
+    }
+}
+
+/// An operand.
 #[derive(Clone, Copy)]
 struct Rows<'a, T> {
     data: &'a [T],
@@ -119,53 +190,10 @@ struct Rows<'a, T> {
     mask: usize,
 }
 
-impl<'a, T: Real> Rows<'a, T> {
-    #[inline(always)]
-    fn new(data: &'a [T], apart: usize) -> Self {
-        Rows { data, apart, mask: usize::MAX }
-    }
-
-    #[inline(always)]
-    fn line(lines: &'a [T], n: u32) -> Self {
-        let data = &lines[n as usize * T::PAD..][..T::PAD];
-        Rows { data, apart: 0, mask: T::PAD - 1 }
-    }
-
+impl<T: Real> Rows<'_, T> {
     #[inline(always)]
     fn read<S: Simd<T>>(self, s: S, row: usize, u: usize) -> Lanes<T, S> {
         Lanes::read::<false>(s, self.data, row * self.apart + (u & self.mask))
-    }
-}
-
-/// The rows of a place, from the block on.
-#[inline(always)]
-fn read<'m, T: Real>(
-    memory: &'m Memory<'_, T>,
-    spare: &'m [T],
-    place: Place,
-    at: At,
-) -> Rows<'m, T> {
-    let shape = memory.shape;
-    let (stride, row) = (shape.stride, shape.row());
-    let plane = |n: u8| at.row * row + n as usize * stride + at.u;
-    match place {
-        Place::Plane(n) => Rows::new(&memory.planes[plane(n)..], row),
-        Place::Kept(n) => Rows::new(&memory.kept[plane(n)..], row),
-        Place::State(n) => match &memory.unprojected {
-            Unprojected::Derivative(d) if n == 0 => Rows::new(&d[at.row * stride + at.u..], stride),
-            _ => {
-                let n = n as usize;
-                let begin = memory.states.at(shape, n, at.row) + at.u;
-                Rows::new(&memory.states.data[begin..], shape.state_row(n))
-            }
-        },
-        Place::Before(n) => {
-            let (before, apart) =
-                (memory.before.of(shape, n as usize), shape.state_row(n as usize));
-            Rows::new(&before[at.row * apart + at.u..], apart)
-        }
-        Place::Parameter(n) => Rows::new(&memory.parameters[n as usize * stride + at.u..], 0),
-        Place::Spare(n) => Rows::new(&spare[n as usize * stride + at.u..], 0),
     }
 }
 
@@ -209,58 +237,29 @@ macro_rules! vectors {
     }};
 }
 
+/// The instructions of a block.
 #[inline(always)]
-fn execute<T: Real, S: Simd<T>>(
+fn compute_blocks<T: Real, S: Simd<T>>(
     s: S,
-    instruction: &Instruction,
-    memory: &mut Memory<'_, T>,
+    instructions: &[Instruction],
+    memory: &Memory<'_, T>,
     at: At,
     blocks: &mut [T],
-    spare: &mut [T],
-    lines: &mut [T],
+    spare: &[T],
+    lines: &[T],
 ) {
     let size = block::<T>();
-    let &Instruction { step, operands, to } = instruction;
-    let hidden = memory.shape.hidden;
-    match step {
-        Step::Store(place) => {
-            let from = match operands[0] {
-                Operand::Line(n) => Rows::line(lines, n),
-                Operand::Block(n) => Rows::new(&blocks[n as usize * size..][..size], at.n),
-                // It is copied to a block first.
-                Operand::Place(_) => return,
-            };
-            for i in 0..at.count {
-                let to = written(memory, spare, place, At { row: at.row + i, ..at });
-                let (mut u, len) = (0, to.len());
-                while u < len {
-                    from.read(s, i, u).write::<false>(to, u);
-                    u += S::LANES;
-                }
-                // What stands behind the last unit may be anything, but in rows of results it is zero.
-                if at.u + len > hidden {
-                    to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
-                }
-            }
-        }
-        Step::Sum => {
-            let (lines, sum) = lines.split_at_mut(to as usize * T::PAD);
-            let of = operand(operands[0], at, blocks, memory, spare, lines);
-            let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
-            let mut u = 0;
-            while u < n {
-                let to = u % T::PAD;
-                // Of rows of results the rest is zero; here it may be anything.
-                let more = Lanes::<T, S>::read::<true>(s, &of.data[..n], u);
-                (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to);
-                u += S::LANES;
-            }
-        }
-        _ => {
-            let (earlier, own) = blocks.split_at_mut(to as usize * size);
-            let of = |i: usize| operand(operands[i], at, earlier, memory, spare, lines);
-            compute(s, step, of, At { row: 0, u: 0, ..at }, &mut own[..size]);
-        }
+    // Found once for all instructions, and without a branch for each operand.
+    let rows = Of::ROWS.map(|of| Source::new(of, memory, at, spare, lines));
+    for &Instruction { step, operands, to } in instructions {
+        let (earlier, own) = blocks.split_at_mut(to as usize * size);
+        let made = Source::blocks(earlier, at);
+        let of = |i: usize| {
+            let Operand { of, n } = operands[i];
+            let source = if of == Of::Block { &made } else { &rows[of as usize] };
+            source.get(n)
+        };
+        compute(s, step, of, at, &mut own[..size]);
     }
 }
 
@@ -269,26 +268,49 @@ fn execute<T: Real, S: Simd<T>>(
 fn compute_line<T: Real, S: Simd<T>>(s: S, instruction: &Instruction, lines: &mut [T]) {
     let &Instruction { step, operands, to } = instruction;
     let (earlier, own) = lines.split_at_mut(to as usize * T::PAD);
-    let of = |i: usize| match operands[i] {
-        Operand::Line(n) | Operand::Block(n) => Rows::line(earlier, n),
-        Operand::Place(_) => Rows::line(earlier, 0),
-    };
+    let of = |i: usize| Source::lines(earlier).get(operands[i].n);
     compute(s, step, of, At { row: 0, count: 1, u: 0, n: T::PAD }, &mut own[..T::PAD]);
 }
 
+/// Adds the units of a block up.
 #[inline(always)]
-fn operand<'m, T: Real>(
-    of: Operand,
+fn add<T: Real, S: Simd<T>>(s: S, of: Rows<'_, T>, at: At, hidden: usize, sum: &mut [T]) {
+    let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
+    let mut u = 0;
+    while u < n {
+        let to = u % T::PAD;
+        let more = if n - u < S::LANES {
+            Lanes::<T, S>::read::<true>(s, &of.data[u & of.mask..][..n - u], 0)
+        } else {
+            of.read(s, 0, u)
+        };
+        (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to);
+        u += S::LANES;
+    }
+}
+
+/// Writes a block.
+#[inline(always)]
+fn store<T: Real, S: Simd<T>>(
+    s: S,
+    from: Rows<'_, T>,
+    place: Place,
     at: At,
-    blocks: &'m [T],
-    memory: &'m Memory<'_, T>,
-    spare: &'m [T],
-    lines: &'m [T],
-) -> Rows<'m, T> {
-    match of {
-        Operand::Block(n) => Rows::new(&blocks[n as usize * block::<T>()..], at.n),
-        Operand::Line(n) => Rows::line(lines, n),
-        Operand::Place(place) => read(memory, spare, place, at),
+    memory: &mut Memory<'_, T>,
+    spare: &mut [T],
+) {
+    let hidden = memory.shape.hidden;
+    for i in 0..at.count {
+        let to = written(memory, spare, place, At { row: at.row + i, ..at });
+        let (mut u, len) = (0, to.len());
+        while u < len {
+            from.read(s, i, u).write::<false>(to, u);
+            u += S::LANES;
+        }
+        // What stands behind the last unit may be anything, but in rows of results it is zero.
+        if at.u + len > hidden {
+            to[hidden.saturating_sub(at.u)..].fill(T::ZERO);
+        }
     }
 }
 
@@ -311,8 +333,6 @@ fn compute<'m, T: Real, S: Simd<T>>(
         Step::Where | Step::MulAdd | Step::NegMulAdd => {
             ternary(s, step, [of(0), of(1), of(2)], at, y);
         }
-        // Those make no block.
-        Step::Store(_) | Step::Sum => {}
     }
 }
 

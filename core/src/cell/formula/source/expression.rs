@@ -1,7 +1,7 @@
 //! Statements out of instructions.
 
 use super::names::Names;
-use crate::cell::formula::code::{Code, Instruction, Operand, Place, Step};
+use crate::cell::formula::code::{Code, Instruction, Of, Operand, Place, Step};
 use crate::cell::formula::description::{Binary, Unary};
 use crate::cell::formula::graph::Graph;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -84,15 +84,21 @@ impl<'a> Expressions<'a> {
         };
         let all = || {
             code.phases.iter().flat_map(|phase| {
-                let lines = phase.lines.iter().map(|own| (Operand::Line(own.to), own));
-                lines.chain(phase.blocks.iter().map(|own| (Operand::Block(own.to), own)))
+                let lines = phase.lines.iter().map(|own| (Operand::line(own.to), own));
+                lines.chain(phase.blocks.iter().map(|own| (Operand::block(own.to), own)))
             })
         };
         for (to, own) in all() {
             this.look(to, own);
         }
+        let stores = || code.phases.iter().flat_map(|phase| &phase.stores);
+        this.bound.extend(stores().map(|&(_, a)| a));
         for (to, own) in all() {
             this.write(to, own);
+        }
+        for &(place, a) in stores() {
+            let name = this.piece(a).text;
+            this.stored.push((place, name));
         }
         this
     }
@@ -118,7 +124,7 @@ impl<'a> Expressions<'a> {
 
     fn operands(own: &Instruction) -> &[Operand] {
         let count = match own.step {
-            Step::Load | Step::Store(_) | Step::Unary(_) | Step::Sum => 1,
+            Step::Load | Step::Unary(_) => 1,
             Step::Binary(_) => 2,
             Step::Where | Step::MulAdd | Step::NegMulAdd => 3,
         };
@@ -135,7 +141,6 @@ impl<'a> Expressions<'a> {
             }
         }
         match own.step {
-            Step::Store(_) => _ = self.bound.insert(own.operands[0]),
             // It is written twice.
             Step::Unary(Unary::Silu) => _ = self.bound.insert(own.operands[0]),
             Step::Where => {
@@ -149,20 +154,13 @@ impl<'a> Expressions<'a> {
             }
             _ => {}
         }
-        if !matches!(own.step, Step::Store(_) | Step::Sum) {
-            self.made.insert(to, *own);
-            if self.code.holds.get(&to).is_some_and(|&id| self.names.is_marked(id)) {
-                self.bound.insert(to);
-            }
+        self.made.insert(to, *own);
+        if self.code.holds.get(&to).is_some_and(|&id| self.names.is_marked(id)) {
+            self.bound.insert(to);
         }
     }
 
     fn write(&mut self, to: Operand, own: &Instruction) {
-        if let Step::Store(place) = own.step {
-            let name = self.piece(own.operands[0]).text;
-            self.stored.push((place, name));
-            return;
-        }
         if self.conditions.contains(&to) {
             return;
         }
@@ -184,14 +182,12 @@ impl<'a> Expressions<'a> {
     }
 
     fn piece(&mut self, of: Operand) -> Piece {
-        match of {
-            Operand::Line(n) if (n as usize) < self.code.numbers.len() => {
-                self.number(self.code.numbers[n as usize])
-            }
-            Operand::Place(_) => {
+        match self.code.numbers.get(of.n as usize) {
+            Some(&x) if of.of == Of::Line => self.number(x),
+            _ if of.is_row() => {
                 Piece::new(Binds::Name, self.names.read(self.graph, self.code.holds[&of]))
             }
-            made => self.pieces[&made].clone(),
+            _ => self.pieces[&of].clone(),
         }
     }
 
@@ -245,8 +241,7 @@ impl<'a> Expressions<'a> {
             }
             Step::MulAdd => called("mul_add", &self.pieces([a, b, c])),
             Step::NegMulAdd => called("neg_mul_add", &self.pieces([a, b, c])),
-            // Only the first makes anything.
-            Step::Load | Step::Store(_) | Step::Sum => self.piece(a),
+            Step::Load => self.piece(a),
         }
     }
 }

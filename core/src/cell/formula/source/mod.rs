@@ -5,7 +5,7 @@ mod expression;
 mod names;
 mod text;
 
-use super::code::{Code, Operand, Place};
+use super::code::{Code, Place};
 use super::description::Description;
 use super::graph::Id;
 use super::plan::Plan;
@@ -212,7 +212,7 @@ impl Writer<'_> {
 
     /// By places: the name of what is read there, or `_`.
     fn read(&self, code: &Code, place: &dyn Fn(usize) -> Place, count: usize) -> Vec<String> {
-        let name = |n| match code.holds.get(&Operand::Place(place(n))) {
+        let name = |n| match code.holds.get(&place(n).into()) {
             Some(&id) => self.names.read(&self.plan.graph, id),
             None => "_".into(),
         };

@@ -399,3 +399,5 @@ def test_mistakes_of_the_constructor() -> None:
         ut.Recurrent(ur.cells.rnn, 3, 0)
     with pytest.raises(ValueError, match="constants: expected names among"):
         ut.Recurrent(ur.cells.leaky_rnn, 3, 4, beta=1.0)
+    with pytest.raises(TypeError, match="seed: expected torch.manual_seed"):
+        ut.Recurrent(ur.cells.leaky_rnn, 3, 4, seed=1)

@@ -13,13 +13,13 @@ from ._cell import Cell
 
 def given(cell: Any, constants: Mapping[str, float]) -> Cell:
     """The cell that an argument `cell` stands for, with these constants as its own."""
+    expected = "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm"
+    if isinstance(cell, str) and cell.isidentifier():
+        raise ValueError(f"{expected}, got the name {cell!r}")
     if isinstance(cell, (Mapping, str)):
         cell = Cell(cell)
     if not isinstance(cell, Cell):
-        raise TypeError(
-            "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
-            f"got {arguments.kind(cell)}"
-        )
+        raise TypeError(f"{expected}, got {arguments.kind(cell)}")
     values = {name: arguments.real(name, value) for name, value in constants.items()}
     return cell.with_constants(**values) if values else cell
 

@@ -46,9 +46,9 @@ def cell(
         ``f(x, h, *further_states, *, p, constant=0.1)`` that returns the new states, h first. It is
         run once, with symbols.
     p : dict, optional
-        Initial values of parameters, ``p.name``; the others begin at 0.
+        First values of parameters, ``p.name``; the others begin at 0.
     x : dict, optional
-        Initial values of the biases of ``x.name``.
+        First values of the biases of ``x.name``; the others are drawn, as those of an `LSTM`.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def cell(
 
 def _traced(function: Any, p: Any, x: Any) -> Cell:
     if not isinstance(function, types.FunctionType):
-        raise TypeError(f"cell: expected a function, got {type(function).__name__}")
+        cure = "; a cell's with_first_values sets p and x" if isinstance(function, Cell) else ""
+        raise TypeError(f"cell: expected a function, got {type(function).__name__}{cure}")
     code = inspect.unwrap(function).__code__
     where = line_of(code, code.co_firstlineno)
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
@@ -159,7 +160,7 @@ def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], 
 
 def _outputs(returned: Any, states: list[str], graph: Graph, where: str) -> list[int]:
     values = returned if isinstance(returned, tuple) else (returned,)
-    if returned is None or len(values) != len(states):
+    if returned is None or isinstance(returned, list) or len(values) != len(states):
         came = str(len(values))
         if not isinstance(returned, (tuple, Symbol)):
             came = type(returned).__name__

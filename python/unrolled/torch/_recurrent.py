@@ -74,6 +74,8 @@ class Recurrent(Layers):
         **constants: float,
     ) -> None:
         super().__init__()
+        if "seed" in constants:
+            raise TypeError("seed: expected torch.manual_seed before the layer is made, got seed=")
         # It checks the arguments, and knows names and shapes.
         template = Template(
             cell,

@@ -25,14 +25,26 @@ LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4028234e38}
 class Cell:
     """What `unrolled.cell` makes of a function, and `from_description` of data.
 
-    Called with arrays it is the function itself. Cells are equal if their formulas are.
+    Called with arrays, in `Maps`, it is the function itself. Cells are equal if their formulas are.
 
     Attributes
     ----------
     name : str
-    states, parameters, constants : as named in the function
+    states : tuple of str
+    parameters, constants : dict
+        First values and values, by the names that the function has.
     maps : list of dict
         The slots: what feeds each of them.
+    text : str
+        The formula as JSON, which `from_description` takes.
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> ur.cells.co_rnn
+    <cell co_rnn(x, h, v)>
+    >>> ur.cells.co_rnn.with_constants(epsilon=1.0).constants
+    {'dt': 0.042, 'gamma': 2.7, 'epsilon': 1.0}
     """
 
     def __init__(self, data: Any, function: Callable[..., Any] | None = None) -> None:

@@ -40,12 +40,19 @@ class Recurrent(RecurrentNet[Any]):
     **constants : float
         Values of the cell's constants, instead of their defaults.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none that was expected, or names no constant of the cell.
+
     Notes
     -----
     The state is h for a cell of one state, else a tuple in the cell's order. The parameters are
     ``weight_ih_l0`` and ``bias_ih_l0``, whose blocks of H rows are the maps of x in order of first
-    use; ``weight_hh_l0`` and ``bias_hh_l0``, the maps of h; and ``weight_p_l0``, blocks of H
-    numbers, the parameters of the units. What a cell does not have is left out.
+    use; ``weight_hh_l0`` and ``bias_hh_l0``, the maps of h and of computed values; and
+    ``weight_p_l0``, blocks of H numbers, the parameters of the units. What a cell does not have is
+    left out. All begin as an `LSTM`'s, but what the cell gives first values for: its ``p.name``, 0
+    if nothing else is said, and biases.
 
     Example
     -------

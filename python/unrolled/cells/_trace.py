@@ -40,11 +40,16 @@ def cell(
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a recurrent cell of a function of x, h, further states and, by keyword, p.
 
+    In the function ``x.a`` is ``W_ia x + b_ia`` and ``h.a`` is ``W_ha h + b_ha``, maps that exist
+    by being named; ``h`` and the other states are their values, ``p.a`` is a parameter of each
+    unit. It combines them by arithmetic and the functions of `unrolled.cells`.
+
     Parameters
     ----------
     function : function
-        ``f(x, h, *further_states, *, p, constant=0.1)`` that returns the new states, h first. It is
-        run once, with symbols.
+        Such as ``f(x, h, c, *, p, alpha=0.1)``: the input, the states, h first, and by keyword the
+        parameters and constants, if there are any. It returns the new states in their order, a
+        tuple if there are several. It is run once, with symbols.
     p : dict, optional
         First values of parameters, ``p.name``; the others begin at 0.
     x : dict, optional
@@ -58,6 +63,19 @@ def cell(
     ------
     TypeError, ValueError
         With the line of the function, what was expected, what came.
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> from unrolled.cells import sigmoid, tanh
+    >>> @ur.cell(x={"f": 1.0})
+    ... def gated(x, h, *, p, gain=0.5):
+    ...     f = sigmoid(x.f + p.f * h)
+    ...     return f * h + (1 - f) * gain * tanh(x.n + h.n)
+    >>> gated.states, gated.parameters, gated.constants
+    (('h',), {'f': 0.0}, {'gain': 0.5})
+    >>> ur.Recurrent(gated, 3, 8, gain=0.9).cell.constants
+    {'gain': 0.9}
     """
     if function is None:
         return lambda f: _traced(f, {} if p is None else p, {} if x is None else x)

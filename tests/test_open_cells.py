@@ -129,6 +129,11 @@ def test_constants_and_first_values() -> None:
     assert (values["bias_ih_l0"] == 1.5).all()
 
 
+def test_its_text_has_the_constants() -> None:
+    net = ur.Recurrent(cells.leaky_rnn, 3, 8, num_layers=2, alpha=0.25)
+    assert repr(net) == "Recurrent(leaky_rnn, 3, 8, num_layers=2, alpha=0.25)"
+
+
 def test_a_formula_that_is_not_finite_is_not_good(capsys: Any) -> None:
     """Not even its central differences, which are NaN."""
 

@@ -130,5 +130,6 @@ class Recurrent(RecurrentNet[Any]):
         return {"cell": self._formula, **super().config()}
 
     def __repr__(self) -> str:
-        inner = super().__repr__().removeprefix("Recurrent(")
-        return f"Recurrent({self.cell.name}, {inner}"
+        inner = super().__repr__().removeprefix("Recurrent(").removesuffix(")")
+        constants = [f", {name}={value:g}" for name, value in self.cell.constants.items()]
+        return f"Recurrent({self.cell.name}, {inner}{''.join(constants)})"

@@ -245,6 +245,7 @@ class Recurrent(Layers):
             "bidirectional": False,
         }
         said += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
+        said += [f"{name}={value:g}" for name, value in self.cell.constants.items()]
         return ", ".join(said)
 
 

@@ -3,8 +3,8 @@
 python examples/remember.py
 
 The cell is the real-gated linear recurrent unit of Griffin (De et al. 2024, arXiv:2402.19427), here
-as a formula; its input is a map of x. At first it keeps 0.97 of its state at each step, the LSTM
-about a half.
+as a formula (`ur.cells.rg_lru` is the same); its input is a map of x. At first it keeps 0.97 of its
+state at each step, the LSTM about a half.
 """
 
 import numpy as np

@@ -54,6 +54,33 @@ def test_copies_and_pickles_are_equal(cell: Any) -> None:
     assert from_description(cell.formula()) == cell
 
 
+@pytest.mark.parametrize("cell", [peephole, from_description(peephole.text)], ids=["", "data"])
+def test_first_values_of_a_cell_that_is_there(cell: Any) -> None:
+    other = cell.with_first_values(p={"o": np.float32(2)}, x={"g": -1})
+    assert other.parameters == {"i": 0.0, "f": 1.0, "o": 2.0}
+    assert cell.parameters["o"] == 0.0 and other != cell
+    begun = ur.Recurrent(other, 2, 3, seed=0).state_dict()
+    assert np.array_equal(begun["weight_p_l0"], np.repeat([0, 1, 2], 3))
+    assert np.array_equal(begun["bias_ih_l0"][6:9], [-1, -1, -1])
+    assert other.with_first_values(x={"i": 1.0}).formula()["bias"] == {"i": 1.0, "g": -1.0}
+    with pytest.raises(ValueError, match=r"x: expected names among \['i', .*\], got 'q'"):
+        cell.with_first_values(x={"q": 1.0})
+    with pytest.raises(ValueError, match=r"p: expected names among \['i', 'f', 'o'\], got 'g'"):
+        cell.with_first_values(p={"g": 1.0})
+    with pytest.raises(TypeError, match="p: 'i': expected"):
+        cell.with_first_values(p={"i": "much"})
+    with pytest.raises(TypeError, match="x: expected a dict of numbers by names, got"):
+        cell.with_first_values(x=1.0)
+    with pytest.raises(TypeError, match="with_first_values sets p and x"):
+        ur.cell(x={"f": 1.0})(cell)
+
+
+def test_maps_say_what_they_have() -> None:
+    x, h = ur.cells.Maps({"a": np.ones(2)}), ur.cells.Maps({"h": np.ones(2)}, np.zeros(2))
+    with pytest.raises(AttributeError, match="expected one of a, got h"):
+        ur.cells.rnn(x, h)
+
+
 ERRORS: dict[str, tuple[Any, str]] = {
     "NumPy": (lambda x, h: np.tanh(x.i), "NumPy's tanh"),
     "math": (lambda x, h: math.exp(x.i), "a number made of a symbol"),

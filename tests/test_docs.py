@@ -49,6 +49,14 @@ def test_programs_run(document, needs, names, tmp_path, monkeypatch):
         exec(compile(program, document, "exec"), known)
 
 
+def test_cells_document_names_every_function_of_formulas():
+    text = (DOCS / "cells.md").read_text(encoding="utf-8")
+    said = re.search(r"^What a formula is made of:.*?`unrolled.cells` (.*?)\. ", text, re.M | re.S)
+    about = {"Cell", "Maps", "cell", "check", "explain", "from_description"}
+    cells = {name for name, found in vars(ur.cells).items() if isinstance(found, ur.cells.Cell)}
+    assert re.findall(r"`(\w+)`", said[1]) == sorted({*ur.cells.__all__} - about - cells)
+
+
 @pytest.mark.parametrize("document", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):

@@ -132,6 +132,8 @@ def test_hints_that_do_not_fit(tmp_path: Path) -> None:
     tensors(path, **ur.GRU(1, 2).state_dict())
     refuse(path, "kind: expected a cell with 3 gates, got 'RNN'", kind="RNN")
     refuse(path, "kind: expected one of 'LSTM', 'GRU', 'RNN', 'Dense', got 'Conv'", kind="Conv")
+    tensors(path, **ur.Recurrent(ur.cells.peephole_lstm, 1, 2).state_dict())
+    refuse(path, "weight_p_l0: .* got a formula's; make the network of its cell")
 
 
 def safetensors_file(

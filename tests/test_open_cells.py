@@ -129,6 +129,24 @@ def test_constants_and_first_values() -> None:
     assert (values["bias_ih_l0"] == 1.5).all()
 
 
+def test_its_text_has_the_constants() -> None:
+    net = ur.Recurrent(cells.leaky_rnn, 3, 8, num_layers=2, alpha=0.25)
+    assert repr(net) == "Recurrent(leaky_rnn, 3, 8, num_layers=2, alpha=0.25)"
+
+
+def test_a_formula_that_is_not_finite_is_not_good(capsys: Any) -> None:
+    """Not even its central differences, which are NaN."""
+
+    @ur.cell
+    def logarithm(x: Any, h: Any) -> Any:
+        return cells.log(x.a + h.a)
+
+    assert not cells.check(logarithm)
+    *table, said = capsys.readouterr().out.splitlines()
+    assert all(line.endswith("TOO LARGE") for line in table[1:])
+    assert "not every result is finite" in said
+
+
 def test_a_cell_is_checked_and_explained(capsys: Any) -> None:
     assert cells.check(cells.peephole_lstm)
     table = capsys.readouterr().out

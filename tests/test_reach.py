@@ -59,7 +59,19 @@ def test_it_is_said_and_drawn() -> None:
     assert ax.get_xscale() == "log" and "lag 30" in ax.get_xlabel()
 
 
+def test_one_cell_and_cells_of_one_name() -> None:
+    leaky = ur.cells.leaky_rnn
+    slow = leaky.with_constants(alpha=0.01)
+    assert ur.flow.reach(leaky, 3).names == ("leaky_rnn",)
+    found = ur.flow.reach({"0.1": leaky, "0.01": slow}, 30)
+    assert found.names == ("0.1", "0.01") and found.by_lag[0, 30] < found.by_lag[1, 30]
+    with pytest.raises(ValueError, match="two cells named 'leaky_rnn'; use a dict"):
+        ur.flow.reach([ur.cells.gru, leaky, slow])
+
+
 def test_mistakes() -> None:
+    with pytest.raises(ValueError, match="got the name 'lstm'"):
+        ur.flow.reach(["lstm"])
     with pytest.raises(ValueError, match="cells: expected at least one"):
         ur.flow.reach([])
     with pytest.raises(TypeError, match="cell: expected what ur.cell makes"):

@@ -1,4 +1,4 @@
-//! Recurrent cells (RNN, LSTM, GRU) and their exact gradients through time, for CPUs.
+//! Recurrent cells (RNN, LSTM, GRU, and any that you write) and their exact gradients through time, for CPUs.
 //!
 //! # Two worlds, one source
 //!
@@ -55,8 +55,9 @@
 //!
 //! A [`Cell`](cell::Cell) says which affine maps of x and of h feed its slots, and gives an elementwise function of them
 //! and of the states it carries, beside the mirror of that function. Everything else – products, batches, time,
-//! back-propagation, truncation, fixed sizes – is written once for all cells, and for yours: as a type in Rust, or as a
-//! [`Formula`](cell::formula::Formula), an expression graph as data, whose reverse is derived.
+//! back-propagation, truncation, fixed sizes – is written once for all cells, and for yours. As a type in Rust it is a
+//! cell of fixed sizes, [`Fixed<MyCell, …>`](fixed::Fixed), and a network, [`Network::with_cell`]. As data it is a
+//! [`Formula`](cell::formula::Formula), an expression graph, whose reverse is derived; [`Network::with_formula`] runs it.
 //!
 //! # How it is built, from the bottom
 //!

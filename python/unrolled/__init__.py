@@ -1,4 +1,5 @@
-"""Recurrent networks (RNN, GRU, LSTM) with fast kernels and exact back-propagation through time.
+"""Recurrent networks (RNN, GRU, LSTM, and cells of your own) with fast kernels and exact
+back-propagation through time.
 
 Arrays are NumPy's, float32 or float64, time first: ``(T, B, I)``. Parameters have PyTorch's names,
 shapes and gate order.

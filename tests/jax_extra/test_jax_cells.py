@@ -235,7 +235,7 @@ def test_hessian() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda p, x: uj.recurrent("nothing", p, x), ValueError, "expected JSON"),
+        (lambda p, x: uj.recurrent("nothing", p, x), ValueError, "got the name 'nothing'"),
         (lambda p, x: uj.recurrent(3, p, x), TypeError, "cell: expected what ur.cell makes"),
         (lambda p, x: uj.recurrent(ur.cells.gru, p, x), ValueError, "params"),
         (lambda p, x: uj.recurrent(ur.cells.lstm, p, x), ValueError, "unexpected keys"),

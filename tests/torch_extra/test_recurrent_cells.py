@@ -392,6 +392,11 @@ def test_mistakes(call: Any, error: type[Exception], words: str) -> None:
         call(made())
 
 
+def test_its_text_is_the_constructors_arguments() -> None:
+    net = ut.Recurrent(ur.cells.leaky_rnn, 3, 4, bidirectional=True, alpha=0.25)
+    assert repr(net) == "Recurrent(leaky_rnn, 3, 4, bidirectional=True, alpha=0.25)"
+
+
 def test_mistakes_of_the_constructor() -> None:
     with pytest.raises(TypeError, match="cell: expected what ur.cell makes"):
         ut.Recurrent(3, 3, 4)  # type: ignore[arg-type]
@@ -399,3 +404,5 @@ def test_mistakes_of_the_constructor() -> None:
         ut.Recurrent(ur.cells.rnn, 3, 0)
     with pytest.raises(ValueError, match="constants: expected names among"):
         ut.Recurrent(ur.cells.leaky_rnn, 3, 4, beta=1.0)
+    with pytest.raises(TypeError, match="seed: expected torch.manual_seed"):
+        ut.Recurrent(ur.cells.leaky_rnn, 3, 4, seed=1)

@@ -19,6 +19,8 @@ from ._keys import shown
 HINTS = ("kind", "nonlinearity", "batch_first", "layers")
 RECURRENT = re.compile(r"(?:(.+)\.)?((?:weight|bias)_(?:ih|hh|hr))(?:_(l\d+(?:_reverse)?))?", re.A)
 DENSE = re.compile(r"(?:(.+)\.)?(weight|bias)", re.A)
+# Parameters of the units of a cell that is a formula, which no name tells.
+OF_UNITS = re.compile(r"(?:.+\.)?weight_p_l\d+(?:_reverse)?", re.A)
 KINDS: dict[str, type[LSTM | GRU | RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
 # By the layer's prefix: parameters by their names in the layer.
@@ -63,9 +65,13 @@ def _grouped(arrays: Mapping[str, Array]) -> Groups:
         elif found := DENSE.fullmatch(key):
             name = found[2]
         else:
+            came = "another layer's"
+            if OF_UNITS.fullmatch(key):
+                came = "a formula's; make the network of its cell, whose load_state_dict takes them"
             raise ValueError(
                 f"path: {shown(key)}: expected the parameters of recurrent and linear layers under "
-                "PyTorch's names (weight_ih_l0, …, weight, bias), got another layer's"
+                "PyTorch's names (weight_ih_l0, …, weight, bias), got "
+                f"{came}"
             )
         group = groups.setdefault(found[1] or "", {})
         if name in group:

@@ -1,4 +1,4 @@
-"""Cells of one's own: functions that take symbols and arrays alike, and what describes a cell.
+"""Cells of one's own, of functions that take symbols and arrays alike, and a gallery of known ones.
 
 Example
 -------

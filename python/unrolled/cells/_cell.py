@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import _arguments as arguments
 from .._native import Formula
 from . import _functions as functions
 from ._description import validated
@@ -24,14 +25,26 @@ LARGEST = {"float16": 65504.0, "bfloat16": 3.38e38, "float32": 3.4028234e38}
 class Cell:
     """What `unrolled.cell` makes of a function, and `from_description` of data.
 
-    Called with arrays it is the function itself. Cells are equal if their formulas are.
+    Called with arrays, in `Maps`, it is the function itself. Cells are equal if their formulas are.
 
     Attributes
     ----------
     name : str
-    states, parameters, constants : as named in the function
+    states : tuple of str
+    parameters, constants : dict
+        First values and values, by the names that the function has.
     maps : list of dict
         The slots: what feeds each of them.
+    text : str
+        The formula as JSON, which `from_description` takes.
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> ur.cells.co_rnn
+    <cell co_rnn(x, h, v)>
+    >>> ur.cells.co_rnn.with_constants(epsilon=1.0).constants
+    {'dt': 0.042, 'gamma': 2.7, 'epsilon': 1.0}
     """
 
     def __init__(self, data: Any, function: Callable[..., Any] | None = None) -> None:
@@ -60,7 +73,7 @@ class Cell:
 
     @property
     def parameters(self) -> dict[str, float]:
-        """Initial values by name."""
+        """First values by name."""
         return {entry["name"]: entry["init"] for entry in self._data["parameters"]}
 
     @property
@@ -73,7 +86,8 @@ class Cell:
         unknown = [name for name in constants if name not in self.constants]
         if unknown:
             raise ValueError(
-                f"constants: expected names among {list(self.constants)}, got {unknown}"
+                f"constants: expected names among {list(self.constants)}, those of the cell "
+                f"{self.name}, got {unknown}"
             )
         data = copy.deepcopy(self._data)
         for entry in data["constants"]:
@@ -86,6 +100,32 @@ class Cell:
         if function is None:
             return Cell(data)
         return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
+
+    def with_first_values(
+        self, /, *, p: Mapping[str, float] | None = None, x: Mapping[str, float] | None = None
+    ) -> Cell:
+        """The same cell with other first values, given as to `unrolled.cell`.
+
+        Parameters
+        ----------
+        p : dict, optional
+            First values of parameters, ``p.name``. The others keep theirs.
+        x : dict, optional
+            First values of the biases of ``x.name``.
+
+        Example
+        -------
+        >>> import unrolled as ur
+        >>> cell = ur.cells.lstm.with_first_values(x={"f": 3.0})
+        >>> float(ur.Recurrent(cell, 3, 1).state_dict()["bias_ih_l0"][1])
+        3.0
+        """
+        data = self.formula()
+        begun = _numbers("p", p, list(self.parameters))
+        for entry in data["parameters"]:
+            entry["init"] = begun.get(entry["name"], entry["init"])
+        data["bias"] |= _numbers("x", x, [entry["name"] for entry in data["maps"] if entry["x"]])
+        return Cell(data, self._function)
 
     def __call__(self, x: Any, /, *states: Any, **keywords: Any) -> Any:
         """New states of arrays: x, h and p are `Maps`, which have arrays as attributes."""
@@ -172,6 +212,18 @@ class Cell:
 
     def __repr__(self) -> str:
         return f"<cell {self.name}({', '.join(('x', *self.states))})>"
+
+
+def _numbers(what: str, given: Mapping[str, float] | None, known: list[str]) -> dict[str, float]:
+    """What a user gives by names, as numbers."""
+    if not isinstance(given, Mapping):
+        if given is None:
+            return {}
+        raise TypeError(f"{what}: expected a dict of numbers by names, got {arguments.kind(given)}")
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{what}: expected names among {known}, got {name!r}")
+    return {name: arguments.real(f"{what}: {name!r}", value) for name, value in given.items()}
 
 
 def from_description(data: Any) -> Cell:

@@ -43,12 +43,15 @@ def check(cell: Cell, *, seed: int = 0) -> bool:
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell: expected a cell of unrolled.cell, got {type(cell).__name__}")
-    good = True
+    good, nan = True, False
     print(f"{cell.name:<32}{'error':>10}{'bound':>10}")
     for what, error, bound in _errors(cell, seed):
         within = bool(error <= bound)
         good &= within
+        nan |= bool(np.isnan(error))
         print(f"  {what:<30}{error:>10.1e}{bound:>10.0e}{'' if within else '  TOO LARGE'}")
+    if nan:
+        print("  nan: not every result is finite; x and the parameters are of both signs here")
     if not _differentiable(cell):
         print("  no central differences: a spike or stop_gradient has a derivative of its own")
     return good
@@ -100,6 +103,7 @@ def _differences(plain: Any, x: Array, dy: Array, expected: dict[str, Array]) ->
                 values.append(float((plain(x)[0] * dy).sum()))
             slope = (values[0] - values[1]) / (2 * step)
             error = abs(slope - float(expected[f"d_{name}"].reshape(-1)[at]))
-            worst = max(worst, error / largest)
+            # Of the two the NaN, if there is one.
+            worst = float(np.maximum(worst, error / largest))
     plain.load_state_dict(parameters)
     return worst

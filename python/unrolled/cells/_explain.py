@@ -13,7 +13,20 @@ def explain(cell: Cell) -> None:
     """Print what a cell is made of, and the programs it is compiled to.
 
     That is its slots, states and parameters, its formula, its operations a unit; then, forward and
-    back, the instructions over blocks of units, and how many numbers the tape keeps.
+    back, the instructions over blocks of units, and how many values of a unit the one keeps for the
+    other. (What a whole tape holds, `Tape.nbytes` tells, and `unrolled.flow.reach` of each unit.)
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> ur.cells.explain(ur.cells.rnn)  # doctest: +ELLIPSIS
+    rnn: states h
+      slot 0 = x.h + h.h
+      %0 = slot 0
+      %1 = tanh %0
+      new states: %1
+      operations a unit: 1 tanh
+    forward, stage 0: ...
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell: expected a cell of unrolled.cell, got {type(cell).__name__}")

@@ -167,7 +167,10 @@ def maximum(a: Any, b: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition is not 0, else b; only the chosen one gets a derivative."""
+    """a where the condition is not 0, else b; only the chosen one gets a derivative.
+
+    Two comparisons are joined by their product: ``where((c > 0) * (c < 1), a, b)``.
+    """
     # What two constants come to, where a cell runs on arrays.
     condition = float(condition) if isinstance(condition, bool) else condition
     return apply("where", condition, a, b)
@@ -181,7 +184,18 @@ def clip(a: Any, low: Any, high: Any) -> Any:
 
 
 def linear(name: str, value: Any) -> Any:
-    """A map of a computed value: the block `name` of weight_hh and bias_hh."""
+    """A map of a computed value: the block `name` of weight_hh and bias_hh.
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> from unrolled.cells import linear, sigmoid, tanh
+    >>> @ur.cell
+    ... def reset_before(x, h):
+    ...     return tanh(x.n + linear("n", sigmoid(x.r + h.r) * h))
+    >>> ur.Recurrent(reset_before, 3, 8).state_dict()["weight_hh_l0"].shape  # of r and of n
+    (16, 8)
+    """
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
         refuse(f"linear: expected a name, which does not begin with _, got {name!r}")
     if isinstance(value, Symbol):
@@ -198,7 +212,14 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
     """Zero mean and unit (biased) variance over all units of all arguments together.
 
     ``(a - mean) / sqrt(var + eps)`` for each argument; a tuple for more than one. On arrays the
-    units are the last axis.
+    units are the last axis. (Ba, Kiros & Hinton 2016, "Layer normalization".)
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> from unrolled.cells import normalise
+    >>> normalise(np.array([1.0, 3.0])).round(3)
+    array([-1.,  1.])
     """
     if not values:
         refuse("normalise: expected at least one value, got none")
@@ -231,8 +252,9 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
 def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     """1 where v > 0, else 0; backward the derivative is the surrogate's.
 
-    ``fast_sigmoid``: ``1 / (1 + slope |v|)**2``; ``sigmoid``: ``slope s (1 - s)`` with
-    ``s = sigmoid(slope v)``; ``atan``: ``slope / 2 / (1 + (pi / 2 slope v)**2)``.
+    ``fast_sigmoid``: ``1 / (1 + slope |v|)**2`` (Zenke & Ganguli 2018, "SuperSpike"); ``sigmoid``:
+    ``slope s (1 - s)`` with ``s = sigmoid(slope v)``; ``atan``:
+    ``slope / 2 / (1 + (pi / 2 slope v)**2)``. See Neftci et al. (2019) and `unrolled.cells.lif`.
     """
     if surrogate not in SURROGATES:
         refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)

@@ -8,7 +8,23 @@ from typing import Any
 
 
 class Maps:
-    """Arrays by name; in arithmetic it is `value`, if there is one."""
+    """x, h or p of a cell that is called with arrays: what the formula names, as attributes.
+
+    Parameters
+    ----------
+    maps : mapping of names to arrays (..., units)
+        Those of x, of h, or the parameters; of NumPy, PyTorch or JAX.
+    value : array (..., units), optional
+        Of h: what `h` itself is in arithmetic.
+
+    Example
+    -------
+    >>> import numpy as np
+    >>> import unrolled as ur
+    >>> x, h = ur.cells.Maps({"h": np.ones(2)}), ur.cells.Maps({"h": np.ones(2)}, np.zeros(2))
+    >>> ur.cells.leaky_rnn(x, h).round(3)
+    array([0.096, 0.096])
+    """
 
     __array_ufunc__ = None
 
@@ -19,7 +35,7 @@ class Maps:
     # No property of a name that a map may have.
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._maps:
-            raise AttributeError(name)
+            raise AttributeError(f"expected one of {', '.join(self._maps)}, got {name}")
         return self._maps[name]
 
 

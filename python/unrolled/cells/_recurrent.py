@@ -13,13 +13,13 @@ from ._cell import Cell
 
 def given(cell: Any, constants: Mapping[str, float]) -> Cell:
     """The cell that an argument `cell` stands for, with these constants as its own."""
+    expected = "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm"
+    if isinstance(cell, str) and cell.isidentifier():
+        raise ValueError(f"{expected}, got the name {cell!r}")
     if isinstance(cell, (Mapping, str)):
         cell = Cell(cell)
     if not isinstance(cell, Cell):
-        raise TypeError(
-            "cell: expected what ur.cell makes of a function, such as ur.cells.peephole_lstm, "
-            f"got {arguments.kind(cell)}"
-        )
+        raise TypeError(f"{expected}, got {arguments.kind(cell)}")
     values = {name: arguments.real(name, value) for name, value in constants.items()}
     return cell.with_constants(**values) if values else cell
 
@@ -40,12 +40,19 @@ class Recurrent(RecurrentNet[Any]):
     **constants : float
         Values of the cell's constants, instead of their defaults.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is none that was expected, or names no constant of the cell.
+
     Notes
     -----
     The state is h for a cell of one state, else a tuple in the cell's order. The parameters are
     ``weight_ih_l0`` and ``bias_ih_l0``, whose blocks of H rows are the maps of x in order of first
-    use; ``weight_hh_l0`` and ``bias_hh_l0``, the maps of h; and ``weight_p_l0``, blocks of H
-    numbers, the parameters of the units. What a cell does not have is left out.
+    use; ``weight_hh_l0`` and ``bias_hh_l0``, the maps of h and of computed values; and
+    ``weight_p_l0``, blocks of H numbers, the parameters of the units. What a cell does not have is
+    left out. All begin as an `LSTM`'s, but what the cell gives first values for: its ``p.name``, 0
+    if nothing else is said, and biases.
 
     Example
     -------
@@ -123,5 +130,6 @@ class Recurrent(RecurrentNet[Any]):
         return {"cell": self._formula, **super().config()}
 
     def __repr__(self) -> str:
-        inner = super().__repr__().removeprefix("Recurrent(")
-        return f"Recurrent({self.cell.name}, {inner}"
+        inner = super().__repr__().removeprefix("Recurrent(").removesuffix(")")
+        constants = [f", {name}={value:g}" for name, value in self.cell.constants.items()]
+        return f"Recurrent({self.cell.name}, {inner}{''.join(constants)})"

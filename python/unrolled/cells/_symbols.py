@@ -233,8 +233,11 @@ _NOWHERE = {
         "a symbol's length or entry; a symbol stands for every unit alike and has no axes",
     ),
     "call": ("arithmetic or a function of unrolled.cells", "a symbol called as a function"),
-    "matmul rmatmul floordiv rfloordiv mod rmod divmod rdivmod and rand or ror xor rxor invert "
-    "lshift rlshift rshift rrshift": (
+    "and rand or ror xor rxor invert": (
+        "a product of comparisons for &, nested where for | and ~",
+        "another operator",
+    ),
+    "matmul rmatmul floordiv rfloordiv mod rmod divmod rdivmod lshift rlshift rshift rrshift": (
         "+ - * / **, a comparison or, for products with a matrix, x.name, h.name or linear",
         "another operator",
     ),

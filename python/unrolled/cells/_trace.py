@@ -40,15 +40,20 @@ def cell(
 ) -> Cell | Callable[[Callable[..., Any]], Cell]:
     """Make a recurrent cell of a function of x, h, further states and, by keyword, p.
 
+    In the function ``x.a`` is ``W_ia x + b_ia`` and ``h.a`` is ``W_ha h + b_ha``, maps that exist
+    by being named; ``h`` and the other states are their values, ``p.a`` is a parameter of each
+    unit. It combines them by arithmetic and the functions of `unrolled.cells`.
+
     Parameters
     ----------
     function : function
-        ``f(x, h, *further_states, *, p, constant=0.1)`` that returns the new states, h first. It is
-        run once, with symbols.
+        Such as ``f(x, h, c, *, p, alpha=0.1)``: the input, the states, h first, and by keyword the
+        parameters and constants, if there are any. It returns the new states in their order, a
+        tuple if there are several. It is run once, with symbols.
     p : dict, optional
-        Initial values of parameters, ``p.name``; the others begin at 0.
+        First values of parameters, ``p.name``; the others begin at 0.
     x : dict, optional
-        Initial values of the biases of ``x.name``.
+        First values of the biases of ``x.name``; the others are drawn, as those of an `LSTM`.
 
     Returns
     -------
@@ -58,6 +63,19 @@ def cell(
     ------
     TypeError, ValueError
         With the line of the function, what was expected, what came.
+
+    Example
+    -------
+    >>> import unrolled as ur
+    >>> from unrolled.cells import sigmoid, tanh
+    >>> @ur.cell(x={"f": 1.0})
+    ... def gated(x, h, *, p, gain=0.5):
+    ...     f = sigmoid(x.f + p.f * h)
+    ...     return f * h + (1 - f) * gain * tanh(x.n + h.n)
+    >>> gated.states, gated.parameters, gated.constants
+    (('h',), {'f': 0.0}, {'gain': 0.5})
+    >>> ur.Recurrent(gated, 3, 8, gain=0.9).cell.constants
+    {'gain': 0.9}
     """
     if function is None:
         return lambda f: _traced(f, {} if p is None else p, {} if x is None else x)
@@ -66,7 +84,8 @@ def cell(
 
 def _traced(function: Any, p: Any, x: Any) -> Cell:
     if not isinstance(function, types.FunctionType):
-        raise TypeError(f"cell: expected a function, got {type(function).__name__}")
+        cure = "; a cell's with_first_values sets p and x" if isinstance(function, Cell) else ""
+        raise TypeError(f"cell: expected a function, got {type(function).__name__}{cure}")
     code = inspect.unwrap(function).__code__
     where = line_of(code, code.co_firstlineno)
     if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
@@ -159,7 +178,7 @@ def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], 
 
 def _outputs(returned: Any, states: list[str], graph: Graph, where: str) -> list[int]:
     values = returned if isinstance(returned, tuple) else (returned,)
-    if returned is None or len(values) != len(states):
+    if returned is None or isinstance(returned, list) or len(values) != len(states):
         came = str(len(values))
         if not isinstance(returned, (tuple, Symbol)):
             came = type(returned).__name__

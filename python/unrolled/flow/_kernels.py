@@ -50,8 +50,8 @@ def step_jacobians(tape: Tape[Any], layer: int = 0, reverse: bool = False) -> Ar
     -------
     array (T, B, S, S), of the network's dtype; (T, S, S) without a batch
         [t, b] is J_t = ∂s_t/∂s_{t-1}, in the reverse direction ∂s_t/∂s_{t+1}. The state s is h,
-        for an LSTM h and c stacked. The first Jacobian of a row is by the initial state. Zero past
-        a row's end and where a reset cuts.
+        for an LSTM h and c stacked, for a `Recurrent` all its states in their order. The first
+        Jacobian of a row is by the initial state. Zero past a row's end and where a reset cuts.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from .. import _arguments as arguments
 from .. import cells as gallery
 from .._arguments import Array
-from ..cells._recurrent import Recurrent
+from ..cells._recurrent import Recurrent, given
 from ._axes import label_decades, on_axes
 from ._kernels import gradient_by_lag
 from ._plots import BLUE, GREY
@@ -32,9 +33,10 @@ class Reach:
         How many states a cell carries, how many numbers its parameters are.
     kept : array
         Numbers that a tape in float32 keeps of every unit, step and row, the input left out.
+        Fractional where rows are padded.
     by_lag : array (cells, lag + 1)
         Norm of the part of the gradient by ``weight_ih`` that comes from so many steps back, a loss
-        at the last step alone; divided by that of lag 0.
+        at the last step alone; divided by that of lag 0. NaN where that is 0.
     """
 
     names: tuple[str, ...]
@@ -57,11 +59,22 @@ def named(cells: Any) -> dict[str, Any]:
     """Cells by name: those of a sequence or a mapping, or the whole gallery for None."""
     if cells is None:
         cells = [cell for cell in vars(gallery).values() if isinstance(cell, gallery.Cell)]
-    if not isinstance(cells, Mapping):
-        cells = {getattr(cell, "name", ""): cell for cell in cells}
-    if not cells:
+    if isinstance(cells, (gallery.Cell, str)):
+        cells = [cells]
+    if isinstance(cells, Mapping):
+        found = dict(cells)
+    else:
+        cells = [given(cell, {}) for cell in cells]
+        found = {cell.name: cell for cell in cells}
+        if len(found) < len(cells):
+            twice = next(name for name, n in Counter(c.name for c in cells).items() if n > 1)
+            raise ValueError(
+                f"cells: expected a name for each, got two cells named {twice!r}; "
+                "use a dict of names to cells"
+            )
+    if not found:
         raise ValueError("cells: expected at least one, got none")
-    return dict(cells)
+    return found
 
 
 def reach(
@@ -74,11 +87,14 @@ def reach(
 ) -> Reach:
     """Compare how far back gradients reach in networks of several cells, at initialisation.
 
-    One layer each, in float64, on the same 8 rows of standard normal numbers.
+    One layer each, in float64, reads the same ``lag + 1`` steps of 8 rows of standard normal
+    numbers. The loss is at the last step alone, with normal derivatives by h. Its gradient by
+    ``weight_ih_l0`` is a sum over the steps at which these weights were used, as
+    `gradient_by_lag` has it; the norms of its terms are what is compared.
 
     Parameters
     ----------
-    cells : sequence of unrolled.cells.Cell, or mapping of names to them, optional
+    cells : sequence of unrolled.cells.Cell, mapping of names to them, or one, optional
         None is the whole gallery.
     lag : int
         The furthest.
@@ -90,6 +106,11 @@ def reach(
     -------
     Reach
         To be printed, or drawn by `plot_reach`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If what is given are no cells, or two of them have one name and no mapping tells them apart.
 
     Example
     -------

@@ -237,7 +237,11 @@ def init(
     given: tuple[Any, ...] = (input_size, hidden_size, num_layers)
     shaping = {"bias", "bidirectional"}
     if isinstance(kind, str):
-        arguments.choice("kind", kind, ("LSTM", "GRU", "RNN"))
+        if kind not in ("LSTM", "GRU", "RNN"):
+            raise ValueError(
+                "kind: expected one of 'LSTM', 'GRU', 'RNN', or a cell, such as "
+                f"unrolled.cells.peephole_lstm, got {kind!r}"
+            )
     else:
         cell = formula(kind, {})
         kind, given = "Recurrent", (cell, *given)

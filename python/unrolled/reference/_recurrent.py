@@ -140,7 +140,7 @@ class Recurrent(Network):
     -----
     Parameters are ``weight_ih_l0`` (one block of H rows for each map of x), ``weight_hh_l0`` (of h
     and of computed values; absent where there are none), ``bias_ih_l0``, ``bias_hh_l0``, and
-    ``weight_p_l0`` (P*H,), which begins at the cell's initial values.
+    ``weight_p_l0`` (P*H,), which begins at the cell's first values.
     """
 
     def __init__(

@@ -74,6 +74,8 @@ class Recurrent(Layers):
         **constants: float,
     ) -> None:
         super().__init__()
+        if "seed" in constants:
+            raise TypeError("seed: expected torch.manual_seed before the layer is made, got seed=")
         # It checks the arguments, and knows names and shapes.
         template = Template(
             cell,
@@ -243,6 +245,7 @@ class Recurrent(Layers):
             "bidirectional": False,
         }
         said += [f"{k}={getattr(self, k)}" for k, v in defaults.items() if getattr(self, k) != v]
+        said += [f"{name}={value:g}" for name, value in self.cell.constants.items()]
         return ", ".join(said)
 
 

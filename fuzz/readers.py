@@ -35,6 +35,9 @@ import numpy as np
 import onnx
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import formulas  # noqa: E402
+
 DATA = HERE.parent / "tests" / "data" / "formats"
 # What `unrolled.load` says it raises for a file that is there, with every extra installed.
 DOCUMENTED = (ValueError,)
@@ -61,6 +64,8 @@ class Reader:
         A file's parts, and a file of them.
     used : callable
         Uses a model that was read.
+    read : callable
+        Reads a file.
     """
 
     seeds: Callable[[], Parts]
@@ -68,6 +73,7 @@ class Reader:
     apart: Callable[[bytes], Parts] = lambda data: {"": data}
     together: Callable[[Parts], bytes] = lambda parts: parts[""]
     used: Callable[[Any], Any] = repr
+    read: Callable[..., Any] = ur.load
 
 
 def files(*names: str) -> Callable[[], Parts]:
@@ -203,6 +209,25 @@ READERS: dict[str, Reader] = {
     "rtneural": Reader(files("rtneural.json")),
     "nam": Reader(files("amp.nam")),
     "onnx": Reader(graphs, {}, graph_apart, graph_together, called),
+    "cell": Reader(
+        formulas.cells,
+        {},
+        formulas.cell_apart,
+        formulas.cell_together,
+        formulas.used,
+        lambda path: ur.cells.from_description(path.read_bytes()),
+    ),
+    "pickle": Reader(
+        formulas.cells,
+        {},
+        formulas.cell_apart,
+        formulas.cell_together,
+        formulas.used,
+        formulas.unpickled,
+    ),
+    "formula": Reader(
+        formulas.saved, {}, formulas.saved_apart, formulas.saved_together, formulas.used
+    ),
 }
 
 NEW: tuple[Any, ...] = (
@@ -255,7 +280,9 @@ def mutator(reader: Reader) -> Callable[[bytes, int, int], bytes]:
             parts = reader.apart(data)
             name = dice.choice(sorted(parts))
             old = parts[name]
-            if old.lstrip()[:1] == b"{" and dice.random() < 0.7:
+            if name == formulas.CELL and dice.random() < 0.7:
+                parts[name] = formulas.changed(old, dice)
+            elif old.lstrip()[:1] == b"{" and dice.random() < 0.7:
                 parts[name] = json_changed(old, dice)
             else:
                 parts[name] = bytes(atheris.Mutate(old, max(len(old), 1) + 64))
@@ -274,7 +301,7 @@ def attempt(reader: Reader, path: Path) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            reader.used(ur.load(path, **reader.hints))
+            reader.used(reader.read(path, **reader.hints))
         except DOCUMENTED as error:
             # It says something, and nothing that a terminal would obey.
             text = str(error)

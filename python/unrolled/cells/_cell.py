@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._native import Formula
+from ..reference._checks import real
 from . import _functions as functions
 from ._description import validated
 from ._evaluate import evaluated
@@ -77,7 +78,8 @@ class Cell:
             )
         data = copy.deepcopy(self._data)
         for entry in data["constants"]:
-            entry["value"] = constants.get(entry["name"], entry["value"])
+            if entry["name"] in constants:
+                entry["value"] = real(entry["name"], constants[entry["name"]])
         return validated(data)
 
     def with_constants(self, /, **constants: float) -> Cell:
@@ -85,6 +87,11 @@ class Cell:
         data, function = self.formula(**constants), self._function
         if function is None:
             return Cell(data)
+        constants = {
+            entry["name"]: entry["value"]
+            for entry in data["constants"]
+            if entry["name"] in constants
+        }
         return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
 
     def __call__(self, x: Any, /, *states: Any, **keywords: Any) -> Any:

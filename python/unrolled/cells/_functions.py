@@ -107,6 +107,7 @@ def whole(value: Any, like: Any) -> Any:
     """A number, or an array of some axes of `like`, as an array of all of them."""
     if getattr(value, "shape", None) == like.shape:
         return value
+    value = value if hasattr(value, "shape") else real(value)
     which = library((like,))
     if which == "torch":
         torch = sys.modules["torch"]
@@ -128,8 +129,9 @@ def apply(name: str, *values: Any) -> Any:
         return _torch(name, *values)
     if which == "jax":
         return _jax(name, *values)
-    found = NUMPY[name](*values)
-    return float(found) if which == "number" else found
+    if which == "number":
+        return float(NUMPY[name](*map(real, values)))
+    return NUMPY[name](*values)
 
 
 def _unary(name: str, says: str) -> Callable[[Any], Any]:
@@ -202,15 +204,15 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
     """
     if not values:
         refuse("normalise: expected at least one value, got none")
-    if not number(eps) > 0:
+    eps = number(eps)
+    if not eps > 0:
         refuse(f"normalise: expected eps > 0, got {eps}", ValueError)
     for symbol in symbols(values):
         graph = symbol._graph
         nodes = tuple(map(graph.operand, values))
         graph._refuse_conditions("normalise", list(nodes))
         out = tuple(
-            Symbol(graph, graph.add("normalise", nodes, float(eps), which))
-            for which in range(len(nodes))
+            Symbol(graph, graph.add("normalise", nodes, eps, which)) for which in range(len(nodes))
         )
         return out if len(out) > 1 else out[0]
     values = tuple(map(plain, values))
@@ -234,14 +236,15 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     ``fast_sigmoid``: ``1 / (1 + slope |v|)**2``; ``sigmoid``: ``slope s (1 - s)`` with
     ``s = sigmoid(slope v)``; ``atan``: ``slope / 2 / (1 + (pi / 2 slope v)**2)``.
     """
-    if surrogate not in SURROGATES:
+    if not isinstance(surrogate, str) or surrogate not in SURROGATES:
         refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)
-    if not number(slope) > 0:
+    slope = number(slope)
+    if not slope > 0:
         refuse(f"spike: expected slope > 0, got {slope}", ValueError)
     if isinstance(v, Symbol):
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])
-        return Symbol(graph, graph.add("spike", v._node, surrogate, float(slope)))
+        return Symbol(graph, graph.add("spike", v._node, surrogate, slope))
     v = plain(v)
     hard = where(v > 0, 1.0, 0.0)
     if library((v,)) not in ("torch", "jax"):

@@ -95,6 +95,8 @@ def library(values: tuple[Any, ...]) -> str:
         if jax is not None and isinstance(value, jax.Array):
             return "jax"
         if isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind in "OSUMm":
+                refuse(f"expected numbers, got an array of {value.dtype}")
             found = "numpy"
         elif isinstance(value, Namespace):
             value._refused()
@@ -120,7 +122,7 @@ def apply(name: str, *values: Any) -> Any:
     """One function of whatever the values are."""
     for symbol in symbols(values):
         return symbol._graph.apply(name, *values)
-    values = tuple(map(plain, values))
+    values = tuple(map(_value, values))
     run = _running.get()
     if name == "where" and run and [hasattr(v, "shape") for v in values] == [True, False, False]:
         values = values[0], whole(values[1], run[1]), values[2]
@@ -129,9 +131,8 @@ def apply(name: str, *values: Any) -> Any:
         return _torch(name, *values)
     if which == "jax":
         return _jax(name, *values)
-    if which == "number":
-        return float(NUMPY[name](*map(real, values)))
-    return NUMPY[name](*values)
+    found = NUMPY[name](*values)
+    return float(found) if which == "number" else found
 
 
 def _unary(name: str, says: str) -> Callable[[Any], Any]:
@@ -158,6 +159,14 @@ silu = _unary("silu", "a * sigmoid(a)")
 stop_gradient = _unary("stop_gradient", "a itself, whose derivative counts as 0")
 
 
+def _value(of: Any) -> Any:
+    """What can be compared: a symbol, an array, or a number of Python's."""
+    of = plain(of)
+    if isinstance(of, (Symbol, Namespace)) or hasattr(of, "shape"):
+        return of
+    return real(of)
+
+
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of both; NaN if one is. A tie gives each half of the derivative."""
     return apply("minimum", a, b)
@@ -177,7 +186,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def clip(a: Any, low: Any, high: Any) -> Any:
     """a, at least `low` and at most `high`; its derivative is 1 inside, the bounds included."""
-    a, low, high = map(plain, (a, low, high))
+    a, low, high = map(_value, (a, low, high))
     raised = where(a < low, low, a)
     return where(raised > high, high, raised)
 
@@ -245,7 +254,7 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])
         return Symbol(graph, graph.add("spike", v._node, surrogate, slope))
-    v = plain(v)
+    v = _value(v)
     hard = where(v > 0, 1.0, 0.0)
     if library((v,)) not in ("torch", "jax"):
         return hard

@@ -86,7 +86,7 @@ def _traced(function: Any, p: Any, x: Any) -> Cell:
     except RecursionError:
         raise ValueError(f"{where}: expected no recursion, got too deep a one") from None
     except Exception as error:
-        _note(error, _last_line(error, code) or where)
+        _note(error, code, where)
         raise
     outputs = _outputs(returned, states, graph, where)
     name = function.__name__ if function.__name__.isidentifier() else "cell"
@@ -107,10 +107,11 @@ def _innermost(function: types.FunctionType) -> types.FunctionType:
     return inner if isinstance(inner, types.FunctionType) else function
 
 
-def _note(error: Exception, line: str) -> None:
-    """Let a traceback say the line, unless the message does."""
-    # What the error's own class does to either must not come in its place.
+def _note(error: Exception, code: types.CodeType, where: str) -> None:
+    """Let a traceback say the last of the function's lines, unless the message does."""
+    # What the error's own class does, or code without lines, must not come in its place.
     with contextlib.suppress(Exception):
+        line = _last_line(error, code) or where
         if line not in str(error):
             BaseException.add_note(error, f"{line}: while symbols stood for arrays; a "
                                    "formula has the functions of unrolled.cells")  # fmt: skip

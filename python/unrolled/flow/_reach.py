@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arguments as arguments
 from .. import cells as gallery
 from .._arguments import Array
-from ..cells._recurrent import Recurrent
+from ..cells._recurrent import Recurrent, given
 from ._axes import label_decades, on_axes
 from ._kernels import gradient_by_lag
 from ._plots import BLUE, GREY
@@ -57,11 +57,28 @@ def named(cells: Any) -> dict[str, Any]:
     """Cells by name: those of a sequence or a mapping, or the whole gallery for None."""
     if cells is None:
         cells = [cell for cell in vars(gallery).values() if isinstance(cell, gallery.Cell)]
-    if not isinstance(cells, Mapping):
-        cells = {getattr(cell, "name", ""): cell for cell in cells}
-    if not cells:
+    if not isinstance(cells, Iterable) or isinstance(cells, (str, bytes, np.ndarray)):
+        raise TypeError(
+            f"cells: expected a sequence of cells or a mapping, got {arguments.kind(cells)}"
+        )
+    found: dict[str, Any] = {}
+    for name, cell in cells.items() if isinstance(cells, Mapping) else _pairs(cells):
+        if not isinstance(name, str):
+            raise TypeError(f"cells: expected names as keys, got {arguments.kind(name)}")
+        if name in found:
+            raise ValueError(
+                f"cells: expected distinct names, got {name!r} twice; a mapping gives others"
+            )
+        found[name] = given(cell, {})
+    if not found:
         raise ValueError("cells: expected at least one, got none")
-    return dict(cells)
+    return found
+
+
+def _pairs(cells: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    for each in cells:
+        cell = given(each, {})
+        yield cell.name, cell
 
 
 def reach(
@@ -98,8 +115,10 @@ def reach(
     >>> bool(found.by_lag[0, 20] < found.by_lag[1, 20])
     True
     """
-    lag = arguments.integer("lag", lag, at_least=0)
-    cells = named(cells)
+    lag = arguments.size("lag", lag, at_least=0)
+    input_size = arguments.size("input_size", input_size, at_least=1)
+    hidden_size = arguments.size("hidden_size", hidden_size, at_least=1)
+    cells, seed = named(cells), arguments.seed("seed", seed)
     x = np.random.default_rng(seed).normal(size=(lag + 1, ROWS, input_size))
     states, parameters, kept, by_lag = [], [], [], []
     for cell in cells.values():

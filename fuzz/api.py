@@ -331,7 +331,11 @@ def arguments(rng: random.Random, function: Any, name: str, owner: str, world: W
             if place in wrong:
                 named[rng.choice(("more", "alpha"))] = value
         elif parameter.kind is parameter.VAR_POSITIONAL:
-            given_ += [value] if place in wrong else list(value if make else world.model.layers)
+            given_ += (
+                [value]
+                if place in wrong
+                else list(value if isinstance(value, list) else world.model.layers)
+            )
         elif parameter.kind is parameter.KEYWORD_ONLY or len(given_) < place:
             named[parameter.name] = value
         else:

@@ -161,8 +161,10 @@ SPECIAL: dict[str, dict[str, Callable[[Any], Any]]] = {
     "spike": {"v": lambda w: w.normal(2, 3)},
     "normalise": {"values": lambda w: [w.normal(2, 3), w.normal(2, 3)]},
     "Cell": {"data": lambda w: cell(w).text, "function": lambda w: None},
-    "Cell.__call__": {"x": called(c.gru_original)["x"],
-                      "states": lambda w: [called(c.gru_original)["h"](w)]},
+    "Cell.__call__": {
+        "x": called(c.gru_original)["x"],
+        "states": lambda w: [called(c.gru_original)["h"](w)],
+    },
     "Cell.step": STEP,
     "Cell.values": STEP,
 }

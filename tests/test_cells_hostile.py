@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -173,3 +174,61 @@ def test_an_asynchronous_wrapper() -> None:
 def test_what_is_no_value_is_told_with_the_functions_line_alone() -> None:
     with pytest.raises(TypeError, match=r"^test_cells_hostile.py, line \d+: a new state: "):
         ur.cell(lambda x, h: [x.a])
+
+
+def arrays(*names: str) -> dict[str, Any]:
+    return {name: np.ones((2, 3)) for name in names}
+
+
+STEP: dict[str, Any] = {
+    "x": arrays("r", "z", "n"), "h": arrays("r", "z"), "states": (np.ones((2, 3)),), "p": {},
+    "linear": lambda _, value: value,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        ({"x": arrays("r")}, ValueError, "x: expected arrays named [rzn, ]+, got r"),
+        ({"x": {}}, ValueError, "x: expected arrays named [rzn, ]+, got none"),
+        ({"h": np.ones(3)}, TypeError, "h: expected arrays named [rz, ]+, got ndarray"),
+        ({"p": None}, TypeError, "p: expected arrays named , got NoneType"),
+        ({"states": np.ones((1, 2, 3))}, TypeError, "states: expected an array for each of h, got"),
+        ({"states": ()}, TypeError, "states: expected an array for each of h, got tuple"),
+        ({"states": (1,)}, TypeError, "states: expected an array for each of h, got tuple"),
+        ({"linear": None}, TypeError, "linear: expected a function of a name and a value, got N"),
+    ],
+)
+def test_a_step_of_what_does_not_fit(changed: Any, error: type[Exception], message: str) -> None:
+    cell = ur.cells.gru_original
+    for step in (cell.step, cell.values):
+        step(*STEP.values())
+        with pytest.raises(error, match=f"^gru_original: {message}"):
+            step(*(STEP | changed).values())
+
+
+def test_a_call_of_what_does_not_fit() -> None:
+    x, h = ur.cells.Maps(arrays("i", "f", "g")), ur.cells.Maps(arrays(*"ifgo"), np.ones((2, 3)))
+    with pytest.raises(AttributeError, match="expected one of i, f, g, got o"):
+        ur.cells.lstm(x, h, np.ones((2, 3)))
+    x = ur.cells.Maps(arrays(*"ifgo"))
+    with pytest.raises(TypeError, match="expected a symbol or a number, got str"):
+        ur.cells.lstm(x, h, "c")
+    for described in (ur.cells.lstm, ur.cells.from_description(ur.cells.lstm.text)):
+        with np.errstate(all="ignore"):
+            assert np.isinf(described(x, h, HUGE)[1]).all()
+    with pytest.raises(TypeError, match="function: expected a function, got str"):
+        ur.cells.Cell(ur.cells.lstm.text, "tanh")  # type: ignore[arg-type]
+
+
+def test_functions_of_arrays_that_are_no_numbers() -> None:
+    for function in (tanh, normalise, lambda a: maximum(a, 0.5), lambda a: where(a, 1.0, 0.0)):
+        for dtype in (object, "M8[s]", "m8[s]", "U1"):
+            with pytest.raises(TypeError, match="expected numbers, got an array of "):
+                function(np.zeros((1, 0), dtype))
+    assert normalise(np.float16(1.0)) == 0.0
+    with np.errstate(all="ignore"):
+        assert maximum(np.ones(2, np.float32), HUGE).dtype == np.float32
+    for compares in (spike, lambda a: ur.cells.clip(a, 0, 1), lambda a: ur.cells.clip(0.5, a, 1)):
+        with pytest.raises(TypeError, match="expected a symbol or a number, got Decimal"):
+            compares(Decimal("NaN"))

@@ -113,6 +113,7 @@ class Cell:
                     f"{self.name}: {name}: expected unrolled.cells.Maps, arrays by the names of "
                     f"maps, got {type(value).__name__}"
                 )
+        states = *states[:1], *map(functions.operand, states[1:])
         if self._function is not None:
             return self._function(x, *states, **keywords)
         if len(states) != len(self.states):

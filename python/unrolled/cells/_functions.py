@@ -118,11 +118,19 @@ def whole(value: Any, like: Any) -> Any:
     return numpy.broadcast_to(numpy.asarray(value, like.dtype), like.shape)
 
 
+def operand(of: Any) -> Any:
+    """What can be compared: a symbol, an array, or a number of Python's."""
+    of = plain(of)
+    if isinstance(of, (Symbol, Namespace)) or hasattr(of, "shape"):
+        return of
+    return real(of)
+
+
 def apply(name: str, *values: Any) -> Any:
     """One function of whatever the values are."""
     for symbol in symbols(values):
         return symbol._graph.apply(name, *values)
-    values = tuple(map(_value, values))
+    values = tuple(map(operand, values))
     run = _running.get()
     if name == "where" and run and [hasattr(v, "shape") for v in values] == [True, False, False]:
         values = values[0], whole(values[1], run[1]), values[2]
@@ -159,14 +167,6 @@ silu = _unary("silu", "a * sigmoid(a)")
 stop_gradient = _unary("stop_gradient", "a itself, whose derivative counts as 0")
 
 
-def _value(of: Any) -> Any:
-    """What can be compared: a symbol, an array, or a number of Python's."""
-    of = plain(of)
-    if isinstance(of, (Symbol, Namespace)) or hasattr(of, "shape"):
-        return of
-    return real(of)
-
-
 def minimum(a: Any, b: Any) -> Any:
     """The smaller of both; NaN if one is. A tie gives each half of the derivative."""
     return apply("minimum", a, b)
@@ -186,7 +186,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def clip(a: Any, low: Any, high: Any) -> Any:
     """a, at least `low` and at most `high`; its derivative is 1 inside, the bounds included."""
-    a, low, high = map(_value, (a, low, high))
+    a, low, high = map(operand, (a, low, high))
     raised = where(a < low, low, a)
     return where(raised > high, high, raised)
 
@@ -225,10 +225,11 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
         )
         return out if len(out) > 1 else out[0]
     values = tuple(map(plain, values))
-    alone = library(values) == "number"
+    library(values)
     # Numbers count as arrays of the others' shape; by themselves, of one unit.
-    arrays = [v for v in values if hasattr(v, "shape")]
-    like = np.zeros(1) if alone else max(arrays, key=lambda v: len(v.shape))
+    like = max(values, key=lambda v: len(getattr(v, "shape", ())))
+    alone = not getattr(like, "shape", ())
+    like = np.zeros(1) if alone else like
     values = tuple(whole(v, like) for v in values)
     mean = sum(v.mean(-1) for v in values) / len(values)
     centred = [v - mean[..., None] for v in values]
@@ -254,7 +255,7 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])
         return Symbol(graph, graph.add("spike", v._node, surrogate, slope))
-    v = _value(v)
+    v = operand(v)
     hard = where(v > 0, 1.0, 0.0)
     if library((v,)) not in ("torch", "jax"):
         return hard

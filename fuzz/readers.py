@@ -150,8 +150,30 @@ def graphs() -> Parts:
             q = Reshape(p, sizes)
             y = ThresholdedRelu<alpha = 0.5>(q)
         }"""
+    # Peepholes, a clip and activations with constants: formulas.
+    peepholes = """<ir_version: 8, opset_import: ["": 17]>
+        cell (float[T,B,1] x) => (float[T,1,B,1] y)
+        <float[1,4,1] w = {1,2,3,4}, float[1,4,1] r = {1,2,3,4}, float[1,8] b = {1,2,3,4,5,6,7,8},
+         float[1,3] p = {0.1,0.2,0.3}> {
+            y = LSTM<hidden_size = 1, clip = 3.0, activations = ["HardSigmoid", "Elu", "ScaledTanh"],
+                     activation_alpha = [0.2, 1.5, 1.7], activation_beta = [0.5, 0.7]>(x, w, r, b, , , , p)
+        }"""
+    found["peepholes"] = onnx.parser.parse_model(peepholes).SerializeToString()
     found["steps"] = onnx.parser.parse_model(text).SerializeToString()
     return found
+
+
+def formulas_of_keras() -> Parts:
+    """A file of Keras whose layers have activations that take a formula."""
+    parts = zip_apart((DATA / "stack.keras").read_bytes())
+    config = json.loads(parts["config.json"])
+    named = iter(("elu", "hard_silu", "selu", "softplus"))
+    for layer in config["config"]["layers"]:
+        for key in ("activation", "recurrent_activation"):
+            if "recurrent_activation" in layer["config"]:
+                layer["config"][key] = next(named)
+    parts["config.json"] = json.dumps(config).encode()
+    return {"formulas": zip_together(parts), **files("stack.keras", "bidirectional.keras")()}
 
 
 def varint(number: int) -> bytes:
@@ -202,7 +224,7 @@ TANH = ur.Activation("tanh")
 READERS: dict[str, Reader] = {
     "safetensors": Reader(ours, {}, header_apart, header_together),
     "torch": Reader(files("net.pt"), {"layers": ("rnn", "head", TANH)}, zip_apart, zip_together),
-    "keras": Reader(files("stack.keras", "bidirectional.keras"), {}, zip_apart, zip_together),
+    "keras": Reader(formulas_of_keras, {}, zip_apart, zip_together),
     "keras-weights": Reader(
         files("read_out.weights.h5"), {"layers": ("gru", "dense"), "keras_defaults": True}
     ),

@@ -155,8 +155,10 @@ def graphs() -> Parts:
         cell (float[T,B,1] x) => (float[T,1,B,1] y)
         <float[1,4,1] w = {1,2,3,4}, float[1,4,1] r = {1,2,3,4}, float[1,8] b = {1,2,3,4,5,6,7,8},
          float[1,3] p = {0.1,0.2,0.3}> {
-            y = LSTM<hidden_size = 1, clip = 3.0, activations = ["HardSigmoid", "Elu", "ScaledTanh"],
-                     activation_alpha = [0.2, 1.5, 1.7], activation_beta = [0.5, 0.7]>(x, w, r, b, , , , p)
+            y = LSTM<
+                hidden_size = 1, clip = 3.0, activations = ["HardSigmoid", "Elu", "ScaledTanh"],
+                activation_alpha = [0.2, 1.5, 1.7], activation_beta = [0.5, 0.7]
+            >(x, w, r, b, , , , p)
         }"""
     found["peepholes"] = onnx.parser.parse_model(peepholes).SerializeToString()
     found["steps"] = onnx.parser.parse_model(text).SerializeToString()

@@ -39,6 +39,7 @@ import numpy as np
 import unrolled as ur
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import api_cells  # noqa: E402
 from odd import CHANGES, EVERY, RaisedError  # noqa: E402
 
 ANSWERS = (TypeError, ValueError, OSError, MemoryError, ImportError, RaisedError)
@@ -51,7 +52,7 @@ RETURNED = {
 }  # fmt: skip
 OPERATORS = ("__call__", "__repr__", "__len__", "__iter__", "__getitem__", "__eq__", "__hash__")
 # What one part of the package has for another.
-INTERNAL = {"fitting", "twin", "whole"}
+INTERNAL = {"fitting", "twin", "whole", "first_values"}
 GIGABYTES = 6
 # Seconds after which a call is said to hang.
 HANGS = 120
@@ -61,16 +62,19 @@ class World:
     """A network with data that fit it; the rest is made when it is asked for."""
 
     def __init__(self, rng: random.Random, wanted: type | None = None) -> None:
-        cell = rng.choice(["RNN", "LSTM", "GRU"])
-        if wanted is not None and wanted.__name__ in ("RNN", "LSTM", "GRU"):
+        self.dice = rng
+        kinds = ["RNN", "LSTM", "GRU", "Recurrent"]
+        cell = rng.choice(kinds)
+        if wanted is not None and wanted.__name__ in kinds:
             cell = wanted.__name__
+        first = (api_cells.cell(self),) if cell == "Recurrent" else ()
         more = {"proj_size": 1} if cell == "LSTM" and rng.random() < 0.5 else {}
         self.dtype = rng.choice(["float32", "float64"])
         plain = wanted in vars(ur.reference).values()
         # A plain tape has less than a tape.
         plain = plain or wanted is not ur.Tape and rng.randint(0, 9) == 0
         self.net = getattr(ur.reference if plain else ur, cell)(
-            3, 2, rng.randint(1, 2), dtype=self.dtype, bidirectional=rng.random() < 0.5,
+            *first, 3, 2, rng.randint(1, 2), dtype=self.dtype, bidirectional=rng.random() < 0.5,
             batch_first=rng.random() < 0.5, bias=rng.random() < 0.5, seed=0, **more,
         )  # fmt: skip
         self.plain = plain
@@ -194,6 +198,7 @@ VALUES: dict[str, Callable[[World], Any]] = {
     "config": lambda w: w.model.config(),
     "file": lambda w: None,
     "hints": lambda w: {},
+    **api_cells.VALUES,
 }
 # Of those that are not all of a kind.
 SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
@@ -222,6 +227,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "Dense.load_state_dict": {"mapping": lambda w: w.dense.state_dict()},
     "Sequential.load_state_dict": {"mapping": lambda w: w.model.state_dict()},
     "to_keras_weights": {"layer": lambda w: w.net},
+    **api_cells.SPECIAL,
 }
 # Those to call methods of.
 INSTANCES: dict[type, Callable[[World], Any]] = {
@@ -243,6 +249,7 @@ INSTANCES: dict[type, Callable[[World], Any]] = {
     ur.flow.Classification: lambda w: ur.flow.classify(w.normal(2, 2).astype("f8")),
     ur.flow.LagGradients: VALUES["gradients"],
     ur.flow.Bounds: VALUES["bounds"],
+    **api_cells.INSTANCES,
 }
 
 
@@ -322,9 +329,13 @@ def arguments(rng: random.Random, function: Any, name: str, owner: str, world: W
             value = odd(rng, value)
         if parameter.kind is parameter.VAR_KEYWORD:
             if place in wrong:
-                named["more"] = value
+                named[rng.choice(("more", "alpha"))] = value
         elif parameter.kind is parameter.VAR_POSITIONAL:
-            given_ += [value] if place in wrong else list(world.model.layers)
+            given_ += (
+                [value]
+                if place in wrong
+                else list(value if isinstance(value, list) else world.model.layers)
+            )
         elif parameter.kind is parameter.KEYWORD_ONLY or len(given_) < place:
             named[parameter.name] = value
         else:
@@ -409,13 +420,16 @@ def check(
             warnings.simplefilter("ignore", PendingDeprecationWarning)
             # Of matplotlib, which counts what the plots opened.
             warnings.filterwarnings("ignore", "More than 20 figures")
-            if ".reference." in callee.name:
+            if ".reference." in callee.name or ".cells." in callee.name:
                 # Plain NumPy, which warns of NaN on its own.
                 warnings.simplefilter("ignore", RuntimeWarning)
             call(rng, callee, World(rng, callee.owner), calls)
         count[0] += 1
     except Exception as error:
-        own = isinstance(error, AttributeError) and "expected" in str(error) and not calls
+        # Of names too: x.name of a cell's function.
+        named = ".cells." in callee.name
+        own = isinstance(error, AttributeError) and "expected" in str(error)
+        own = own and (named or not calls)
         # What an argument's own code raises may come out as it is.
         last = traceback.extract_tb(error.__traceback__)[-1]
         own = own or Path(last.filename).name == "odd.py"

@@ -35,6 +35,9 @@ import numpy as np
 import onnx
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+import formulas  # noqa: E402
+
 DATA = HERE.parent / "tests" / "data" / "formats"
 # What `unrolled.load` says it raises for a file that is there, with every extra installed.
 DOCUMENTED = (ValueError,)
@@ -61,6 +64,8 @@ class Reader:
         A file's parts, and a file of them.
     used : callable
         Uses a model that was read.
+    read : callable
+        Reads a file.
     """
 
     seeds: Callable[[], Parts]
@@ -68,6 +73,7 @@ class Reader:
     apart: Callable[[bytes], Parts] = lambda data: {"": data}
     together: Callable[[Parts], bytes] = lambda parts: parts[""]
     used: Callable[[Any], Any] = repr
+    read: Callable[..., Any] = ur.load
 
 
 def files(*names: str) -> Callable[[], Parts]:
@@ -144,8 +150,32 @@ def graphs() -> Parts:
             q = Reshape(p, sizes)
             y = ThresholdedRelu<alpha = 0.5>(q)
         }"""
+    # Peepholes, a clip and activations with constants: formulas.
+    peepholes = """<ir_version: 8, opset_import: ["": 17]>
+        cell (float[T,B,1] x) => (float[T,1,B,1] y)
+        <float[1,4,1] w = {1,2,3,4}, float[1,4,1] r = {1,2,3,4}, float[1,8] b = {1,2,3,4,5,6,7,8},
+         float[1,3] p = {0.1,0.2,0.3}> {
+            y = LSTM<
+                hidden_size = 1, clip = 3.0, activations = ["HardSigmoid", "Elu", "ScaledTanh"],
+                activation_alpha = [0.2, 1.5, 1.7], activation_beta = [0.5, 0.7]
+            >(x, w, r, b, , , , p)
+        }"""
+    found["peepholes"] = onnx.parser.parse_model(peepholes).SerializeToString()
     found["steps"] = onnx.parser.parse_model(text).SerializeToString()
     return found
+
+
+def formulas_of_keras() -> Parts:
+    """A file of Keras whose layers have activations that take a formula."""
+    parts = zip_apart((DATA / "stack.keras").read_bytes())
+    config = json.loads(parts["config.json"])
+    named = iter(("elu", "hard_silu", "selu", "softplus"))
+    for layer in config["config"]["layers"]:
+        for key in ("activation", "recurrent_activation"):
+            if "recurrent_activation" in layer["config"]:
+                layer["config"][key] = next(named)
+    parts["config.json"] = json.dumps(config).encode()
+    return {"formulas": zip_together(parts), **files("stack.keras", "bidirectional.keras")()}
 
 
 def varint(number: int) -> bytes:
@@ -196,13 +226,32 @@ TANH = ur.Activation("tanh")
 READERS: dict[str, Reader] = {
     "safetensors": Reader(ours, {}, header_apart, header_together),
     "torch": Reader(files("net.pt"), {"layers": ("rnn", "head", TANH)}, zip_apart, zip_together),
-    "keras": Reader(files("stack.keras", "bidirectional.keras"), {}, zip_apart, zip_together),
+    "keras": Reader(formulas_of_keras, {}, zip_apart, zip_together),
     "keras-weights": Reader(
         files("read_out.weights.h5"), {"layers": ("gru", "dense"), "keras_defaults": True}
     ),
     "rtneural": Reader(files("rtneural.json")),
     "nam": Reader(files("amp.nam")),
     "onnx": Reader(graphs, {}, graph_apart, graph_together, called),
+    "cell": Reader(
+        formulas.cells,
+        {},
+        formulas.cell_apart,
+        formulas.cell_together,
+        formulas.used,
+        lambda path: ur.cells.from_description(path.read_bytes()),
+    ),
+    "pickle": Reader(
+        formulas.cells,
+        {},
+        formulas.cell_apart,
+        formulas.cell_together,
+        formulas.used,
+        formulas.unpickled,
+    ),
+    "formula": Reader(
+        formulas.saved, {}, formulas.saved_apart, formulas.saved_together, formulas.used
+    ),
 }
 
 NEW: tuple[Any, ...] = (
@@ -255,7 +304,9 @@ def mutator(reader: Reader) -> Callable[[bytes, int, int], bytes]:
             parts = reader.apart(data)
             name = dice.choice(sorted(parts))
             old = parts[name]
-            if old.lstrip()[:1] == b"{" and dice.random() < 0.7:
+            if name == formulas.CELL and dice.random() < 0.7:
+                parts[name] = formulas.changed(old, dice)
+            elif old.lstrip()[:1] == b"{" and dice.random() < 0.7:
                 parts[name] = json_changed(old, dice)
             else:
                 parts[name] = bytes(atheris.Mutate(old, max(len(old), 1) + 64))
@@ -274,7 +325,7 @@ def attempt(reader: Reader, path: Path) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         path.write_bytes(data)
         try:
-            reader.used(ur.load(path, **reader.hints))
+            reader.used(reader.read(path, **reader.hints))
         except DOCUMENTED as error:
             # It says something, and nothing that a terminal would obey.
             text = str(error)

@@ -267,3 +267,18 @@ def test_a_file_with_another_formula(tmp_path: Path) -> None:
         except ValueError as error:
             assert str(error).isprintable(), str(error)
         assert time.process_time() - begin < SECONDS
+
+
+def test_a_file_is_compiled_once_and_only_if_it_holds_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To compile a formula of thousands of operations takes a second."""
+    path, compiled = tmp_path / "net.safetensors", []
+    net = ur.Recurrent(ur.cells.gru_original, 2, 3, seed=0)
+    ur.save(ur.Sequential(net, initial_state=True), path)
+    monkeypatch.setattr(ur.cells._cell, "Formula", lambda *of: compiled.append(of) or Formula(*of))
+    ur.load(path)
+    assert len(compiled) == 1
+    path.write_bytes(path.read_bytes().replace(b"0.bias_hh_l0", b"0.bias_hh_l1"))
+    assert "it holds 0.bias_hh_l0; got none" in refused(lambda: ur.load(path))
+    assert len(compiled) == 1

@@ -21,6 +21,10 @@ H = np.zeros((2, 2, 4), np.float32)
 DENSE = ur.Dense(3, 2)
 
 
+ITSELF: list[Any] = []
+ITSELF.append(ITSELF)
+
+
 class Unreadable:
     def __dlpack__(self, **_: Any) -> None:
         raise BufferError("on another device")
@@ -55,6 +59,8 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     ),
     (lambda: ur.GRU(3, 4, dtype=int), TypeError, r"dtype: .*got int64"),
     (lambda: ur.GRU(3, 4, dtype=None), TypeError, r"dtype: .*got None"),
+    (lambda: ur.GRU(3, 4, dtype=ITSELF), TypeError, r"dtype: .*got \[\[\[\[\[\["),
+    (lambda: ur.GRU(3, 4, dtype=[("a", "f4", -1)]), TypeError, r"dtype: .*got \[\('a', 'f4'"),
     (lambda: ur.GRU(3, 4, seed=-1), ValueError, r"seed: .*>= 0, got -1"),
     (lambda: ur.GRU(3, 4, seed=2**64), ValueError, r"seed: .*2\*\*64, got 18446744073709551616"),
     (lambda: ur.GRU(3, 4, seed=1.5), TypeError, r"seed: .*got float"),

@@ -525,6 +525,14 @@ def test_powers_beyond_what_a_float_can_hold() -> None:
     assert down.norms[1000] == 0.5**1000 and down.norms[2000] == 0
 
 
+@pytest.mark.parametrize("size", [8e307, 1e300, 1e160, 1e-200, 5e-324])
+def test_powers_of_huge_and_of_tiny_matrices(size: float) -> None:
+    """What is as normal as the matrix of ones, whatever its scale."""
+    with np.errstate(over="raise", invalid="raise"):
+        curve = flow.matrix_power_curve(np.full((2, 2), size), 2)
+    assert curve.normal and np.isclose(curve.norms[1] / 2, size, rtol=EXACT, atol=0)
+
+
 # Bounds and spectra -------------------------------------------------------------------------------
 
 

@@ -80,3 +80,30 @@ def test_mistakes() -> None:
         ur.flow.reach([ur.cells.rnn], -1)
     with pytest.raises(TypeError, match="reach: expected a Reach"):
         ur.flow.plot_reach(3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"cells": 3}, TypeError, "cells: expected a sequence of cells or a mapping, got int"),
+        ({"cells": "lstm"}, TypeError, "cells: expected a sequence of cells or a mapping, got str"),
+        ({"cells": range(2**60)}, TypeError, "cell: expected what ur.cell makes"),
+        ({"cells": [ur.cells.rnn] * 2}, ValueError, "cells: expected a name for each, got two cells named 'rnn'"),
+        ({"cells": {1: ur.cells.rnn}}, TypeError, "cells: expected names as keys, got int"),
+        ({"cells": []}, ValueError, "cells: expected at least one, got none"),
+        ({"seed": np.broadcast_to(0, 2**40)}, TypeError, "seed: expected an integer, got ndarray"),
+        ({"seed": -1}, ValueError, "seed: expected an integer >= 0, got -1"),
+        ({"input_size": 0}, ValueError, "input_size: expected an integer >= 1, got 0"),
+        ({"input_size": 1.5}, TypeError, "input_size: expected an integer, got float"),
+        ({"hidden_size": 0}, ValueError, "hidden_size: expected an integer >= 1, got 0"),
+        ({"lag": 2**64}, ValueError, "lag: expected an integer <= "),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_the_work(
+    arguments: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{message}"):
+        ur.flow.reach(**arguments)
+    if "seed" in arguments:
+        with pytest.raises(error, match=f"^{message}"):
+            ur.cells.check(ur.cells.rnn, **arguments)

@@ -381,3 +381,16 @@ def test_y_is_the_series() -> None:
 def test_errors_about_y(message: str, call: Any) -> None:
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=message):
         call(forecaster())
+
+
+def test_a_list_in_which_it_is_itself() -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    deep: list[Any] = [1.0]
+    for _ in range(5000):
+        deep = [deep]
+    for wrong in (itself, deep):
+        with pytest.raises(ValueError, match="^X: expected lists in lists at most 64 deep"):
+            classifier().fit(wrong, Y)
+        with pytest.raises(ValueError, match="^y: expected lists in lists at most 64 deep"):
+            classifier().fit(X, wrong)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .._arguments import Array
-from ..cells import from_description
+from ..cells._description import validated
 from ._keys import got, shown
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -61,9 +61,10 @@ def recurrent_shapes(kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str
 def _blocks(kind: str, config: Mapping[str, Any]) -> tuple[int, int, int]:
     """How many blocks of H rows the weights of x, of h and of the units have."""
     if kind == "Recurrent":
-        cell = from_description(config.get("cell"))
-        of_h = sum(entry["h"] is not None for entry in cell.maps)
-        return sum(entry["x"] for entry in cell.maps), of_h, len(cell.parameters)
+        # Not compiled: that is for the network, once the parameters agree.
+        cell = validated(config.get("cell"))
+        of_h = sum(entry["h"] is not None for entry in cell["maps"])
+        return sum(entry["x"] for entry in cell["maps"]), of_h, len(cell["parameters"])
     gates = 3 if config.get("forget_gate") is False else GATES[kind]
     return gates, gates, 0
 
@@ -97,7 +98,7 @@ def _initial(n: int, kind: str, config: Mapping[str, Any]) -> Iterator[tuple[str
     cells = _size(config, "num_layers", 1) * directions
     states: tuple[str, ...] = ("h", "c") if kind == "LSTM" else ("h",)
     if kind == "Recurrent":
-        states = from_description(config.get("cell")).states
+        states = tuple(validated(config.get("cell"))["states"])
     yield f"{n}.{states[0]}_0", (cells, _size(config, "proj_size", 0) or hidden)
     for name in states[1:]:
         yield f"{n}.{name}_0", (cells, hidden)

@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import _arguments as arguments
 from .._native import Formula
+from ..reference._checks import real
 from . import _functions as functions
 from ._description import validated
 from ._evaluate import evaluated
@@ -52,7 +53,16 @@ class Cell:
         self._text = json.dumps(self._data, sort_keys=True)
         # For the kernels, whose limits are thereby held to here.
         self._compiled = Formula(*lowered(self._data))
+        if function is not None and not callable(function):
+            raise TypeError(f"function: expected a function, got {type(function).__name__}")
         self._function = function
+        maps = self._data["maps"]
+        # What a step is given by name.
+        self._named = {
+            "x": [entry["name"] for entry in maps if entry["x"]],
+            "h": [entry["name"] for entry in maps if entry["h"] == "state"],
+            "p": [entry["name"] for entry in self._data["parameters"]],
+        }
         self.__name__ = self.name = str(self._data["name"])
         self.__doc__ = None if function is None else function.__doc__
         if function is not None:
@@ -91,7 +101,8 @@ class Cell:
             )
         data = copy.deepcopy(self._data)
         for entry in data["constants"]:
-            entry["value"] = constants.get(entry["name"], entry["value"])
+            if entry["name"] in constants:
+                entry["value"] = real(entry["name"], constants[entry["name"]])
         return validated(data)
 
     def with_constants(self, /, **constants: float) -> Cell:
@@ -99,6 +110,11 @@ class Cell:
         data, function = self.formula(**constants), self._function
         if function is None:
             return Cell(data)
+        constants = {
+            entry["name"]: entry["value"]
+            for entry in data["constants"]
+            if entry["name"] in constants
+        }
         return Cell(data, functools.wraps(function)(functools.partial(function, **constants)))
 
     def with_first_values(
@@ -137,6 +153,7 @@ class Cell:
                     f"{self.name}: {name}: expected unrolled.cells.Maps, arrays by the names of "
                     f"maps, got {type(value).__name__}"
                 )
+        states = *states[:1], *map(functions.operand, states[1:])
         if self._function is not None:
             return self._function(x, *states, **keywords)
         if len(states) != len(self.states):
@@ -164,6 +181,7 @@ class Cell:
 
         `linear(name, value)` is a map of a computed value. The function itself is called.
         """
+        self._check(x, h, states, p, linear)
         keywords: dict[str, Any] = {**self.constants, **constants}
         if p:
             keywords["p"] = Maps(p)
@@ -180,8 +198,33 @@ class Cell:
         linear: Callable[[str, Any], Any],
     ) -> list[Any]:
         """The values of all nodes of the formula: the same step, without the function."""
+        self._check(x, h, states, p, linear)
         with functions.running(linear, plain(states[0])):
             return evaluated(self._data, Maps(x), (Maps(h, states[0]), *states[1:]), Maps(p))
+
+    def _check(self, x: Any, h: Any, states: Any, p: Any, linear: Any) -> None:
+        """Refuse what no step can run on."""
+        for what, given in (("x", x), ("h", h), ("p", p)):
+            names = self._named[what]
+            expected = f"{self.name}: {what}: expected arrays named {', '.join(names)}"
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{expected}, got {type(given).__name__}")
+            if not all(name in given for name in names):
+                raise ValueError(f"{expected}, got {', '.join(map(str, given)) or 'none'}")
+        if (
+            not isinstance(states, (tuple, list))
+            or len(states) != len(self.states)
+            or not all(hasattr(state, "shape") for state in states)
+        ):
+            raise TypeError(
+                f"{self.name}: states: expected an array for each of {', '.join(self.states)}, "
+                f"got {type(states).__name__}"
+            )
+        if not callable(linear):
+            raise TypeError(
+                f"{self.name}: linear: expected a function of a name and a value, "
+                f"got {type(linear).__name__}"
+            )
 
     def first_values(self, units: int, parameters: Mapping[str, Any]) -> None:
         """Write what the cell gives first values for into arrays or tensors, by their names."""

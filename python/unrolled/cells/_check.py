@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _arguments as arguments
 from .._arguments import Array
 from .._tolerances import TOLERANCES, relative_error
 from ..reference import Recurrent as Plain
@@ -43,6 +44,7 @@ def check(cell: Cell, *, seed: int = 0) -> bool:
     """
     if not isinstance(cell, Cell):
         raise TypeError(f"cell: expected a cell of unrolled.cell, got {type(cell).__name__}")
+    seed = arguments.seed("seed", seed)
     good, nan = True, False
     print(f"{cell.name:<32}{'error':>10}{'bound':>10}")
     for what, error, bound in _errors(cell, seed):

@@ -95,6 +95,8 @@ def library(values: tuple[Any, ...]) -> str:
         if jax is not None and isinstance(value, jax.Array):
             return "jax"
         if isinstance(value, (np.ndarray, np.generic)):
+            if value.dtype.kind in "OSUMm":
+                refuse(f"expected numbers, got an array of {value.dtype}")
             found = "numpy"
         elif isinstance(value, Namespace):
             value._refused()
@@ -107,6 +109,7 @@ def whole(value: Any, like: Any) -> Any:
     """A number, or an array of some axes of `like`, as an array of all of them."""
     if getattr(value, "shape", None) == like.shape:
         return value
+    value = value if hasattr(value, "shape") else real(value)
     which = library((like,))
     if which == "torch":
         torch = sys.modules["torch"]
@@ -115,11 +118,19 @@ def whole(value: Any, like: Any) -> Any:
     return numpy.broadcast_to(numpy.asarray(value, like.dtype), like.shape)
 
 
+def operand(of: Any) -> Any:
+    """What can be compared: a symbol, an array, or a number of Python's."""
+    of = plain(of)
+    if isinstance(of, (Symbol, Namespace)) or hasattr(of, "shape"):
+        return of
+    return real(of)
+
+
 def apply(name: str, *values: Any) -> Any:
     """One function of whatever the values are."""
     for symbol in symbols(values):
         return symbol._graph.apply(name, *values)
-    values = tuple(map(plain, values))
+    values = tuple(map(operand, values))
     run = _running.get()
     if name == "where" and run and [hasattr(v, "shape") for v in values] == [True, False, False]:
         values = values[0], whole(values[1], run[1]), values[2]
@@ -178,7 +189,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def clip(a: Any, low: Any, high: Any) -> Any:
     """a, at least `low` and at most `high`; its derivative is 1 inside, the bounds included."""
-    a, low, high = map(plain, (a, low, high))
+    a, low, high = map(operand, (a, low, high))
     raised = where(a < low, low, a)
     return where(raised > high, high, raised)
 
@@ -223,22 +234,23 @@ def normalise(*values: Any, eps: float = 1e-5) -> Any:
     """
     if not values:
         refuse("normalise: expected at least one value, got none")
-    if not number(eps) > 0:
+    eps = number(eps)
+    if not eps > 0:
         refuse(f"normalise: expected eps > 0, got {eps}", ValueError)
     for symbol in symbols(values):
         graph = symbol._graph
         nodes = tuple(map(graph.operand, values))
         graph._refuse_conditions("normalise", list(nodes))
         out = tuple(
-            Symbol(graph, graph.add("normalise", nodes, float(eps), which))
-            for which in range(len(nodes))
+            Symbol(graph, graph.add("normalise", nodes, eps, which)) for which in range(len(nodes))
         )
         return out if len(out) > 1 else out[0]
     values = tuple(map(plain, values))
-    alone = library(values) == "number"
+    library(values)
     # Numbers count as arrays of the others' shape; by themselves, of one unit.
-    arrays = [v for v in values if hasattr(v, "shape")]
-    like = np.zeros(1) if alone else max(arrays, key=lambda v: len(v.shape))
+    like = max(values, key=lambda v: len(getattr(v, "shape", ())))
+    alone = not getattr(like, "shape", ())
+    like = np.zeros(1) if alone else like
     values = tuple(whole(v, like) for v in values)
     mean = sum(v.mean(-1) for v in values) / len(values)
     centred = [v - mean[..., None] for v in values]
@@ -256,15 +268,16 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     ``slope s (1 - s)`` with ``s = sigmoid(slope v)``; ``atan``:
     ``slope / 2 / (1 + (pi / 2 slope v)**2)``. See Neftci et al. (2019) and `unrolled.cells.lif`.
     """
-    if surrogate not in SURROGATES:
+    if not isinstance(surrogate, str) or surrogate not in SURROGATES:
         refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)
-    if not number(slope) > 0:
+    slope = number(slope)
+    if not slope > 0:
         refuse(f"spike: expected slope > 0, got {slope}", ValueError)
     if isinstance(v, Symbol):
         graph = v._graph
         graph._refuse_conditions("spike", [v._node])
-        return Symbol(graph, graph.add("spike", v._node, surrogate, float(slope)))
-    v = plain(v)
+        return Symbol(graph, graph.add("spike", v._node, surrogate, slope))
+    v = operand(v)
     hard = where(v > 0, 1.0, 0.0)
     if library((v,)) not in ("torch", "jax"):
         return hard

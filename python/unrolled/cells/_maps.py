@@ -35,7 +35,7 @@ class Maps:
     # No property of a name that a map may have.
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in self._maps:
-            raise AttributeError(f"expected one of {', '.join(self._maps)}, got {name}")
+            raise AttributeError(f"expected one of {', '.join(self._maps) or 'none'}, got {name}")
         return self._maps[name]
 
 

@@ -20,8 +20,7 @@ def given(cell: Any, constants: Mapping[str, float]) -> Cell:
         cell = Cell(cell)
     if not isinstance(cell, Cell):
         raise TypeError(f"{expected}, got {arguments.kind(cell)}")
-    values = {name: arguments.real(name, value) for name, value in constants.items()}
-    return cell.with_constants(**values) if values else cell
+    return cell.with_constants(**constants) if constants else cell
 
 
 class Recurrent(RecurrentNet[Any]):

@@ -43,9 +43,9 @@ def line_of(code: types.CodeType, line: int) -> str:
     return f"{os.path.basename(code.co_filename)}, line {line}"
 
 
-def refuse(message: str, kind: type[Exception] = TypeError) -> NoReturn:
-    """Raise with the user's line in front."""
-    raise kind(f"{place()}: {message}")
+def refuse(message: str, kind: type[Exception] = TypeError, at: str = "") -> NoReturn:
+    """Raise with the user's line in front, where it is not `at`."""
+    raise kind(f"{at or place()}: {message}")
 
 
 class Graph:
@@ -56,6 +56,7 @@ class Graph:
         self.lines: list[str] = []
         self._index: dict[tuple[Any, ...], int] = {}
         self._of_h: dict[str, int | None] = {}
+        self._conditions: set[int] = set()
 
     def add(self, *node: Any) -> int:
         # The text tells 0.0 from -0.0 and 1 from 1.0.
@@ -63,9 +64,13 @@ class Graph:
         if key not in self._index:
             if len(self.nodes) >= MOST["nodes"]:
                 refuse(f"expected at most {MOST['nodes']} operations, got more", ValueError)
-            self._index[key] = len(self.nodes)
+            index = self._index[key] = len(self.nodes)
             self.nodes.append(node)
             self.lines.append(place())
+            op, *operands = node
+            # Both hold: a comparison times a comparison.
+            if op in COMPARISONS or op == "mul" and self._conditions.issuperset(operands):
+                self._conditions.add(index)
         return self._index[key]
 
     def map_of_h(self, name: str, value: int | None = None) -> Symbol:
@@ -77,13 +82,13 @@ class Graph:
         node = ("h", name) if value is None else ("linear", name, value)
         return Symbol(self, self.add(*node))
 
-    def operand(self, value: Any) -> int:
-        """The node of a symbol or a number."""
+    def operand(self, value: Any, at: str = "") -> int:
+        """The node of a symbol or a number; `at` is where it is, if not where the user is."""
         if isinstance(value, Symbol):
             if value._graph is not self:
-                refuse("expected a symbol of this cell, got one of another cell")
+                refuse("expected a symbol of this cell, got one of another cell", at=at)
             return value._node
-        return self.add("number", number(value))
+        return self.add("number", number(value, at))
 
     def apply(self, op: str, *operands: Any) -> Symbol:
         indices = [self.operand(value) for value in operands]
@@ -91,8 +96,7 @@ class Graph:
         return Symbol(self, self.add(op, *indices))
 
     def is_condition(self, index: int) -> bool:
-        op, *rest = self.nodes[index]
-        return op in COMPARISONS or (op == "mul" and all(map(self.is_condition, rest)))
+        return index in self._conditions
 
     def _refuse_conditions(self, op: str, indices: list[int]) -> None:
         # Arrays of truth values add as "or" in NumPy and not at all in PyTorch: a formula that
@@ -105,30 +109,43 @@ class Graph:
             )
 
 
-def number(value: Any) -> float:
+def number(value: Any, at: str = "") -> float:
     """A finite number in a formula, or an error that says what may stand there."""
-    found = real(value)
+    found = real(value, at)
     if not math.isfinite(found):
-        refuse(f"expected a finite number, got {found}", ValueError)
+        refuse(f"expected a finite number, got {found}", ValueError, at)
     return found
 
 
-def real(value: Any) -> float:
+def real(value: Any, at: str = "") -> float:
     """A number, or an error that says what may stand there."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        if isinstance(value, Symbol):
-            refuse("expected a number, got a symbol")
-        if isinstance(value, Namespace):
-            refuse(f"expected a map or a parameter, got {value._what}; write {value._what}.name")
-        shape = getattr(value, "shape", None)
-        came = type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
-        refuse(
-            f"expected a symbol or a number, got {came}; numbers that differ from unit to unit, "
-            "of shape (units,), are parameters: p.name"
-        )
-    return float(value)
+    found = as_float(value)
+    if found is not None:
+        return found
+    if isinstance(value, Symbol):
+        refuse("expected a number, got a symbol", at=at)
+    if isinstance(value, Namespace):
+        refuse(f"expected a map or a parameter, got {value._what}; write {value._what}.name", at=at)
+    shape = getattr(value, "shape", None)
+    came = type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+    refuse(
+        f"expected a symbol or a number, got {came}; numbers that differ from unit to unit, "
+        "of shape (units,), are parameters: p.name",
+        at=at,
+    )
+
+
+def as_float(value: Any) -> float | None:
+    """A real number, infinite if it is beyond all floats; None for anything else."""
+    # To NumPy a span of time is an integer, whose unit would be lost.
+    if isinstance(value, (bool, np.bool_, np.timedelta64)) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf
 
 
 def _binary(op: str, swapped: bool = False) -> Any:

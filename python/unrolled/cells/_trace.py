@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import math
-import numbers
 import traceback
 import types
 from collections import Counter
@@ -17,6 +17,7 @@ from ._symbols import (
     HiddenSymbol,
     Namespace,
     Symbol,
+    as_float,
     line_of,
 )
 
@@ -86,9 +87,10 @@ def _traced(function: Any, p: Any, x: Any) -> Cell:
     if not isinstance(function, types.FunctionType):
         cure = "; a cell's with_first_values sets p and x" if isinstance(function, Cell) else ""
         raise TypeError(f"cell: expected a function, got {type(function).__name__}{cure}")
-    code = inspect.unwrap(function).__code__
+    code = _innermost(function).__code__
     where = line_of(code, code.co_firstlineno)
-    if code.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+    flags = code.co_flags | function.__code__.co_flags
+    if flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
         raise TypeError(f"{where}: expected an ordinary function, got a generator or async one")
     p, x = _values("p", p, where), _values("x", x, where)
     states, constants, has_p = _signature(function, where)
@@ -103,10 +105,7 @@ def _traced(function: Any, p: Any, x: Any) -> Cell:
     except RecursionError:
         raise ValueError(f"{where}: expected no recursion, got too deep a one") from None
     except Exception as error:
-        line = _last_line(error, code) or where
-        if line not in str(error):
-            error.add_note(f"{line}: while symbols stood for arrays; a "
-                       "formula has the functions of unrolled.cells")  # fmt: skip
+        _note(error, code, where)
         raise
     outputs = _outputs(returned, states, graph, where)
     name = function.__name__ if function.__name__.isidentifier() else "cell"
@@ -116,6 +115,25 @@ def _traced(function: Any, p: Any, x: Any) -> Cell:
     except ValueError as error:
         message = str(error).removeprefix("cell's description: ")
         raise ValueError(f"{where}: {message}") from None
+
+
+def _innermost(function: types.FunctionType) -> types.FunctionType:
+    """What decorators have been put around, if they say so."""
+    try:
+        inner = inspect.unwrap(function)
+    except ValueError:  # A circle.
+        inner = function
+    return inner if isinstance(inner, types.FunctionType) else function
+
+
+def _note(error: Exception, code: types.CodeType, where: str) -> None:
+    """Let a traceback say the last of the function's lines, unless the message does."""
+    # What the error's own class does, or code without lines, must not come in its place.
+    with contextlib.suppress(Exception):
+        line = _last_line(error, code) or where
+        if line not in str(error):
+            BaseException.add_note(error, f"{line}: while symbols stood for arrays; a "
+                                   "formula has the functions of unrolled.cells")  # fmt: skip
 
 
 def _last_line(error: Exception, code: types.CodeType) -> str:
@@ -138,18 +156,23 @@ def _values(what: str, given: Any, where: str) -> dict[str, float]:
 
 
 def _finite(what: str, value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    found = as_float(value)
+    if found is None:
         raise TypeError(f"{where}: {what}: expected a number, got {type(value).__name__}")
-    if not math.isfinite(value):
-        raise ValueError(f"{where}: {what}: expected a finite number, got {float(value)}")
-    return float(value)
+    if not math.isfinite(found):
+        raise ValueError(f"{where}: {what}: expected a finite number, got {found}")
+    return found
 
 
 def _signature(function: Any, where: str) -> tuple[list[str], dict[str, float], bool]:
     states: list[str] = []
     constants: dict[str, float] = {}
     has_p = False
-    for name, parameter in inspect.signature(function).parameters.items():
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{where}: expected a function's arguments, got none: {error}") from None
+    for name, parameter in parameters.items():
         given = parameter.default is not parameter.empty
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"{where}: expected named arguments, got {parameter}")
@@ -186,10 +209,7 @@ def _outputs(returned: Any, states: list[str], graph: Graph, where: str) -> list
             f"{where}: expected {len(states)} new states to be returned, {', '.join(states)}, "
             f"got {came}"
         )
-    try:
-        outputs = [graph.operand(value) for value in values]
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}: a new state: {error}") from None
+    outputs = [graph.operand(value, f"{where}: a new state") for value in values]
     if any(map(graph.is_condition, outputs)):
         raise TypeError(f"{where}: expected numbers as new states, got a comparison's result")
     return outputs

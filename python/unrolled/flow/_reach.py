@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,20 +60,29 @@ def named(cells: Any) -> dict[str, Any]:
         cells = [cell for cell in vars(gallery).values() if isinstance(cell, gallery.Cell)]
     if isinstance(cells, (gallery.Cell, str)):
         cells = [cells]
-    if isinstance(cells, Mapping):
-        found = dict(cells)
-    else:
-        cells = [given(cell, {}) for cell in cells]
-        found = {cell.name: cell for cell in cells}
-        if len(found) < len(cells):
-            twice = next(name for name, n in Counter(c.name for c in cells).items() if n > 1)
+    if not isinstance(cells, Iterable) or isinstance(cells, (bytes, np.ndarray)):
+        raise TypeError(
+            f"cells: expected a sequence of cells or a mapping, got {arguments.kind(cells)}"
+        )
+    found: dict[str, Any] = {}
+    for name, cell in cells.items() if isinstance(cells, Mapping) else _pairs(cells):
+        if not isinstance(name, str):
+            raise TypeError(f"cells: expected names as keys, got {arguments.kind(name)}")
+        if name in found:
             raise ValueError(
-                f"cells: expected a name for each, got two cells named {twice!r}; "
+                f"cells: expected a name for each, got two cells named {name!r}; "
                 "use a dict of names to cells"
             )
+        found[name] = given(cell, {})
     if not found:
         raise ValueError("cells: expected at least one, got none")
     return found
+
+
+def _pairs(cells: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    for each in cells:
+        cell = given(each, {})
+        yield cell.name, cell
 
 
 def reach(
@@ -119,8 +127,10 @@ def reach(
     >>> bool(found.by_lag[0, 20] < found.by_lag[1, 20])
     True
     """
-    lag = arguments.integer("lag", lag, at_least=0)
-    cells = named(cells)
+    lag = arguments.size("lag", lag, at_least=0)
+    input_size = arguments.size("input_size", input_size, at_least=1)
+    hidden_size = arguments.size("hidden_size", hidden_size, at_least=1)
+    cells, seed = named(cells), arguments.seed("seed", seed)
     x = np.random.default_rng(seed).normal(size=(lag + 1, ROWS, input_size))
     states, parameters, kept, by_lag = [], [], [], []
     for cell in cells.values():

@@ -168,11 +168,13 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     # Before the work: so many numbers may be more than there is room for.
     lengths = np.ones(arguments.size("n", n, at_least=0) + 1)
     # M^k as a matrix of moderate numbers times 2^exponent: neither huge nor tiny ones lose digits.
+    scale = math.frexp(float(np.abs(m).max()))[1]
+    scaled = np.ldexp(m, -scale)
     product, exponent = np.eye(len(m)), 0
     for k in range(1, n + 1):
-        product = m @ product
+        product = scaled @ product
         shift = math.frexp(float(np.abs(product).max()))[1]
-        product, exponent = np.ldexp(product, -shift), exponent + shift
+        product, exponent = np.ldexp(product, -shift), exponent + scale + shift
         with np.errstate(over="ignore"):
             lengths[k] = np.ldexp(np.linalg.norm(product, 2), exponent)
 
@@ -180,7 +182,7 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
     order = np.argsort(-np.abs(values), kind="stable")
     values, vectors = values[order].astype(complex), vectors[:, order].astype(complex)
     condition = float(np.linalg.cond(vectors))
-    commutator = np.linalg.norm(m @ m.T - m.T @ m)
+    commutator = np.linalg.norm(scaled @ scaled.T - scaled.T @ scaled)
     return PowerCurve(
         matrix=m,
         norms=lengths,
@@ -189,6 +191,6 @@ def matrix_power_curve(W: Any, n: int) -> PowerCurve:  # noqa: N803
         spectral_radius=float(np.abs(values[0])),
         condition=condition,
         # Each product carries at most H roundings of ‖M‖²; twice for the difference of two.
-        normal=bool(commutator <= 2 * len(m) * EPSILON * np.linalg.norm(m) ** 2),
+        normal=bool(commutator <= 2 * len(m) * EPSILON * np.linalg.norm(scaled) ** 2),
         diagonalisable=condition < DEFECTIVE,
     )

@@ -91,7 +91,10 @@ def float_dtype(value: Any) -> np.dtype[Any]:
         if value is None:
             raise TypeError
         dtype = np.dtype(value)
-    except TypeError:
+    # Lists of fields, however deep, and whatever an object's own code raises.
+    except Exception as error:
+        if _foreign.by_a_handler(error):
+            raise
         raise TypeError(f"{expected}, got {shown(value)}") from None
     if dtype not in map(np.dtype, FLOAT_DTYPES):
         raise TypeError(f"{expected}, got {dtype}")

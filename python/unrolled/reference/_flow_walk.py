@@ -138,7 +138,7 @@ def tape_of(tape: Any) -> Whole:
     Raises
     ------
     TypeError
-        If it is not a tape.
+        If it is not a tape, or one of a formula, whose steps nothing here knows.
     ValueError
         If it has checkpoints, the network's parameters have changed since, or what it was recorded
         from has.
@@ -148,6 +148,8 @@ def tape_of(tape: Any) -> Whole:
     if not isinstance(tape, FastTape):
         raise TypeError(f"tape: expected a Tape made by `record`, got {checks.kind(tape)}")
     net, given = tape._net, tape._given
+    if not net._has_gates:
+        raise TypeError(f"tape: expected one of an LSTM, GRU or RNN, got one of {net!r}")
     steps, batch = tape._native.shape
     layout = Layout(net.batch_first, tape._native.unbatched)
     hidden = _every(tape.hidden, layout)

@@ -12,6 +12,9 @@ from sklearn.utils.validation import _check_feature_names, _check_sample_weight
 from .. import _arguments as arguments
 from .._arguments import Array
 
+# Of an array of NumPy's.
+MOST_AXES = 64
+
 
 def unpad(X: Any, lengths: Any) -> list[Array]:
     """A padded array as a list of sequences, which cross-validation can split without `lengths`.
@@ -49,8 +52,12 @@ def unpad(X: Any, lengths: Any) -> list[Array]:
     return [x[:length] for x, length in zip(X, found, strict=True)]
 
 
-def unmasked(name: str, value: Any) -> None:
+def unmasked(name: str, value: Any, deepest: int = MOST_AXES) -> None:
     """Refuse a masked array, also in lists: its mask would be forgotten."""
+    if deepest < 0:
+        raise ValueError(
+            f"{name.partition('[')[0]}: expected lists in lists at most {MOST_AXES} deep, got more"
+        )
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
             f"{name}: expected an array without a mask, got a masked array; give it values with "
@@ -59,7 +66,7 @@ def unmasked(name: str, value: Any) -> None:
     if _is_list(value):
         for n, part in enumerate(value):
             if isinstance(part, (list, tuple, np.ndarray)):
-                unmasked(f"{name}[{n}]", part)
+                unmasked(f"{name}[{n}]", part, deepest - 1)
 
 
 def check_names(estimator: Any, X: Any, *, reset: bool, name: str = "X") -> None:

@@ -355,6 +355,33 @@ def test_what_the_kernels_cannot_do() -> None:
         torch.jit.script(made())
 
 
+def test_autocast_carries_states_in_the_weights_precision() -> None:
+    """As PyTorch's layers, it takes what a layer before it gives, states too; its own go back in."""
+
+    @ur.cell
+    def counting(x: Any, h: Any, n: Any) -> Any:
+        return tanh(x.a + h.a) / (1 + n), n + 1
+
+    for bias in (True, False):
+        net = made(counting, num_layers=2, bias=bias, dtype=torch.float32)
+        below = torch.nn.Linear(3, 3)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = below(torch.ones(300, 2, 3))
+            assert x.dtype is torch.bfloat16
+            with torch.no_grad():
+                _, (_, count) = net(x)
+            # In bfloat16 one and 256 are 256.
+            assert count.dtype is torch.float32 and (count == 300).all()
+            _, states = net(x[:3])
+            y, _ = net(x[:3], states)
+            low = tuple(s.bfloat16() for s in states)
+            y = y + net(x[:3], low)[0]
+        y.float().sum().backward()
+        assert net.weight_hh_l0.grad.dtype is torch.float32
+        with pytest.raises(TypeError, match="expected torch.float32 as the parameters"):
+            net(torch.ones(3, 2, 3), low)
+
+
 def test_accelerate_leaves_it_alone() -> None:
     summary = ut.accelerate(torch.nn.Sequential(made()))
     assert not summary.replaced and not summary.left

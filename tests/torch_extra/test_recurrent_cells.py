@@ -297,10 +297,11 @@ def test_leaf_of_fx(tracer: Any) -> None:
     "ignore:.*LeafSpec.*:FutureWarning",
     "ignore::torch.jit.TracerWarning",
 )
-def test_onnx(dynamo: bool) -> None:
+@pytest.mark.parametrize("cell", [ur.cells.gru_original, ur.cells.lif], ids=lambda c: c.name)
+def test_onnx(dynamo: bool, cell: Any) -> None:
     pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    net = made(ur.cells.gru_original, bidirectional=True, dtype=torch.float32).eval()
+    net = made(cell, bidirectional=True, dtype=torch.float32).eval()
     x, file = values(4, 2, 3).float(), io.BytesIO()
     if dynamo:
         torch.onnx.export(net, (x,), dynamo=True).save(file)
@@ -308,7 +309,8 @@ def test_onnx(dynamo: bool) -> None:
         torch.onnx.export(net, (x,), file, dynamo=False)
     session = runtime.InferenceSession(file.getvalue())
     found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    for got, right in zip(found, net(x), strict=True):
+    y, states = net(x)
+    for got, right in zip(found, (y, *several(states)), strict=True):
         assert_close(got, right.detach().numpy(), "reference.output.float32", "result")
 
 

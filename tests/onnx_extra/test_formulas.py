@@ -280,12 +280,3 @@ def test_constants_that_no_formula_has(value: float) -> None:
     one = np.ones((1, 1, 1), np.float32)
     with pytest.raises(ValueError, match=r"activation_alpha: expected finite numbers, got"):
         unrolled.onnx.run_node(node, [one, one, one])
-
-
-def test_no_way_back_to_onnx() -> None:
-    """A formula does not tell which node it was."""
-    net = layer_of(Case("LSTM", peepholes=True))
-    with pytest.raises(TypeError, match="model: expected an LSTM, .*got Recurrent"):
-        unrolled.onnx.to_onnx(net)
-    with pytest.raises(ValueError, match=r"layers\[0\]: expected an LSTM.*got Recurrent\(lstm_pee"):
-        unrolled.onnx.to_onnx(ur.Sequential(net))

@@ -251,6 +251,32 @@ def test_compile_what_the_kernels_cannot_do() -> None:
     assert torch.equal(torch.compile(net, backend="aot_eager")(rows)[0].data, net(rows)[0].data)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["Recurrent", "GRU"])
+def test_compile_transforms(kind: str) -> None:
+    """In compiled functions too PyTorch computes what torch.func asks for; of a formula within one
+    graph.
+    """
+    formula = kind == "Recurrent"
+    net, x = made() if formula else ut.GRU(3, 5).double(), values(4, 2, 3)
+    named = {name: p.detach() for name, p in net.named_parameters()}
+
+    def loss(named: Any, x: Any) -> Any:
+        return torch.func.functional_call(net, named, (x,))[0].square().sum()
+
+    def transforms(named: Any, x: Any) -> Any:
+        by_weights, by_x = torch.func.grad(loss, argnums=(0, 1))(named, x)
+        return *by_weights.values(), by_x, torch.func.jvp(lambda x: net(x)[0], (x,), (x,))[1]
+
+    found = torch.compile(transforms, fullgraph=formula, backend="aot_eager")(named, x)
+    leaf = x.clone().requires_grad_()
+    y = net(leaf)[0]
+    rights = torch.autograd.grad(y.square().sum(), [*net.parameters(), leaf])
+    tangent = torch.autograd.functional.jvp(lambda x: net(x)[0], x, x)[1]
+    for got, right in zip(found, (*rights, tangent), strict=True):
+        assert torch.allclose(got, right, rtol=1e-10, atol=1e-12)
+
+
 class _OwnRule(torch.fx.Tracer):
     def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
         return m.__module__.startswith("torch.nn")
@@ -271,10 +297,11 @@ def test_leaf_of_fx(tracer: Any) -> None:
     "ignore:.*LeafSpec.*:FutureWarning",
     "ignore::torch.jit.TracerWarning",
 )
-def test_onnx(dynamo: bool) -> None:
+@pytest.mark.parametrize("cell", [ur.cells.gru_original, ur.cells.lif], ids=lambda c: c.name)
+def test_onnx(dynamo: bool, cell: Any) -> None:
     pytest.importorskip("onnxscript", reason="PyTorch's exporter needs onnxscript")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    net = made(ur.cells.gru_original, bidirectional=True, dtype=torch.float32).eval()
+    net = made(cell, bidirectional=True, dtype=torch.float32).eval()
     x, file = values(4, 2, 3).float(), io.BytesIO()
     if dynamo:
         torch.onnx.export(net, (x,), dynamo=True).save(file)
@@ -282,7 +309,8 @@ def test_onnx(dynamo: bool) -> None:
         torch.onnx.export(net, (x,), file, dynamo=False)
     session = runtime.InferenceSession(file.getvalue())
     found = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    for got, right in zip(found, net(x), strict=True):
+    y, states = net(x)
+    for got, right in zip(found, (y, *several(states)), strict=True):
         assert_close(got, right.detach().numpy(), "reference.output.float32", "result")
 
 
@@ -353,6 +381,33 @@ def test_what_the_kernels_cannot_do() -> None:
         assert made(dtype=torch.float32)(torch.ones(3, 2, 3))[0].shape == (3, 2, 5)
     with pytest.raises(TypeError, match="cannot compile a formula"):
         torch.jit.script(made())
+
+
+def test_autocast_carries_states_in_the_weights_precision() -> None:
+    """As PyTorch's layers it takes what a layer before it gives, states too; its own go back in."""
+
+    @ur.cell
+    def counting(x: Any, h: Any, n: Any) -> Any:
+        return tanh(x.a + h.a) / (1 + n), n + 1
+
+    for bias in (True, False):
+        net = made(counting, num_layers=2, bias=bias, dtype=torch.float32)
+        below = torch.nn.Linear(3, 3)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = below(torch.ones(300, 2, 3))
+            assert x.dtype is torch.bfloat16
+            with torch.no_grad():
+                _, (_, count) = net(x)
+            # In bfloat16 one and 256 are 256.
+            assert count.dtype is torch.float32 and (count == 300).all()
+            _, states = net(x[:3])
+            y, _ = net(x[:3], states)
+            low = tuple(s.bfloat16() for s in states)
+            y = y + net(x[:3], low)[0]
+        y.float().sum().backward()
+        assert net.weight_hh_l0.grad.dtype is torch.float32
+        with pytest.raises(TypeError, match="expected torch.float32 as the parameters"):
+            net(torch.ones(3, 2, 3), low)
 
 
 def test_accelerate_leaves_it_alone() -> None:

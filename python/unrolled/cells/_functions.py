@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,18 @@ NUMPY: dict[str, Callable[..., Any]] = {
 }
 
 
+def _tensor(value: Any, dtype: Any, device: Any) -> Any:
+    """As `torch.as_tensor`; a number by an operation, as a graph of ONNX or of an exported program
+    refuses tensors that come from nowhere.
+    """
+    torch = sys.modules["torch"]
+    if not isinstance(value, (int, float)):
+        return torch.as_tensor(value, dtype=dtype, device=device)
+    if dtype.is_floating_point and math.fabs(value) > torch.finfo(dtype).max:
+        value = math.copysign(math.inf, value)  # which `full` would refuse
+    return torch.full((), value, dtype=dtype, device=device)
+
+
 def _torch(name: str, *a: Any) -> Any:
     torch = sys.modules["torch"]
     f = torch.nn.functional
@@ -59,9 +72,8 @@ def _torch(name: str, *a: Any) -> Any:
         values = [v for v in a[name == "where" :] if isinstance(v, torch.Tensor)]
         dtype = values[0].dtype if values else torch.get_default_dtype()
         whole = [
-            v if isinstance(v, torch.Tensor) else
-            torch.as_tensor(v, dtype=dtype, device=tensors[0].device) for v in a
-        ]  # fmt: skip
+            v if isinstance(v, torch.Tensor) else _tensor(v, dtype, tensors[0].device) for v in a
+        ]
         if name == "where":
             whole[0] = whole[0] != 0
         return getattr(torch, name)(*whole)
@@ -112,8 +124,7 @@ def whole(value: Any, like: Any) -> Any:
     value = value if hasattr(value, "shape") else real(value)
     which = library((like,))
     if which == "torch":
-        torch = sys.modules["torch"]
-        return torch.as_tensor(value, dtype=like.dtype, device=like.device).expand(like.shape)
+        return _tensor(value, like.dtype, like.device).expand(like.shape)
     numpy = sys.modules["jax"].numpy if which == "jax" else np
     return numpy.broadcast_to(numpy.asarray(value, like.dtype), like.shape)
 

@@ -20,23 +20,14 @@ from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._native import __version__
 from .._sequential import Sequential
 from .._write import replace
-from ._recurrent import KINDS, onnx_order, reordered
+from ..cells._recurrent import Recurrent
+from ._node import FUNCTIONS, Node, held
 
 # Older runtimes know these; `LSTM` and the rest mean the same in all versions from 14 on.
 OPSET, IR_VERSION = 17, 8
 # Protobuf's limit, in bytes.
 LARGEST = 1 << 31
 NEWEST = 22
-FUNCTIONS = {
-    "tanh": "Tanh",
-    "relu": "Relu",
-    "sigmoid": "Sigmoid",
-    "softmax": "Softmax",
-    "elu": "Elu",
-    "leaky_relu": "LeakyRelu",
-    "hard_sigmoid": "HardSigmoid",
-    "softsign": "Softsign",
-}
 
 
 def save(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
@@ -46,7 +37,7 @@ def save(model: Any, path: str | os.PathLike[str], **options: Any) -> None:
 
     Parameters
     ----------
-    model : LSTM, GRU, RNN, Dense or Sequential
+    model : LSTM, GRU, RNN, Recurrent, Dense or Sequential
     path : path
     options
         As for `to_onnx`.
@@ -79,9 +70,10 @@ def to_onnx(
 
     Parameters
     ----------
-    model : LSTM, GRU, RNN, Dense or Sequential
-        Without what ONNX has no nodes for: `proj_size`, and ``forget_gate=False`` (a sigmoid is
-        never exactly 1).
+    model : LSTM, GRU, RNN, Recurrent, Dense or Sequential
+        Without what ONNX has no nodes for: `proj_size`, ``forget_gate=False`` (a sigmoid is
+        never exactly 1), and a `Recurrent` whose formula no node computes. A node computes those
+        with other activations of ONNX's, peepholes, ``clip`` or ``input_forget``.
     state : bool
         Whether the initial states are inputs, ``h_0`` and ``c_0``, (L*D, B, H). Without, they are
         zeros, or a Sequential's own.
@@ -117,11 +109,12 @@ def to_onnx(
     layers: Sequence[Any]
     if isinstance(model, Sequential):
         layers = model.layers
-    elif isinstance(model, (LSTM, GRU, RNN, Dense)):
+    elif isinstance(model, (LSTM, GRU, RNN, Recurrent, Dense)):
         layers = (model,)
     else:
         raise TypeError(
-            f"model: expected an LSTM, GRU, RNN, Dense or Sequential, got {arguments.kind(model)}"
+            "model: expected an LSTM, GRU, RNN, Recurrent, Dense or Sequential, got "
+            f"{arguments.kind(model)}"
         )
     recurrent = [layer for layer in layers if isinstance(layer, RecurrentNet)]
     for option, given in (("state", state), ("lengths", lengths)):
@@ -228,25 +221,28 @@ class Graph:
     # Layers.
 
     def add_recurrent(self, n: int, net: RecurrentNet[Any], value: str) -> tuple[str, list[str]]:
-        op, attributes = self.understood(n, net)
-        place = f"{n}." if isinstance(self.model, Sequential) else ""
-        kind = KINDS[op]
+        in_sequence = isinstance(self.model, Sequential)
+        node = Node.of(net, f"model.layers[{n}]" if in_sequence else "model")
+        kind, place = node.kind, f"{n}." if in_sequence else ""
         cells, hidden = net._sizes.cells, net.hidden_size
         starts = [self.start(n, net, place, index) for index in range(len(kind.states))]
         ends: list[list[str]] = [[] for _ in kind.states]
         for layer in range(net.num_layers):
             name = f"layers.{n}.l{layer}"
             rows = (layer * net.num_directions, (layer + 1) * net.num_directions)
-            w, r, b = self.weights(net, layer, onnx_order(kind.order))
+            w, r, b, p = node.weights(layer)
             inputs = [value, self.constant(f"{name}.W", w), self.constant(f"{name}.R", r)]
             inputs.append("" if b is None else self.constant(f"{name}.B", b))
             inputs.append("lengths" if self.lengths else "")
             for start in starts:
                 inputs.append(self.cut(start, rows, net.num_layers) if start else "")
+            inputs.append("" if p is None else self.constant(f"{name}.P", p))
             while not inputs[-1]:
                 inputs.pop()
             outputs = [f"{name}.Y", *(f"{name}.Y_{s}" for s in kind.states)]
-            value = self.node(op, inputs, outputs, name=name, hidden_size=hidden, **attributes)
+            value = self.node(
+                node.op, inputs, outputs, name=name, hidden_size=hidden, **node.attributes
+            )
             for own, output in zip(ends, outputs[1:], strict=True):
                 own.append(output)
             if net.bidirectional:
@@ -265,49 +261,6 @@ class Graph:
             self.outputs.append(self.info(name, [cells, "B", hidden]))
             names.append(name)
         return value, names
-
-    def understood(self, n: int, net: RecurrentNet[Any]) -> tuple[str, dict[str, Any]]:
-        """The operator that computes a network, and its attributes; or why there is none."""
-        attributes: dict[str, Any] = {}
-        if net.bidirectional:
-            attributes["direction"] = "bidirectional"
-        where = f"model.layers[{n}]" if isinstance(self.model, Sequential) else "model"
-        if isinstance(net, LSTM):
-            if net.proj_size:
-                raise ValueError(
-                    f"{where}: expected proj_size = 0, as ONNX's LSTM has no projection, got "
-                    f"{net.proj_size}"
-                )
-            if not net.forget_gate:
-                raise ValueError(
-                    f"{where}: expected forget_gate = True, as ONNX's LSTM has a forget gate, "
-                    "which is never exactly 1, got False"
-                )
-            return "LSTM", attributes
-        if isinstance(net, GRU):
-            if net.reset_after:
-                attributes["linear_before_reset"] = 1
-            return "GRU", attributes
-        if not isinstance(net, RNN):
-            raise ValueError(f"{where}: expected an LSTM, GRU or RNN for ONNX, got {net!r}")
-        if net.nonlinearity != "tanh":
-            attributes["activations"] = [FUNCTIONS[net.nonlinearity]] * net.num_directions
-        return "RNN", attributes
-
-    def weights(
-        self, net: RecurrentNet[Any], layer: int, order: tuple[int, ...]
-    ) -> tuple[Array, Array, Array | None]:
-        """W, R and B of a layer, in ONNX's order of gates."""
-        found = net.state_dict()
-        suffixes = [f"l{layer}", f"l{layer}_reverse"][: net.num_directions]
-
-        def stacked(name: str) -> Array:
-            return np.stack([reordered(found[f"{name}_{suffix}"], order) for suffix in suffixes])
-
-        b = None
-        if net.bias:
-            b = np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1)
-        return stacked("weight_ih"), stacked("weight_hh"), b
 
     def start(self, n: int, net: RecurrentNet[Any], place: str, index: int) -> str:
         """The initial state of all layers of a network, "" for zeros."""
@@ -348,11 +301,7 @@ class Graph:
             return self.node("Mul", [value, self.node("Sigmoid", [value])])
         constants = {k: v for k, v in layer.config().items() if k != "function"}
         for name, constant in constants.items():
-            if self.dtype == np.float64 and float(np.float32(constant)) != constant:
-                raise ValueError(
-                    f"model.layers[{n}]: expected {name} to be a number of float32, as ONNX holds "
-                    f"it, got {constant}"
-                )
+            held(f"model.layers[{n}]", name, constant, self.dtype)
         if layer.function == "softmax":
             constants["axis"] = -1
         return self.node(FUNCTIONS[layer.function], [value], **constants)

@@ -56,9 +56,12 @@ def reordered(a: Array, order: Sequence[int], gates: int | None = None) -> Array
     return np.concatenate([blocks[index] for index in order])
 
 
-def onnx_order(order: Sequence[int]) -> tuple[int, ...]:
-    """The way back of `reordered`."""
-    return tuple(order.index(n) for n in range(len(order)))
+def placed(a: Array, order: Sequence[int], gates: int) -> Array:
+    """The way back of `reordered`: blocks of rows of `a` where they were, the others zero."""
+    blocks = a.reshape(len(order), -1, *a.shape[1:])
+    found = np.zeros((gates, *blocks.shape[1:]), a.dtype)
+    found[list(order)] = blocks
+    return found.reshape(-1, *a.shape[1:])
 
 
 @dataclass(frozen=True)

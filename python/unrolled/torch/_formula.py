@@ -26,6 +26,8 @@ def replay(
     units = kind.sizes(weights).hidden
     formula, names, finals = kind.traits.formula, kind.names, []
     assert formula is not None
+    # States are carried in the weights' precision, whatever autocast made of x.
+    dtype = weights[0].dtype
     if lengths is not None:
         time = torch.arange(steps, device=x.device)[:, None]
         within = time < lengths.to(x.device)
@@ -37,9 +39,9 @@ def replay(
             own = weights[cell * len(names) : (cell + 1) * len(names)]
             project, step = layer(formula, dict(zip(names, own, strict=True)))
             if states is None:
-                now = tuple(x.new_zeros(batch, units) for _ in formula.states)
+                now = tuple(x.new_zeros(batch, units, dtype=dtype) for _ in formula.states)
             else:
-                now = tuple(s[cell] for s in states)
+                now = tuple(s[cell].to(dtype) for s in states)
             projected, outputs = project(x).unbind(0), []
             for t in reversed(range(steps)) if side else range(steps):
                 # The reverse direction is cut between the same two steps.

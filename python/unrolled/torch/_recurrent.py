@@ -182,7 +182,9 @@ class Recurrent(Layers):
                 raise ValueError(
                     f"hx: {name}: expected shape {axes} = {shape}, got {tuple(state.shape)}"
                 )
-            if state.dtype is not weight.dtype:
+            # Under autocast a layer before may have given it another precision.
+            floating = state.is_floating_point() and torch.is_autocast_enabled(state.device.type)
+            if state.dtype is not weight.dtype and not floating:
                 raise TypeError(
                     f"hx: {name}: expected {weight.dtype} as the parameters, got {state.dtype}"
                 )

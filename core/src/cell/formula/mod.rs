@@ -86,15 +86,16 @@ impl Formula {
         let (mut text, program) = (String::new(), &self.program);
         for (what, codes) in [("forward", &program.forward), ("backward", &program.backward)] {
             for (stage, code) in codes.iter().enumerate() {
-                let of = |phase: &code::Phase| {
-                    phase.lines.len() + phase.blocks.len() + phase.sums.len() + phase.stores.len()
-                };
-                let count: usize = code.phases.iter().map(of).sum();
+                let count: usize = code.phases.iter().map(alloc::vec::Vec::len).sum();
                 // A string takes whatever is written to it.
                 let _ = write!(text, "{what}, stage {stage}: {count} instructions\n{code}");
             }
         }
-        let _ = writeln!(text, "kept: {} numbers a unit and step, and the states", program.kept);
+        let (kept, planes) = (program.kept, program.layout.planes());
+        let _ = writeln!(
+            text,
+            "kept: {kept} of the {planes} numbers of a unit in a tape's row; states and output besides"
+        );
         text
     }
 }

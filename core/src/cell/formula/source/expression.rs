@@ -1,7 +1,7 @@
 //! Statements out of instructions.
 
 use super::names::Names;
-use crate::cell::formula::code::{Code, Instruction, Of, Operand, Place, Step};
+use crate::cell::formula::code::{Code, Instruction, Place, Step};
 use crate::cell::formula::description::{Binary, Unary};
 use crate::cell::formula::graph::Graph;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -53,14 +53,14 @@ pub struct Expressions<'a> {
     code: &'a Code,
     /// A vector that numbers are made like.
     base: String,
-    uses: BTreeMap<Operand, usize>,
-    /// By what is made: how.
-    made: BTreeMap<Operand, Instruction>,
-    /// What gets a line of its own.
-    bound: BTreeSet<Operand>,
+    uses: BTreeMap<u32, usize>,
+    /// What made each block.
+    made: BTreeMap<u32, Instruction>,
+    /// Blocks that get lines of their own.
+    bound: BTreeSet<u32>,
     /// Comparisons that are written where they choose.
-    conditions: BTreeSet<Operand>,
-    pieces: BTreeMap<Operand, Piece>,
+    conditions: BTreeSet<u32>,
+    pieces: BTreeMap<u32, Piece>,
     numbers: Vec<(String, f64)>,
     lines: Vec<String>,
     stored: Vec<(Place, String)>,
@@ -82,23 +82,12 @@ impl<'a> Expressions<'a> {
             lines: Vec::new(),
             stored: Vec::new(),
         };
-        let all = || {
-            code.phases.iter().flat_map(|phase| {
-                let lines = phase.lines.iter().map(|own| (Operand::line(own.to), own));
-                lines.chain(phase.blocks.iter().map(|own| (Operand::block(own.to), own)))
-            })
-        };
-        for (to, own) in all() {
-            this.look(to, own);
+        let instructions = || code.phases.iter().flatten();
+        for own in instructions() {
+            this.look(own);
         }
-        let stores = || code.phases.iter().flat_map(|phase| &phase.stores);
-        this.bound.extend(stores().map(|&(_, a)| a));
-        for (to, own) in all() {
-            this.write(to, own);
-        }
-        for &(place, a) in stores() {
-            let name = this.piece(a).text;
-            this.stored.push((place, name));
+        for own in instructions() {
+            this.write(own);
         }
         this
     }
@@ -122,16 +111,17 @@ impl<'a> Expressions<'a> {
         (0..count).map(|n| stored(place(n)).map(|(_, name)| name.clone())).collect()
     }
 
-    fn operands(own: &Instruction) -> &[Operand] {
+    fn operands(own: &Instruction) -> &[u32] {
         let count = match own.step {
-            Step::Load | Step::Unary(_) => 1,
+            Step::Load(_) | Step::Mean(_) => 0,
+            Step::Store(_) | Step::Unary(_) | Step::Sum(_) => 1,
             Step::Binary(_) => 2,
             Step::Where | Step::MulAdd | Step::NegMulAdd => 3,
         };
         &own.operands[..count]
     }
 
-    fn look(&mut self, to: Operand, own: &Instruction) {
+    fn look(&mut self, own: &Instruction) {
         for &of in Self::operands(own) {
             let uses = self.uses.entry(of).or_default();
             *uses += 1;
@@ -141,6 +131,7 @@ impl<'a> Expressions<'a> {
             }
         }
         match own.step {
+            Step::Store(_) => _ = self.bound.insert(own.operands[0]),
             // It is written twice.
             Step::Unary(Unary::Silu) => _ = self.bound.insert(own.operands[0]),
             Step::Where => {
@@ -154,41 +145,50 @@ impl<'a> Expressions<'a> {
             }
             _ => {}
         }
-        self.made.insert(to, *own);
-        if self.code.holds.get(&to).is_some_and(|&id| self.names.is_marked(id)) {
-            self.bound.insert(to);
+        if !matches!(own.step, Step::Store(_) | Step::Sum(_)) {
+            self.made.insert(own.to, *own);
+            if self.code.holds.get(&own.to).is_some_and(|&id| self.names.is_marked(id)) {
+                self.bound.insert(own.to);
+            }
         }
     }
 
-    fn write(&mut self, to: Operand, own: &Instruction) {
-        if self.conditions.contains(&to) {
+    fn write(&mut self, own: &Instruction) {
+        if let Step::Store(place) = own.step {
+            let name = self.piece(own.operands[0]).text;
+            self.stored.push((place, name));
+            return;
+        }
+        if self.conditions.contains(&own.to) {
+            return;
+        }
+        if let Step::Load(_) = own.step {
+            let name = self.names.read(self.graph, self.code.holds[&own.to]);
+            self.pieces.insert(own.to, Piece::new(Binds::Name, name));
             return;
         }
         let piece = self.made_of(own);
-        self.pieces.insert(to, piece);
-        if self.bound.contains(&to) {
-            self.bind(to);
+        self.pieces.insert(own.to, piece);
+        if self.bound.contains(&own.to) {
+            self.bind(own.to);
         }
     }
 
-    /// Gives what was made a line of its own, if it has none.
-    fn bind(&mut self, made: Operand) {
-        let Some(piece) = self.pieces.get(&made).filter(|own| own.binds != Binds::Name) else {
+    /// Gives a block a line of its own, if it has none.
+    fn bind(&mut self, block: u32) {
+        let Some(piece) = self.pieces.get(&block).filter(|own| own.binds != Binds::Name) else {
             return;
         };
-        let name = self.names.of(self.graph, self.code.holds[&made]);
+        let name = self.names.of(self.graph, self.code.holds[&block]);
         self.lines.push(format!("let {name} = {};", piece.text));
-        self.pieces.insert(made, Piece::new(Binds::Name, name));
+        self.pieces.insert(block, Piece::new(Binds::Name, name));
     }
 
-    fn piece(&mut self, of: Operand) -> Piece {
-        match self.code.numbers.get(of.n as usize) {
-            Some(&x) if of.of == Of::Line => self.number(x),
-            _ if of.is_row() => {
-                Piece::new(Binds::Name, self.names.read(self.graph, self.code.holds[&of]))
-            }
-            _ => self.pieces[&of].clone(),
+    fn piece(&mut self, block: u32) -> Piece {
+        if let Some(&x) = self.code.numbers.get(block as usize) {
+            return self.number(x);
         }
+        self.pieces[&block].clone()
     }
 
     fn number(&mut self, x: f64) -> Piece {
@@ -200,9 +200,9 @@ impl<'a> Expressions<'a> {
     }
 
     /// Operands that are not too long together.
-    fn pieces<const N: usize>(&mut self, of: [Operand; N]) -> [Piece; N] {
+    fn pieces<const N: usize>(&mut self, of: [u32; N]) -> [Piece; N] {
         loop {
-            let pieces = of.map(|of| self.piece(of));
+            let pieces = of.map(|block| self.piece(block));
             let whole: usize = pieces.iter().map(|piece| piece.text.len()).sum();
             let long = (0..N).filter(|&i| pieces[i].binds != Binds::Name);
             match long.max_by_key(|&i| pieces[i].text.len()) {
@@ -241,7 +241,10 @@ impl<'a> Expressions<'a> {
             }
             Step::MulAdd => called("mul_add", &self.pieces([a, b, c])),
             Step::NegMulAdd => called("neg_mul_add", &self.pieces([a, b, c])),
-            Step::Load => self.piece(a),
+            // Those have no block, or are refused before.
+            Step::Load(_) | Step::Store(_) | Step::Sum(_) | Step::Mean(_) => {
+                Piece::new(Binds::Name, String::new())
+            }
         }
     }
 }

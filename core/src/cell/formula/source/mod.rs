@@ -5,7 +5,7 @@ mod expression;
 mod names;
 mod text;
 
-use super::code::{Code, Place};
+use super::code::{Code, Place, Step};
 use super::description::Description;
 use super::graph::Id;
 use super::plan::Plan;
@@ -29,7 +29,7 @@ pub fn source(description: &Description, name: &str, title: &str) -> Result<Stri
     }
     let (program, plan, wanted) = Program::compile(description)?;
     let mut codes = program.forward.iter().chain(&program.backward);
-    if codes.any(Code::has_means) {
+    if codes.any(|code| code.means > 0 || code.phases.len() > 1) {
         return refused(
             "formula",
             "no mean over the units: normalise needs the whole row, and a cell of fixed size has a few units at a time; \
@@ -212,9 +212,12 @@ impl Writer<'_> {
 
     /// By places: the name of what is read there, or `_`.
     fn read(&self, code: &Code, place: &dyn Fn(usize) -> Place, count: usize) -> Vec<String> {
-        let name = |n| match code.holds.get(&place(n).into()) {
-            Some(&id) => self.names.read(&self.plan.graph, id),
-            None => "_".into(),
+        let name = |n| {
+            let instructions = code.phases.iter().flatten();
+            let mut found = instructions.filter(|own| own.step == Step::Load(place(n)));
+            found
+                .next()
+                .map_or("_".into(), |own| self.names.read(&self.plan.graph, code.holds[&own.to]))
         };
         (0..count).map(name).collect()
     }

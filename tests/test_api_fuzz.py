@@ -40,6 +40,7 @@ def test_all_of_the_interface_takes_part() -> None:
     names = {each.name for each in api.CALLEES}
     assert {"unrolled.LSTM", "unrolled.Tape.backward", "unrolled.flow.classify"} <= names
     assert {"unrolled.optim.Adam.load_state_dict", "unrolled.losses.mse"} <= names
+    assert {"unrolled.cell", "unrolled.cells.from_description", "unrolled.flow.reach"} <= names
     assert len(names) > 200
 
 
@@ -49,6 +50,20 @@ def test_odd_arguments_have_an_answer(tmp_path_factory: Any, rng: random.Random)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())
         api.check(rng, QUICK)
+
+
+@pytest.mark.parametrize(
+    "name", ["cell", "Recurrent", "cells.from_description", "cells.Cell.step", "cells.lstm",
+             "flow.reach", "flow.plot_reach", "reference.Recurrent"],
+)  # fmt: skip
+def test_cells_are_called_with_what_fits(name: str) -> None:
+    """A result now and then, and not the same answer each time."""
+    callees = [each for each in api.CALLEES if each.name == f"unrolled.{name}"]
+    faults = api.Faults()
+    for seed in range(40):
+        api.check(random.Random(seed), callees, faults)
+    right, answers = faults.counts[callees[0].name]
+    assert right and answers and not faults.found, faults
 
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,3 +253,26 @@ def test_a_function_that_changes(later: Any, error: type[Exception], message: st
     runs(cell)
     with pytest.raises(error, match=message):
         ur.cells.check(cell)
+
+
+DEEP: Any = []
+for _ in range(5000):
+    DEEP = [DEEP]
+# Beyond what Python writes in digits.
+LONG = 10**5000
+SHOWN: list[tuple[Any, str]] = [
+    (lambda: ur.Recurrent(ur.cells.rnn, LONG, 3), "input_size: expected .*, got a long int"),
+    (lambda: ur.Recurrent(ur.cells.rnn, 2, -LONG), "hidden_size: expected .*, got a long int"),
+    (lambda: ur.Recurrent(ur.cells.rnn, 2, 3, seed=LONG), "seed: expected .*, got a long int"),
+    (lambda: ur.cell(p={LONG: 1.0})(lambda x, h: x.a), "p: expected names .*, got a long int"),
+    (lambda: c.linear(LONG, 0.5), "linear: expected a name, .*, got a long int"),
+    (lambda: c.linear(DEEP, 0.5), r"linear: expected a name, .*, got \[\["),
+    (lambda: spike(0.5, LONG), "spike: expected one of .*, got a long int"),
+    (lambda: spike(0.5, DEEP), r"spike: expected one of .*, got \[\["),
+]
+
+
+@pytest.mark.parametrize(("of", "message"), SHOWN)
+def test_what_has_no_text_is_shown_in_part(of: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        of()

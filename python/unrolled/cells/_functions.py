@@ -12,6 +12,7 @@ import numpy as np
 
 from ..reference._cells import relu as relu_of_array
 from ..reference._cells import sigmoid as sigmoid_of_array
+from ..reference._checks import shown
 from ._description import SURROGATES
 from ._maps import plain
 from ._symbols import Namespace, Symbol, number, real, refuse, symbols
@@ -194,7 +195,7 @@ def clip(a: Any, low: Any, high: Any) -> Any:
 def linear(name: str, value: Any) -> Any:
     """A map of a computed value: the block `name` of weight_hh and bias_hh."""
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-        refuse(f"linear: expected a name, which does not begin with _, got {name!r}")
+        refuse(f"linear: expected a name, which does not begin with _, got {shown(name)}")
     if isinstance(value, Symbol):
         graph = value._graph
         graph._refuse_conditions("linear", [value._node])
@@ -247,7 +248,7 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     ``s = sigmoid(slope v)``; ``atan``: ``slope / 2 / (1 + (pi / 2 slope v)**2)``.
     """
     if not isinstance(surrogate, str) or surrogate not in SURROGATES:
-        refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)
+        refuse(f"spike: expected one of {SURROGATES}, got {shown(surrogate)}", ValueError)
     slope = number(slope)
     if not slope > 0:
         refuse(f"spike: expected slope > 0, got {slope}", ValueError)

@@ -80,6 +80,10 @@ def lstm_tape() -> Any:
     return ur.LSTM(2, 3, seed=0).record(np.ones((4, 2), np.float32))[2]
 
 
+def formula_tape() -> Any:
+    return ur.Recurrent(ur.cells.rnn, 2, 3, seed=0).record(np.ones((4, 2), np.float32))[2]
+
+
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
@@ -99,6 +103,9 @@ def lstm_tape() -> Any:
         (lambda: ur.optim.SGD(ur.RNN(1, 1), lr=10**400), ValueError, "lr: expected a finite"),
         (lambda: ur.flow.matrix_power_curve(np.eye(2), 2**64), ValueError, "n: expected"),
         (lambda: ur.reference.flow.lyapunov_exponents(3, 3), TypeError, "net: expected"),
+        (lambda: ur.flow.Monitor(ur.RNN(1, 1))(None, None, 10**400), ValueError, "loss: expected"),
+        (lambda: ur.reference.flow.vjp(formula_tape(), 0, 1, np.ones((1, 3))), TypeError,
+         "tape: expected one of an LSTM, GRU or RNN, got one of Recurrent"),
     ],
 )  # fmt: skip
 def test_what_was_found(call: Any, error: type[Exception], match: str) -> None:

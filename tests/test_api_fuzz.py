@@ -40,6 +40,7 @@ def test_all_of_the_interface_takes_part() -> None:
     names = {each.name for each in api.CALLEES}
     assert {"unrolled.LSTM", "unrolled.Tape.backward", "unrolled.flow.classify"} <= names
     assert {"unrolled.optim.Adam.load_state_dict", "unrolled.losses.mse"} <= names
+    assert {"unrolled.cell", "unrolled.cells.from_description", "unrolled.flow.reach"} <= names
     assert len(names) > 200
 
 
@@ -49,6 +50,20 @@ def test_odd_arguments_have_an_answer(tmp_path_factory: Any, rng: random.Random)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.getbasetemp())
         api.check(rng, QUICK)
+
+
+@pytest.mark.parametrize(
+    "name", ["cell", "Recurrent", "cells.from_description", "cells.Cell.step", "cells.lstm",
+             "flow.reach", "flow.plot_reach", "reference.Recurrent"],
+)  # fmt: skip
+def test_cells_are_called_with_what_fits(name: str) -> None:
+    """A result now and then, and not the same answer each time."""
+    callees = [each for each in api.CALLEES if each.name == f"unrolled.{name}"]
+    faults = api.Faults()
+    for seed in range(40):
+        api.check(random.Random(seed), callees, faults)
+    right, answers = faults.counts[callees[0].name]
+    assert right and answers and not faults.found, faults
 
 
 def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +78,10 @@ def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def lstm_tape() -> Any:
     return ur.LSTM(2, 3, seed=0).record(np.ones((4, 2), np.float32))[2]
+
+
+def formula_tape() -> Any:
+    return ur.Recurrent(ur.cells.rnn, 2, 3, seed=0).record(np.ones((4, 2), np.float32))[2]
 
 
 @pytest.mark.parametrize(
@@ -84,6 +103,9 @@ def lstm_tape() -> Any:
         (lambda: ur.optim.SGD(ur.RNN(1, 1), lr=10**400), ValueError, "lr: expected a finite"),
         (lambda: ur.flow.matrix_power_curve(np.eye(2), 2**64), ValueError, "n: expected"),
         (lambda: ur.reference.flow.lyapunov_exponents(3, 3), TypeError, "net: expected"),
+        (lambda: ur.flow.Monitor(ur.RNN(1, 1))(None, None, 10**400), ValueError, "loss: expected"),
+        (lambda: ur.reference.flow.vjp(formula_tape(), 0, 1, np.ones((1, 3))), TypeError,
+         "tape: expected one of an LSTM, GRU or RNN, got one of Recurrent"),
     ],
 )  # fmt: skip
 def test_what_was_found(call: Any, error: type[Exception], match: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import unrolled as ur
+from unrolled import cells as c
 from unrolled.cells import maximum, normalise, sigmoid, sin, spike, tanh, where
 
 SECONDS = 5.0  # Those that one processor needs, on a machine that does other things too.
@@ -232,3 +233,46 @@ def test_functions_of_arrays_that_are_no_numbers() -> None:
     for compares in (spike, lambda a: ur.cells.clip(a, 0, 1), lambda a: ur.cells.clip(0.5, a, 1)):
         with pytest.raises(TypeError, match="expected a symbol or a number, got Decimal"):
             compares(Decimal("NaN"))
+
+
+@pytest.mark.parametrize(
+    ("later", "error", "message"),
+    [
+        (lambda x, h: c.linear("n", h), ValueError, "linear: expected one of m as when the cell"),
+        (lambda x, h: (x.a, x.a), ValueError, "expected 1 new states as when the cell was made"),
+        (lambda x, h: None, TypeError, "expected a symbol or a number, got NoneType"),
+        (lambda x, h: "text", TypeError, "expected a symbol or a number, got str"),
+        (lambda x, h: x.b, AttributeError, "expected one of a, got b"),
+    ],
+)
+def test_a_function_that_changes(later: Any, error: type[Exception], message: str) -> None:
+    """The kernels keep to the formula; whoever calls the function itself says what is wrong."""
+    now: list[Any] = [lambda x, h: tanh(x.a + c.linear("m", 0.5 * h))]
+    cell = ur.cell(lambda x, h: now[0](x, h))
+    now[0] = later
+    runs(cell)
+    with pytest.raises(error, match=message):
+        ur.cells.check(cell)
+
+
+DEEP: Any = []
+for _ in range(5000):
+    DEEP = [DEEP]
+# Beyond what Python writes in digits.
+LONG = 10**5000
+SHOWN: list[tuple[Any, str]] = [
+    (lambda: ur.Recurrent(ur.cells.rnn, LONG, 3), "input_size: expected .*, got a long int"),
+    (lambda: ur.Recurrent(ur.cells.rnn, 2, -LONG), "hidden_size: expected .*, got a long int"),
+    (lambda: ur.Recurrent(ur.cells.rnn, 2, 3, seed=LONG), "seed: expected .*, got a long int"),
+    (lambda: ur.cell(p={LONG: 1.0})(lambda x, h: x.a), "p: expected names .*, got a long int"),
+    (lambda: c.linear(LONG, 0.5), "linear: expected a name, .*, got a long int"),
+    (lambda: c.linear(DEEP, 0.5), r"linear: expected a name, .*, got \[\["),
+    (lambda: spike(0.5, LONG), "spike: expected one of .*, got a long int"),
+    (lambda: spike(0.5, DEEP), r"spike: expected one of .*, got \[\["),
+]
+
+
+@pytest.mark.parametrize(("of", "message"), SHOWN)
+def test_what_has_no_text_is_shown_in_part(of: Any, message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        of()

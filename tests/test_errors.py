@@ -279,6 +279,12 @@ MISTAKES: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: ur.clip_grad_norm({"w": np.ones(2, int)}, 1.0), TypeError, r"grads\['w'\]: .*int64"),
     (lambda: ur.clip_grad_norm({"w": np.ones(2)}, -1.0), ValueError, r"max_norm: "),
     (lambda: ur.clip_grad_norm({"w": np.ones(2)}, "1"), TypeError, r"max_norm: .*got str"),
+    (lambda: ur.clip_grad_norm({"w": np.ones(2)}, 10**400), ValueError, r"max_norm: .*got inf"),
+    (
+        lambda: ur.clip_grad_norm({"w": np.ones(2)}, np.complex64(1)),
+        TypeError,
+        r"max_norm: .*got c",
+    ),
     (lambda: ur.clip_grad_norm([3], 1.0), TypeError, r"grads\[0\]: .*got int"),
     (
         lambda: ur.clip_grad_norm({"w": np.broadcast_to(np.ones(1), (3,))}, 1.0),

@@ -64,7 +64,7 @@ def size(name: str, value: Any, *, at_least: int) -> int:
     """An integer that can be the size of something."""
     number = integer(name, value, at_least=at_least)
     if number > sys.maxsize:
-        raise ValueError(f"{name}: expected an integer <= {sys.maxsize}, got {number}")
+        raise ValueError(f"{name}: expected an integer <= {sys.maxsize}, got {shown(number)}")
     return number
 
 
@@ -91,7 +91,7 @@ def seed(name: str, value: Any) -> int:
         return int.from_bytes(np.random.default_rng().bytes(8), "little")
     number = integer(name, value, at_least=0)
     if number >= 2**64:
-        raise ValueError(f"{name}: expected an integer < 2**64, got {number}")
+        raise ValueError(f"{name}: expected an integer < 2**64, got {shown(number)}")
     return number
 
 

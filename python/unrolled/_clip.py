@@ -75,8 +75,8 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
     >>> grads["w"].round(3)
     array([0.6, 0.8])
     """
-    if isinstance(max_norm, bool) or not isinstance(max_norm, (int, float, np.number)):
-        raise TypeError(f"max_norm: expected a real number, got {arguments.kind(max_norm)}")
+    endless = isinstance(max_norm, (float, np.floating))
+    limit = float(max_norm) if endless else arguments.real("max_norm", max_norm)
     by_type: dict[np.dtype[Any], list[Array]] = {dtype: [] for dtype in FLOATS}
     scaled: list[Array] = []
     for name, gradients in mappings(grads):
@@ -95,7 +95,7 @@ def clip_grad_norm(grads: Any, max_norm: float) -> float:
             scaled.append(value)
             by_type[value.dtype].append(arguments.contiguous(value))
     norm = math.hypot(*(_native.global_norm(arrays) for arrays in by_type.values()))
-    factor = _native.clip_coefficient(norm, float(max_norm))
+    factor = _native.clip_coefficient(norm, limit)
     if factor != 1.0:
         _native.scale(scaled, factor)
     return norm

@@ -33,7 +33,7 @@ def set_num_threads(n: int) -> None:
     """
     n = arguments.integer("n", n, at_least=1)
     if n > MOST_THREADS:
-        raise ValueError(f"n: expected an integer <= {MOST_THREADS}, got {n}")
+        raise ValueError(f"n: expected an integer <= {MOST_THREADS}, got {arguments.shown(n)}")
     _native.set_num_threads(n)
 
 

@@ -62,6 +62,7 @@ class Cell:
             "x": [entry["name"] for entry in maps if entry["x"]],
             "h": [entry["name"] for entry in maps if entry["h"] == "state"],
             "p": [entry["name"] for entry in self._data["parameters"]],
+            "linear": [entry["name"] for entry in maps if type(entry["h"]) is int],
         }
         self.__name__ = self.name = str(self._data["name"])
         self.__doc__ = None if function is None else function.__doc__
@@ -185,9 +186,25 @@ class Cell:
         keywords: dict[str, Any] = {**self.constants, **constants}
         if p:
             keywords["p"] = Maps(p)
-        with functions.running(linear, plain(states[0])):
+
+        # A function that does something else each time, as no formula can.
+        def known(name: str, value: Any) -> Any:
+            if name not in self._named["linear"]:
+                raise ValueError(
+                    f"{self.name}: linear: expected one of {', '.join(self._named['linear'])} as "
+                    f"when the cell was made, got {name}"
+                )
+            return linear(name, value)
+
+        with functions.running(known, plain(states[0])):
             found = self(Maps(x), Maps(h, states[0]), *states[1:], **keywords)
-        return tuple(map(plain, found if isinstance(found, tuple) else (found,)))
+        found = found if isinstance(found, tuple) else (found,)
+        if len(found) != len(self.states):
+            raise ValueError(
+                f"{self.name}: expected {len(self.states)} new states as when the cell was made, "
+                f"got {len(found)}"
+            )
+        return tuple(map(functions.operand, found))
 
     def values(
         self,

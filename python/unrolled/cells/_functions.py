@@ -13,6 +13,7 @@ import numpy as np
 
 from ..reference._cells import relu as relu_of_array
 from ..reference._cells import sigmoid as sigmoid_of_array
+from ..reference._checks import shown
 from ._description import SURROGATES
 from ._maps import plain
 from ._symbols import Namespace, Symbol, number, real, refuse, symbols
@@ -219,7 +220,7 @@ def linear(name: str, value: Any) -> Any:
     (16, 8)
     """
     if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-        refuse(f"linear: expected a name, which does not begin with _, got {name!r}")
+        refuse(f"linear: expected a name, which does not begin with _, got {shown(name)}")
     if isinstance(value, Symbol):
         graph = value._graph
         graph._refuse_conditions("linear", [value._node])
@@ -280,7 +281,7 @@ def spike(v: Any, surrogate: str = "fast_sigmoid", slope: float = 25.0) -> Any:
     ``slope / 2 / (1 + (pi / 2 slope v)**2)``. See Neftci et al. (2019) and `unrolled.cells.lif`.
     """
     if not isinstance(surrogate, str) or surrogate not in SURROGATES:
-        refuse(f"spike: expected one of {SURROGATES}, got {surrogate!r}", ValueError)
+        refuse(f"spike: expected one of {SURROGATES}, got {shown(surrogate)}", ValueError)
     slope = number(slope)
     if not slope > 0:
         refuse(f"spike: expected slope > 0, got {slope}", ValueError)

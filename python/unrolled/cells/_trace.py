@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, overload
 
+from ..reference._checks import shown
 from ._cell import Cell
 from ._symbols import (
     Graph,
@@ -152,7 +153,7 @@ def _values(what: str, given: Any, where: str) -> dict[str, float]:
         raise TypeError(
             f"{where}: {what}: expected a dict of numbers by names, got {type(given).__name__}"
         )
-    return {name: _finite(f"{what}: {name!r}", value, where) for name, value in given.items()}
+    return {name: _finite(f"{what}: {shown(name)}", value, where) for name, value in given.items()}
 
 
 def _finite(what: str, value: Any, where: str) -> float:
@@ -367,4 +368,6 @@ class _Formula:
     def _known(self, what: str, given: Mapping[str, float], used: list[str]) -> None:
         for name in given:
             if name not in used:
-                raise ValueError(f"{self.where}: {what}: expected names among {used}, got {name!r}")
+                raise ValueError(
+                    f"{self.where}: {what}: expected names among {used}, got {shown(name)}"
+                )

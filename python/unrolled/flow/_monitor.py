@@ -130,6 +130,8 @@ class Monitor:
         """
         if loss is not None and not isinstance(loss, (int, float, np.integer, np.floating)):
             raise TypeError(f"loss: expected None or a real number, got {arguments.kind(loss)}")
+        if isinstance(loss, int):
+            loss = arguments.real("loss", loss)
         call, self._calls = self._calls, self._calls + 1
         if call % self.every:
             return

@@ -27,7 +27,7 @@ def integer(name: str, value: Any, *, at_least: int) -> int:
     """An integer no smaller than `at_least`; a bool is not an integer here."""
     number = value if type(value) is int else _index(name, value)
     if number < at_least:
-        raise ValueError(f"{name}: expected an integer >= {at_least}, got {number}")
+        raise ValueError(f"{name}: expected an integer >= {at_least}, got {shown(number)}")
     return number
 
 
@@ -155,7 +155,7 @@ def lengths(value: Any, steps: int, batch: int) -> Array:
     if isinstance(value, (list, tuple)):
         for row, n in enumerate(value):
             if integer("lengths", n, at_least=0) > steps:
-                raise ValueError(f"lengths: expected 0 to T = {steps}, got {n} in row {row}")
+                raise ValueError(f"lengths: expected 0 to T = {steps}, got {shown(n)} in row {row}")
         value = np.array(value, dtype=np.int64)
     found = shaped("lengths", integers("lengths", value), "(B,)", (batch,))
     wrong = np.flatnonzero((found < 0) | (found > steps))
@@ -167,7 +167,11 @@ def lengths(value: Any, steps: int, batch: int) -> Array:
 
 def shown(value: Any) -> str:
     """A value in a message: of what is long or deep only the beginning."""
-    return reprlib.repr(value)
+    try:
+        return reprlib.repr(value)
+    # Python writes no integer of more than 4300 digits.
+    except ValueError:
+        return f"a long {kind(value)}"
 
 
 def kind(value: Any) -> str:

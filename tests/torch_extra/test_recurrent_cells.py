@@ -410,6 +410,27 @@ def test_autocast_carries_states_in_the_weights_precision() -> None:
             net(torch.ones(3, 2, 3), low)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_numbers_too_large_for_the_precision(dtype: Any) -> None:
+    """They are infinities there, as in arrays."""
+
+    @ur.cell
+    def bounded(x: Any, h: Any) -> Any:
+        high = ur.cells.minimum(tanh(x.a + h.a), 1e300)
+        return ur.cells.where(high > 2, -1e300, ur.cells.clip(high, -1e5, 1e5))
+
+    @ur.cell
+    def usual(x: Any, h: Any) -> Any:
+        return tanh(x.a + h.a)
+
+    net, right = made(bounded, dtype=dtype), made(usual, dtype=dtype)
+    right.load_state_dict(net.state_dict())
+    x = values(3, 2, 3).to(dtype)
+    got, expected = (n._kind() for n in (net, right))
+    y, _ = replay(got, x, None, net._weights(), None, None)
+    assert torch.equal(y, replay(expected, x, None, net._weights(), None, None)[0])
+
+
 def test_accelerate_leaves_it_alone() -> None:
     summary = ut.accelerate(torch.nn.Sequential(made()))
     assert not summary.replaced and not summary.left

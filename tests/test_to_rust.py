@@ -228,6 +228,16 @@ def test_clippy(crate: Path) -> None:
     ran(crate, "clippy", "--lib", "--release", "--", "-D", "warnings", "-D", "clippy::pedantic")
 
 
+def test_initial_states_of_any_name(tmp_path: Path) -> None:
+    """Each state begins where the model does, whatever the cell calls it."""
+    net = ur.Recurrent(ur.cells.slstm, 1, 2, seed=0)
+    states = [np.full((1, 2), value, dtype=np.float32) for value in (0.125, 0.25, 0.5, 0.75)]
+    ur.Sequential(net, initial_state=(tuple(states),)).to_rust(tmp_path / "model.rs")
+    text = (tmp_path / "model.rs").read_text()
+    begin = "[[0.125, 0.125], [0.25, 0.25], [0.5, 0.5], [0.75, 0.75]]"
+    assert f"unrolled::fixed::State::new({begin})" in text
+
+
 def test_numbers_come_back(tmp_path: Path) -> None:
     """The text of every float, the smallest and the largest too."""
     dense = ur.Dense(7, 1, bias=False)

@@ -17,6 +17,7 @@ Example
 ((32, 8), (20, 4, 3))
 """
 
+from . import _rust as _rust
 from . import cells, flow, losses, optim, reference
 from ._activation import Activation
 from ._clip import clip_grad_norm

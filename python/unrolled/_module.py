@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
-from typing import Any, Generic, Self, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ S = TypeVar("S")
 
 class Written:
     """What can be written as Rust source."""
+
+    # `_rust` knows all that can be written, so that it gives the writer to them.
+    _to_rust: ClassVar[Callable[[Any, str | os.PathLike[str]], None]]
 
     def to_rust(self, path: str | os.PathLike[str]) -> None:
         """Write the model as Rust source for programs without `std` and without an allocator.
@@ -39,9 +42,7 @@ class Written:
             For what cells of fixed size do not have: a second direction, a projection, `normalise`,
             which needs the whole row; and for parameters that are not finite.
         """
-        from ._rust import write
-
-        write(cast(Any, self), path)
+        type(self)._to_rust(self, path)
 
 
 class Module(Written):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 from ._activation import Activation
 from ._arguments import Array
 from ._dense import Dense
-from ._module import Module
+from ._layers import initial_names
+from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, RecurrentNet
 from ._native import __version__
 from ._rust_cells import Types, parameters
@@ -50,6 +50,9 @@ SCOPE = {
 def write(model: Module | Sequential, path: str | os.PathLike[str]) -> None:
     """Write a model's `source` to a file."""
     replace(path, source(model).encode())
+
+
+Written._to_rust = write
 
 
 def source(model: Module | Sequential) -> str:
@@ -97,7 +100,7 @@ def _lines(model: Sequential) -> Iterator[str]:
         else:
             _refuse(n, layer)
             if isinstance(layer, Recurrent):
-                cell = Cell(types.name(n, layer), "Fixed", own=True)
+                cell = Named(types.name(n, layer), "Fixed", own=True)
                 layers = _own_cells(n, layer, cell, t)
                 used |= {"Cell", "Derivatives", "Lanes", "Parameters", "Real", "Simd", "Slot"}
             else:
@@ -195,7 +198,7 @@ def _refuse(n: int, layer: RecurrentNet[Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Named:
     """What a layer's cell is called in Rust: its type, the type of such cells of fixed size,
     whether that has to name it, and whether it is a type of the module."""
 
@@ -211,18 +214,18 @@ class Cell:
         return f"{self.alias}<{sizes}{f', {self.name}' * self.named}>"
 
 
-def _cell(layer: RecurrentNet[Any]) -> Cell:
+def _cell(layer: RecurrentNet[Any]) -> Named:
     if isinstance(layer, GRU):
         after = layer.reset_after
-        return Cell("ResetAfter" if after else "ResetBefore", "Gru", named=not after)
+        return Named("ResetAfter" if after else "ResetBefore", "Gru", named=not after)
     if isinstance(layer, RNN):
-        return Cell(layer.nonlinearity.capitalize(), "Rnn", named=layer.nonlinearity != "tanh")
+        return Named(layer.nonlinearity.capitalize(), "Rnn", named=layer.nonlinearity != "tanh")
     if getattr(layer, "forget_gate", True):
-        return Cell("ForgetGate", "Lstm", named=False)
-    return Cell("NoForgetGate", "Fixed")
+        return Named("ForgetGate", "Lstm", named=False)
+    return Named("NoForgetGate", "Fixed")
 
 
-def _cells(n: int, layer: RecurrentNet[Any], cell: Cell, t: str) -> Iterator[list[str]]:
+def _cells(n: int, layer: RecurrentNet[Any], cell: Named, t: str) -> Iterator[list[str]]:
     """The lines of each layer of a stack."""
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
@@ -237,7 +240,7 @@ def _cells(n: int, layer: RecurrentNet[Any], cell: Cell, t: str) -> Iterator[lis
         yield _static(f"LAYER_{n}_{at}", typed, own)
 
 
-def _own_cells(n: int, layer: Recurrent, cell: Cell, t: str) -> Iterator[list[str]]:
+def _own_cells(n: int, layer: Recurrent, cell: Named, t: str) -> Iterator[list[str]]:
     """The same of a cell of a formula, which is made from its parameters."""
     for at, own in enumerate(parameters(layer)):
         generic = f"<{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}>"
@@ -310,7 +313,7 @@ class Field:
 def _initial(model: Sequential, n: int, at: int, layer: RecurrentNet[Any]) -> str:
     """A cell's initial states, as Rust expressions."""
     parts = []
-    for name, _ in zip_longest(("h_0", "c_0")[: len(layer._sizes.states)], layer._sizes.states):
+    for name in initial_names(layer):
         a = model._initial.get(f"{n}.{name}")
         if a is None or not a[at].any():
             parts.append(f"[0.0; {layer.hidden_size}]")

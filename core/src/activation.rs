@@ -58,7 +58,7 @@ impl Function {
                 values.chunks_exact_mut(row).for_each(|row| softmax(level, row));
             }
         } else {
-            T::dispatch(level, Forward { function: self, values });
+            T::dispatch(level, Evaluate { function: self, values });
         }
     }
 
@@ -74,7 +74,7 @@ impl Function {
                 }
             }
         } else {
-            T::dispatch(level, Backward { function: self, x, y, d });
+            T::dispatch(level, Differentiate { function: self, x, y, d });
         }
     }
 
@@ -127,12 +127,12 @@ impl Function {
     }
 }
 
-struct Forward<'a, T> {
+struct Evaluate<'a, T> {
     function: Function,
     values: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for Forward<'_, T> {
+impl<T: Real> Kernel<T> for Evaluate<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
@@ -143,14 +143,14 @@ impl<T: Real> Kernel<T> for Forward<'_, T> {
     }
 }
 
-struct Backward<'a, T> {
+struct Differentiate<'a, T> {
     function: Function,
     x: &'a [T],
     y: &'a [T],
     d: &'a mut [T],
 }
 
-impl<T: Real> Kernel<T> for Backward<'_, T> {
+impl<T: Real> Kernel<T> for Differentiate<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {

@@ -148,7 +148,7 @@ impl<T: Passes> Dense<T> {
             for (to, from) in padded.chunks_mut(stride).zip(x.chunks(self.inputs)) {
                 to[..self.inputs].copy_from_slice(from);
             }
-            let sum = Rows {
+            let sum = DenseRows {
                 rows: self.outputs,
                 units: stride,
                 lhs: Lhs { data: d_y, row: 1, step: self.outputs, segment: 0 },
@@ -182,7 +182,7 @@ impl<T: Passes> Dense<T> {
     ) -> Result<Vec<T>, Error> {
         let stride = outputs.next_multiple_of(T::PAD);
         let mut padded: Buffer<T> = zero_rows(rows, stride, "outputs")?;
-        let product = Rows {
+        let product = DenseRows {
             rows,
             units: stride,
             lhs: Lhs { data: lhs, row: steps, step: 1, segment: 0 },
@@ -208,7 +208,7 @@ enum RightHand<'a, T> {
 }
 
 /// A product with one gate.
-struct Rows<'a, T> {
+struct DenseRows<'a, T> {
     rows: usize,
     units: usize,
     lhs: Lhs<'a, T>,
@@ -218,7 +218,7 @@ struct Rows<'a, T> {
     out: &'a mut [T],
 }
 
-impl<T: Element> Kernel<T> for Rows<'_, T> {
+impl<T: Element> Kernel<T> for DenseRows<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {

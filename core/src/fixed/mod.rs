@@ -351,7 +351,7 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
         while end > 0 {
             let begin = (end - 1) / CHUNK * CHUNK;
             let steps = begin..end;
-            dispatch::<T, Accurate, _>(Back { tape, steps: steps.clone(), d_y, d_state });
+            dispatch::<T, Accurate, _>(StepsBack { tape, steps: steps.clone(), d_y, d_state });
             T::chunk(Level::best(), tape.chunk(steps.clone(), d_x[steps].as_flattened_mut()));
             end = begin;
         }
@@ -389,7 +389,7 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
             return Err(Error::Length { argument: "tape", expected, got: tape.len() });
         }
         tape.transpose(self);
-        dispatch::<T, Accurate, _>(Back { tape, steps: t..t + 1, d_y: &[], d_state });
+        dispatch::<T, Accurate, _>(StepsBack { tape, steps: t..t + 1, d_y: &[], d_state });
         Ok(())
     }
 }
@@ -405,7 +405,7 @@ fn dispatch<T: Passes, M: Math, K: Kernel<T>>(kernel: K) -> K::Output {
 const CHUNK: usize = 64;
 
 /// Steps back, but for what [`Chunk`](cell::Chunk) does.
-struct Back<'a, C: Cell, T: Real, const I: usize, const H: usize, const N: usize> {
+struct StepsBack<'a, C: Cell, T: Real, const I: usize, const H: usize, const N: usize> {
     tape: &'a mut Tape<C, T, I, H, N>,
     steps: Range<usize>,
     /// Empty where no loss enters on the way.
@@ -414,7 +414,7 @@ struct Back<'a, C: Cell, T: Real, const I: usize, const H: usize, const N: usize
 }
 
 impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
-    for Back<'_, C, T, I, H, N>
+    for StepsBack<'_, C, T, I, H, N>
 {
     type Output = ();
     #[inline(always)]

@@ -83,20 +83,20 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
 /// Gates that one operand feeds, of those that are summed together: the slot of the first, how many, where their panels
 /// begin, and in how many runs the sum is made.
 #[derive(Clone, Copy)]
-struct Fed {
+struct FedSlots {
     slot: usize,
     gates: usize,
     at: usize,
     chains: usize,
 }
 
-impl Fed {
-    const NONE: Self = Fed { slot: 0, gates: 0, at: 0, chains: 1 };
+impl FedSlots {
+    const NONE: Self = FedSlots { slot: 0, gates: 0, at: 0, chains: 1 };
 
     /// Group `n` of the gates fed by x.
     const fn by_x<Z: Size>(n: usize) -> Self {
         let slots = Z::LAYOUT.x_slots();
-        Fed { slot: slots.first, gates: slots.count, at: 0, chains: 1 }
+        FedSlots { slot: slots.first, gates: slots.count, at: 0, chains: 1 }
             .group(Z::INPUTS * Z::UNITS, n)
     }
 
@@ -104,7 +104,7 @@ impl Fed {
     const fn by_h<T: Real, Z: Size>(n: usize) -> Self {
         let gates = Z::LAYOUT.h_slots().count;
         let chains = chains::<T>(Z::UNITS, gates);
-        Fed { slot: 0, gates, at: 0, chains }.group(Z::UNITS * Z::UNITS, n)
+        FedSlots { slot: 0, gates, at: 0, chains }.group(Z::UNITS * Z::UNITS, n)
     }
 
     /// The gate fed by map `n` of a value.
@@ -114,7 +114,7 @@ impl Fed {
             return Self::NONE;
         }
         let at = (Z::LAYOUT.h_slots().count + n) * Z::UNITS * Z::UNITS;
-        Fed { slot: maps[n].to as usize, gates: 1, at, chains: chains::<T>(Z::UNITS, 1) }
+        FedSlots { slot: maps[n].to as usize, gates: 1, at, chains: chains::<T>(Z::UNITS, 1) }
     }
 
     /// The n-th of the groups that these are summed in, with so many weights a gate.
@@ -124,7 +124,7 @@ impl Fed {
             let own = group(self.gates, first);
             if i == n {
                 let (slot, at) = (self.slot + first, self.at + first * weights);
-                return Fed { slot, gates: own, at, ..self };
+                return FedSlots { slot, gates: own, at, ..self };
             }
             (first, i) = (first + own, i + 1);
         }
@@ -215,9 +215,9 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             ($by:expr, $w:expr, $steps:expr, $fed:expr; $(($gates:literal, $chains:literal))*) => {
                 $(
                     if const { $fed.gates == $gates && $fed.chains == $chains } {
-                        let Fed { slot, at, .. } = const { $fed };
+                        let FedSlots { slot, at, .. } = const { $fed };
                         let w = &$w[at..at + $gates * $steps * units];
-                        let of = Sum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
+                        let of = MapSum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
                         of.tiles::<S, R, _, $gates, $chains>(s, u, &mut tiles);
                     }
                 )*
@@ -237,7 +237,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     if const { Z::LAYOUT.maps().len() > $n } {
                         let value = const { Z::LAYOUT.maps() }[$n].value as usize;
                         let value = &self.slots[value * units..];
-                        sum!(value, self.w_hh, units, Fed::by_value::<T, Z>($n); (1, 1) (1, 2) (1, 4));
+                        sum!(value, self.w_hh, units, FedSlots::by_value::<T, Z>($n); (1, 1) (1, 2) (1, 4));
                     }
                 )*
             };
@@ -245,8 +245,8 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         if R::HALF == REST {
             maps!(0 1 2 3);
         } else {
-            sums!(self.x, self.w_ih, Z::INPUTS, Fed::by_x::<Z>; 0 1 2 3);
-            sums!(self.states, self.w_hh, units, Fed::by_h::<T, Z>; 0 1 2 3);
+            sums!(self.x, self.w_ih, Z::INPUTS, FedSlots::by_x::<Z>; 0 1 2 3);
+            sums!(self.states, self.w_hh, units, FedSlots::by_h::<T, Z>; 0 1 2 3);
         }
 
         let mut states = [States::<Z, T, S>::filled(zero); MOST];
@@ -381,7 +381,7 @@ fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
 
 /// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
 #[derive(Clone, Copy)]
-struct Sum<'a, T> {
+struct MapSum<'a, T> {
     by: &'a [T],
     /// Panels of these gates.
     w: &'a [T],
@@ -391,7 +391,7 @@ struct Sum<'a, T> {
     panel: usize,
 }
 
-impl<T: Real> Sum<'_, T> {
+impl<T: Real> MapSum<'_, T> {
     /// Adds it for a group of tiles.
     #[inline(always)]
     fn tiles<

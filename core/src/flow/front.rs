@@ -8,7 +8,7 @@ use crate::kernel::buffer::Buffer;
 use crate::kernel::buffer::{dirty_rows, room, rows};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
-use crate::net::tape::Trace;
+use crate::net::tape::DirectionTrace;
 use crate::real::Real;
 use crate::time::{Passes, PullBack};
 use alloc::vec::Vec;
@@ -25,7 +25,7 @@ pub struct Front<T: Real> {
 
 /// Which cotangent goes through which step.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct Route {
     /// Row of the front.
     pub cotangent: usize,
     /// Packed row of the tape.
@@ -124,7 +124,7 @@ impl<T: Real> Front<T> {
     }
 
     /// After a step: what is cut becomes zero, and rows that leave the range of numbers go on times another power.
-    pub fn settle(&mut self, shape: &Shape, places: &[Place]) {
+    pub fn settle(&mut self, shape: &Shape, places: &[Route]) {
         for place in places {
             self.settle_row(shape, place.cotangent, place.cut);
         }
@@ -176,7 +176,7 @@ pub struct Work<T: Real> {
 }
 
 /// The rows `of` takes from the places, if they are neighbours.
-pub fn neighbours(places: &[Place], of: fn(&Place) -> usize) -> Option<Range<usize>> {
+pub fn neighbours(places: &[Route], of: fn(&Route) -> usize) -> Option<Range<usize>> {
     let (first, last) = (of(places.first()?), of(places.last()?));
     (last.checked_sub(first)? + 1 == places.len()
         && places.windows(2).all(|pair| of(&pair[0]) + 1 == of(&pair[1])))
@@ -189,8 +189,8 @@ pub fn gather<'a, T: Real>(
     from: &'a [T],
     to: &'a mut [T],
     row: usize,
-    places: &[Place],
-    of: fn(&Place) -> usize,
+    places: &[Route],
+    of: fn(&Route) -> usize,
 ) -> &'a [T] {
     if from.is_empty() {
         return from;
@@ -226,13 +226,13 @@ impl<T: Passes> Work<T> {
     pub fn pull(
         &mut self,
         layer: &Recorded<'_, T>,
-        trace: &Trace<T>,
+        trace: &DirectionTrace<T>,
         front: &mut Front<T>,
-        places: &[Place],
+        places: &[Route],
     ) {
         let (shape, n) = (&layer.shape, places.len());
-        let tape: fn(&Place) -> usize = |place| place.tape;
-        let own: fn(&Place) -> usize = |place| place.cotangent;
+        let tape: fn(&Route) -> usize = |place| place.tape;
+        let own: fn(&Route) -> usize = |place| place.cotangent;
         let before = match neighbours(places, tape) {
             Some(rows) => States { data: &trace.before, rows: trace.rows, first: rows.start },
             None => {
@@ -284,8 +284,8 @@ fn copy_rows<T: Real>(
     shape: &Shape,
     (from, all): (&[T], usize),
     (to, count): (&mut [T], usize),
-    places: &[Place],
-    of: fn(&Place) -> usize,
+    places: &[Route],
+    of: fn(&Route) -> usize,
 ) {
     for state in 0..shape.layout.states() {
         let row = shape.state_row(state);
@@ -297,7 +297,7 @@ fn copy_rows<T: Real>(
     }
 }
 
-fn scatter<T: Real>(from: &[T], to: &mut [T], row: usize, places: &[Place]) {
+fn scatter<T: Real>(from: &[T], to: &mut [T], row: usize, places: &[Route]) {
     for (from, place) in from.chunks(row).zip(places) {
         to[place.cotangent * row..][..row].copy_from_slice(from);
     }

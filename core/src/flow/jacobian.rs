@@ -1,6 +1,6 @@
 //! Jacobians of a layer's own recurrence, and cotangents pulled back through it.
 
-use super::front::{BLOCK, Front, Place, Work};
+use super::front::{BLOCK, Front, Route, Work};
 use super::{Recorded, steps_between};
 use crate::batch::{self, Interrupt};
 use crate::error::Error;
@@ -128,7 +128,7 @@ fn carry<T: Passes, U: Real>(
         for (i, b) in own.clone().flat_map(|i| (0..n).map(move |b| (i, b))) {
             let row = (i - own.start) * n + b;
             seed(&mut front, row, i, shard.shard.rows[b]);
-            places.push(Place { cotangent: row, tape: 0, cut: false });
+            places.push(Route { cotangent: row, tape: 0, cut: false });
         }
         if n > 0 {
             for step in steps_between(t, k) {
@@ -169,7 +169,7 @@ pub(super) fn count<T>(v: &[T], batch: usize, s: usize) -> Result<usize, Error> 
 pub(super) struct Jacobians<T: Passes> {
     front: Front<T>,
     work: Work<T>,
-    places: Vec<Place>,
+    places: Vec<Route>,
 }
 
 impl<T: Passes> Jacobians<T> {
@@ -198,7 +198,7 @@ impl<T: Passes> Jacobians<T> {
             places.clear();
             for row in 0..out.len() / s {
                 front.set_unit(&layer.shape, row, block * BLOCK + row);
-                places.push(Place { cotangent: row, tape, cut: false });
+                places.push(Route { cotangent: row, tape, cut: false });
             }
             work.pull(layer, layer.trace(shard), front, places);
             for (row, out) in out.chunks_mut(s).enumerate() {

@@ -3,9 +3,9 @@
 use super::Recorded;
 use super::front::BLOCK;
 use super::scale::NOTHING;
-use super::term::{Row, Target, Terms as Sum, accumulate};
+use super::term::{Row, Target, TermSums, accumulate};
 use super::uses::Uses;
-use super::wave::{Pairs, Source, Wave, drop_out, input_derivative};
+use super::wave::{Entry, Pairs, Wave, drop_out, input_derivative};
 use crate::batch::{self, Interrupt};
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, size, zeros};
@@ -164,9 +164,9 @@ impl<'a, T: Passes> Job<'a, T> {
         let work = if both_ways { net.work(tape.steps, tape.batch * losses.len()) } else { 0 };
         batch::run(items, work, |(shard, losses)| {
             let source = if both_ways {
-                Source::Above(self.above(shard, losses.clone())?)
+                Entry::Above(self.above(shard, losses.clone())?)
             } else {
-                Source::Outputs(self.d_y)
+                Entry::Outputs(self.d_y)
             };
             Uses::new(self.target, &self.chain, shard, losses, source)
         })
@@ -177,7 +177,7 @@ impl<'a, T: Passes> Job<'a, T> {
         let (net, tape) = (self.layer.net, self.layer.tape);
         let (config, steps) = (net.config(), tape.steps as isize);
         let rows = shard.shard.packing().range(&losses).len();
-        let mut source = Source::Outputs(self.d_y);
+        let mut source = Entry::Outputs(self.d_y);
         for above in (self.layer.layer + 1..config.num_layers).rev() {
             let mut below = Pairs::new(tape.steps, rows, config.output_size())?;
             for direction in 0..config.num_directions() {
@@ -185,7 +185,7 @@ impl<'a, T: Passes> Job<'a, T> {
                 let mut wave = Wave::new(&[layer], shard, losses.clone())?;
                 let row = layer.shape.input_stride;
                 let mut d_x: Buffer<T> = dirty_rows(rows.min(BLOCK), row, "losses")?;
-                let first = if matches!(source, Source::Outputs(_)) { 0 } else { 1 - steps };
+                let first = if matches!(source, Entry::Outputs(_)) { 0 } else { 1 - steps };
                 for lag in first..steps {
                     batch::poll(self.interrupt)?;
                     wave.step(lag, &source, None, |block| {
@@ -200,11 +200,11 @@ impl<'a, T: Passes> Job<'a, T> {
                     });
                 }
             }
-            source = Source::Above(below);
+            source = Entry::Above(below);
         }
         match source {
-            Source::Above(pairs) => Ok(pairs),
-            Source::Outputs(_) => unreachable!("there is a layer above"),
+            Entry::Above(pairs) => Ok(pairs),
+            Entry::Outputs(_) => unreachable!("there is a layer above"),
         }
     }
 
@@ -239,7 +239,7 @@ impl<'a, T: Passes> Job<'a, T> {
     fn norms(&self, shards: &[Uses<'a, T>]) -> Result<Vec<(usize, usize, f64)>, Error> {
         let (net, tape) = (self.layer.net, self.layer.tape);
         let losses = shards.first().map_or(0..0, Uses::losses);
-        let mut sum = Sum::new(self.target, net.level(), tape.batch)?;
+        let mut sum = TermSums::new(self.target, net.level(), tape.batch)?;
         let (mut rows, mut norms) = (room(tape.batch, "terms")?, room(losses.len(), "terms")?);
         for t in losses {
             rows.clear();
@@ -318,7 +318,7 @@ impl<'a, T: Passes> Collected<'a, T> {
                 pairs.extend(own.map(|&(_, at)| (wanted[at].0, Some(at))));
             }
         }
-        let mut sum = Sum::new(job.target, net.level(), tape.batch)?;
+        let mut sum = TermSums::new(job.target, net.level(), tape.batch)?;
         let mut rows = room(tape.batch, "terms")?;
         for (t, at) in pairs {
             let shards = waves.chunks(tape.shards.len()).find(|w| w[0].losses().contains(&t));

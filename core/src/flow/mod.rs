@@ -54,7 +54,7 @@ use crate::{
     kernel::shape::Shape,
     net::network::Network,
     net::shard::Shard,
-    net::tape::{ShardTrace, Tape, Trace},
+    net::tape::{DirectionTrace, ShardTrace, Tape},
     time::{Pass, Passes},
 };
 
@@ -105,7 +105,7 @@ impl<'a, T: Passes> Recorded<'a, T> {
     }
 
     /// What was kept of one shard. Only for shards with a step.
-    fn trace(&self, shard: &'a ShardTrace<T>) -> &'a Trace<T> {
+    fn trace(&self, shard: &'a ShardTrace<T>) -> &'a DirectionTrace<T> {
         // Without checkpoints all steps are one span.
         &shard.spans[0].layers[self.layer].directions[self.direction]
     }

@@ -207,7 +207,7 @@ pub struct Row<'a, T> {
 }
 
 /// The norms of terms, and terms themselves.
-pub struct Terms<T: Passes> {
+pub struct TermSums<T: Passes> {
     target: Target,
     level: Level,
     sums: Sums<T>,
@@ -219,11 +219,11 @@ pub struct Terms<T: Passes> {
 /// Sums that cancel more than this (squared) are not to be had from products of sums.
 const CANCELS: f64 = 1e-3;
 
-impl<T: Passes> Terms<T> {
+impl<T: Passes> TermSums<T> {
     /// For up to `batch` rows.
     pub fn new(target: Target, level: Level, batch: usize) -> Result<Self, Error> {
         let widest = target.parts().iter().map(|part| target.values(part.source)).max();
-        Ok(Terms {
+        Ok(TermSums {
             target,
             level,
             sums: target.sums()?,
@@ -275,7 +275,7 @@ impl<T: Passes> Terms<T> {
 
     /// The term, divided by 2^`exponent`.
     fn sum(&mut self, rows: &[Row<'_, T>], exponent: i32) {
-        let Terms { target, sums, derivatives, values, .. } = self;
+        let TermSums { target, sums, derivatives, values, .. } = self;
         buffers(sums).into_iter().for_each(|sum| sum.fill(T::ZERO));
         for (at, part) in target.parts().iter().enumerate() {
             let (width, row) = (target.values(part.source), target.row());

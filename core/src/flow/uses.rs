@@ -1,10 +1,10 @@
 //! The uses of a parameter at one lag from their losses: what they give to its gradient.
 
 use super::Recorded;
-use super::front::{BLOCK, Place, gather};
+use super::front::{BLOCK, Route, gather};
 use super::scale::{self, NOTHING};
-use super::term::{MOST_PARTS, Row, Source as Multiplied, Target, buffers};
-use super::wave::{Block, Source, Wave};
+use super::term::{MOST_PARTS, Row, Source, Target, buffers};
+use super::wave::{Block, Entry, Wave};
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
 use crate::kernel::buffer::{dirty_rows, room, rows};
@@ -21,7 +21,7 @@ use core::ops::Range;
 pub struct Uses<'a, T: Passes> {
     target: Target,
     wave: Wave<'a, T>,
-    source: Source<'a, T>,
+    source: Entry<'a, T>,
     layer: Recorded<'a, T>,
     /// Derivatives of every row of the lag.
     derivatives: Buffer<T>,
@@ -30,11 +30,11 @@ pub struct Uses<'a, T: Passes> {
     /// The sum of the lag's terms, divided by 2^`exponent`.
     pub sums: Sums<T>,
     pub exponent: i32,
-    scratch: Scratch<T>,
+    scratch: RowsScratch<T>,
 }
 
 /// For a block of rows.
-struct Scratch<T: Real> {
+struct RowsScratch<T: Real> {
     derivatives: Buffer<T>,
     values: Buffer<T>,
 }
@@ -46,7 +46,7 @@ impl<'a, T: Passes> Uses<'a, T> {
         layers: &[Recorded<'a, T>],
         shard: &'a ShardTrace<T>,
         losses: Range<usize>,
-        source: Source<'a, T>,
+        source: Entry<'a, T>,
     ) -> Result<Self, Error> {
         let what = "terms";
         let wave = Wave::new(layers, shard, losses)?;
@@ -64,7 +64,7 @@ impl<'a, T: Passes> Uses<'a, T> {
             exponents,
             sums: target.sums()?,
             exponent: NOTHING,
-            scratch: Scratch {
+            scratch: RowsScratch {
                 derivatives: rows(count.min(BLOCK), target.row(), what)?,
                 values: dirty_rows(
                     count.min(BLOCK),
@@ -106,7 +106,7 @@ impl<'a, T: Passes> Uses<'a, T> {
             let mut parts = [(&[][..], &[][..]); MOST_PARTS];
             for (to, part) in parts.iter_mut().zip(target.parts()) {
                 let values = match part.source {
-                    Multiplied::One => &self.one,
+                    Source::One => &self.one,
                     source => {
                         let (all, row) = multiplied(&self.layer, self.wave.shard, source);
                         &all[(tape + b) * row..]
@@ -125,19 +125,19 @@ impl<'a, T: Passes> Uses<'a, T> {
 fn multiplied<'a, T: Passes>(
     layer: &Recorded<'a, T>,
     shard: &'a ShardTrace<T>,
-    source: Multiplied,
+    source: Source,
 ) -> (&'a [T], usize) {
     let (trace, shape) = (layer.trace(shard), &layer.shape);
     match source {
-        Multiplied::Input => {
+        Source::Input => {
             let span = &shard.spans[0];
             let own = &span.layers[layer.layer].x;
             (input_of(&span.x, own, &span.layers, layer.layer), shape.input)
         }
-        Multiplied::State => (&trace.before, shape.state_stride),
-        Multiplied::Value(slot) => (&trace.slots[slot as usize * shape.stride..], shape.row()),
-        Multiplied::Unprojected => (&trace.unprojected, shape.stride),
-        Multiplied::One => (&[], 0),
+        Source::State => (&trace.before, shape.state_stride),
+        Source::Value(slot) => (&trace.slots[slot as usize * shape.stride..], shape.row()),
+        Source::Unprojected => (&trace.unprojected, shape.stride),
+        Source::One => (&[], 0),
     }
 }
 
@@ -148,7 +148,7 @@ fn add<T: Passes>(
     derivatives: &[T],
     sums: &mut Sums<T>,
     exponent: &mut i32,
-    scratch: &mut Scratch<T>,
+    scratch: &mut RowsScratch<T>,
 ) {
     let count = block.places.len();
     let most = block.exponents.iter().copied().max().unwrap_or(NOTHING);
@@ -175,10 +175,10 @@ fn add<T: Passes>(
         }
         to
     };
-    let tape: fn(&Place) -> usize = |place| place.tape;
+    let tape: fn(&Route) -> usize = |place| place.tape;
     for part in target.parts() {
         let values = match part.source {
-            Multiplied::One => (&[T::ONE][..], 0),
+            Source::One => (&[T::ONE][..], 0),
             source => {
                 let (all, row) = multiplied(block.layer, block.shard, source);
                 (gather(all, &mut scratch.values, row, block.places, tape), row)

@@ -1,7 +1,7 @@
 //! Losses on their way back together, the same number of steps from each.
 
 use super::Recorded;
-use super::front::{BLOCK, Front, Place, Work};
+use super::front::{BLOCK, Front, Route, Work};
 use super::scale::{self, NOTHING};
 use crate::cell::InputDerivative;
 use crate::error::Error;
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// Where losses enter the topmost layer of a wave.
-pub enum Source<'a, T: Passes> {
+pub enum Entry<'a, T: Passes> {
     /// By the net's outputs: (T, B, output size), each at its own step.
     Outputs(View<'a, T>),
     /// By what a layer above with two directions gave, at any step.
@@ -55,7 +55,7 @@ impl<T: Passes> Pairs<T> {
 
 /// A row of the batch in a pair of a loss t and a step k.
 #[derive(Clone, Copy)]
-pub struct Pair {
+pub struct LossAndStep {
     pub t: usize,
     pub k: usize,
     /// Row of the shard.
@@ -76,8 +76,8 @@ pub struct Block<'s, 'a, T: Passes> {
     pub work: &'s mut Work<T>,
     /// Which of the lag's rows it begins with.
     pub first: usize,
-    pub pairs: &'s [Pair],
-    pub places: &'s [Place],
+    pub pairs: &'s [LossAndStep],
+    pub places: &'s [Route],
     /// Of the rows in `work`.
     pub exponents: &'s [i32],
 }
@@ -90,8 +90,8 @@ pub struct Wave<'a, T: Passes> {
     pub shard: &'a ShardTrace<T>,
     pub losses: Range<usize>,
     floors: Vec<Floor<'a, T>>,
-    pairs: Vec<Pair>,
-    places: Vec<Place>,
+    pairs: Vec<LossAndStep>,
+    places: Vec<Route>,
     /// For each loss, which of the lag's rows are its own; one more than losses.
     starts: Vec<usize>,
     d_x: Buffer<T>,
@@ -157,8 +157,8 @@ impl<'a, T: Passes> Wave<'a, T> {
             let (loss, tape) = (pass.rows.offsets[t] - first, pass.rows.offsets[k]);
             for b in 0..pass.rows.count(t.max(k)) {
                 let cut = pass.is_cut(k, b);
-                self.pairs.push(Pair { t, k, b });
-                self.places.push(Place { cotangent: loss + b, tape: tape + b, cut });
+                self.pairs.push(LossAndStep { t, k, b });
+                self.places.push(Route { cotangent: loss + b, tape: tape + b, cut });
             }
         }
         self.starts.push(self.pairs.len());
@@ -168,7 +168,7 @@ impl<'a, T: Passes> Wave<'a, T> {
     pub fn step(
         &mut self,
         lag: isize,
-        source: &Source<'_, T>,
+        source: &Entry<'_, T>,
         dropout: Option<Dropout>,
         mut each: impl FnMut(Block<'_, 'a, T>),
     ) {
@@ -209,22 +209,22 @@ fn enter<T: Passes>(
     layer: &Recorded<'_, T>,
     front: &mut Front<T>,
     shard: &ShardTrace<T>,
-    source: &Source<'_, T>,
-    (pairs, places): (&[Pair], &[Place]),
+    source: &Entry<'_, T>,
+    (pairs, places): (&[LossAndStep], &[Route]),
     lag: isize,
 ) {
     for (pair, place) in pairs.iter().zip(places) {
         match source {
-            Source::Above(above) => {
+            Entry::Above(above) => {
                 let (row, exponent) = above.at(pair.k, place.cotangent);
                 front.add(layer, place.cotangent, row, exponent);
             }
-            Source::Outputs(d_y) if lag == 0 => {
+            Entry::Outputs(d_y) if lag == 0 => {
                 let outputs = layer.net.config().output_size();
                 let row = d_y.at(pair.t, shard.shard.rows[pair.b], outputs);
                 front.add(layer, place.cotangent, row, 0);
             }
-            Source::Outputs(_) => {}
+            Entry::Outputs(_) => {}
         }
     }
 }
@@ -251,7 +251,7 @@ pub fn drop_out<T: Passes>(
     layer: &Recorded<'_, T>,
     dropout: Option<Dropout>,
     shard: &ShardTrace<T>,
-    pairs: &[Pair],
+    pairs: &[LossAndStep],
     d_x: &mut [T],
 ) {
     let Some(dropout) = dropout else { return };

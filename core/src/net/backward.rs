@@ -2,11 +2,11 @@
 
 use super::dropout::Dropout;
 use super::forward::{Keep, input_of, of_rows, within};
-use super::gradients::{Back, Summed};
+use super::gradients::{PassBack, Summed};
 use super::network::Network;
-use super::pieces::{Packed, Share, packed, share};
+use super::pieces::{PackedRows, Share, packed, share};
 use super::shard::{Shard, windows};
-use super::tape::{LayerTrace, ShardTrace, Tape, Trace};
+use super::tape::{DirectionTrace, LayerTrace, ShardTrace, Tape};
 use super::view::{Gradients, Losses};
 use crate::batch::{self, Interrupt, poll};
 use crate::error::Error;
@@ -101,7 +101,7 @@ impl<T: Passes> Network<T> {
                 let rows = tape.steps.saturating_mul(tape.batch);
                 let gradients = Summed::new(config, layer, &shape, rows, there)?;
                 let cell_scratch = self.cell().scratch(shape.stride);
-                Back::new(&shape, shard, d_final, lags, cell_scratch, gradients)
+                PassBack::new(&shape, shard, d_final, lags, cell_scratch, gradients)
             })
             .collect::<Result<Vec<_>, _>>()?;
         for span in trace.spans.iter().rev() {
@@ -143,10 +143,10 @@ impl<T: Passes> Network<T> {
         layers: &[LayerTrace<T>],
         checkpoint: Option<usize>,
         dropout: Option<Dropout>,
-        mut d_y: Packed<'a, T>,
-        backs: &mut [Back<'_, T>],
+        mut d_y: PackedRows<'a, T>,
+        backs: &mut [PassBack<'_, T>],
         interrupt: Interrupt<'_>,
-    ) -> Result<Packed<'a, T>, Error> {
+    ) -> Result<PackedRows<'a, T>, Error> {
         let config = self.config();
         let mut d_y_row = config.output_size();
         for layer in (0..config.num_layers).rev() {
@@ -172,7 +172,7 @@ impl<T: Passes> Network<T> {
             if let Some(dropout) = dropout.filter(|_| layer > 0) {
                 dropout.apply(layer, shard, steps, &mut d_x, shape.input, shape.input_stride);
             }
-            (d_y, d_y_row) = (Packed::Copied(d_x), shape.input_stride);
+            (d_y, d_y_row) = (PackedRows::Copied(d_x), shape.input_stride);
         }
         Ok(d_y)
     }
@@ -185,7 +185,7 @@ impl<T: Passes> Network<T> {
         interrupt: Interrupt<'_>,
     ) -> Result<(), Error> {
         let BackwardPass { pass, cell, steps, kept, checkpoint, d_y, d_x, add_d_x, back } = back;
-        let Back { d_states, d_final, lags, work } = back;
+        let PassBack { d_states, d_final, lags, work } = back;
         let (shape, n, chunk) = (pass.shape, shard.rows.len(), shard.chunk_steps());
         let all = pass.rows.range(steps);
         let truncation = lags.zip(d_final.as_ref()).map(|(lags, d)| Truncation {
@@ -193,7 +193,7 @@ impl<T: Passes> Network<T> {
             batch: n,
             d_final: States { data: d, rows: n, first: 0 },
         });
-        let mut again = Trace::default();
+        let mut again = DirectionTrace::default();
         let every = checkpoint.unwrap_or(steps.len());
         for (i, window) in windows(steps.clone(), every, pass.reverse).enumerate().rev() {
             let own = pass.rows.range(&window);
@@ -242,7 +242,7 @@ impl<T: Passes> Network<T> {
         checkpoints: &[T],
         i: usize,
         window: &Range<usize>,
-        to: &mut Trace<T>,
+        to: &mut DirectionTrace<T>,
     ) -> Result<(), Error> {
         let (shape, n) = (pass.shape, shard.rows.len());
         let mut states = self.states(cell, shard, None, n)?;
@@ -267,10 +267,10 @@ struct BackwardPass<'a, 'g, T: Real> {
     pass: Pass<'a, T>,
     cell: usize,
     steps: &'a Range<usize>,
-    kept: &'a Trace<T>,
+    kept: &'a DirectionTrace<T>,
     checkpoint: Option<usize>,
     d_y: (&'a [T], usize, usize),
     d_x: &'a mut [T],
     add_d_x: bool,
-    back: &'a mut Back<'g, T>,
+    back: &'a mut PassBack<'g, T>,
 }

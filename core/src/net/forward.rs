@@ -4,7 +4,7 @@ use super::dropout::Dropout;
 use super::network::Network;
 use super::pieces::{Share, packed, share};
 use super::shard::{Shard, windows};
-use super::tape::{LayerTrace, Quantity, ShardTrace, Span, Tape, Trace};
+use super::tape::{DirectionTrace, LayerTrace, Quantity, ShardTrace, Span, Tape};
 use super::view::{Input, Output, Recording, StateArrays};
 use crate::batch::{self, Interrupt, poll};
 use crate::cell::Scratch;
@@ -282,11 +282,11 @@ impl<T: Passes> Network<T> {
         states: &mut Buffer<T>,
         y: &mut [T],
         interrupt: Interrupt<'_>,
-    ) -> Result<Trace<T>, Error> {
+    ) -> Result<DirectionTrace<T>, Error> {
         let shape = pass.shape;
         let (n, chunk, out) = (shard.rows.len(), shard.chunk_steps(), self.config().output_size());
         let all = pass.rows.range(steps);
-        let mut kept = Trace::default();
+        let mut kept = DirectionTrace::default();
         let mut scratch = Buffer::default();
         let several = shape.layout.states() > 1;
         if keep == Keep::Steps {

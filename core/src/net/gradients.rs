@@ -1,7 +1,7 @@
 //! What a pass back through time works in.
 
 use crate::batch;
-use crate::cell::{Scratch as StepScratch, Sum, WeightGradients};
+use crate::cell::{Scratch, Sum, WeightGradients};
 use crate::error::Error;
 use crate::gates::{Config, Parameter, Role};
 use crate::kernel::buffer::Buffer;
@@ -9,20 +9,20 @@ use crate::kernel::buffer::{dirty_rows, rows};
 use crate::kernel::shape::Shape;
 use crate::net::shard::Shard;
 use crate::real::Real;
-use crate::time::{Scratch, Truncation};
+use crate::time::{PassScratch, Truncation};
 use core::ops::{Deref, DerefMut, Range};
 
 /// What goes back through time with one layer in one direction.
-pub(crate) struct Back<'a, T: Real> {
+pub(crate) struct PassBack<'a, T: Real> {
     /// The derivative by the states; with truncation `lags` + 1 of them.
     pub d_states: Buffer<T>,
     /// By the final states, where it is kept apart for truncation.
     pub d_final: Option<Buffer<T>>,
     pub lags: Option<usize>,
-    pub work: Work<'a, T>,
+    pub work: PassWork<'a, T>,
 }
 
-impl<'a, T: Real> Back<'a, T> {
+impl<'a, T: Real> PassBack<'a, T> {
     pub fn new(
         shape: &Shape,
         shard: &Shard,
@@ -31,9 +31,9 @@ impl<'a, T: Real> Back<'a, T> {
         cell_scratch: usize,
         gradients: Summed<'a, T>,
     ) -> Result<Self, Error> {
-        let work = Work::new(shape, shard, lags, cell_scratch, gradients)?;
+        let work = PassWork::new(shape, shard, lags, cell_scratch, gradients)?;
         let Some(lags) = lags else {
-            return Ok(Back { d_states: d_final, d_final: None, lags, work });
+            return Ok(PassBack { d_states: d_final, d_final: None, lags, work });
         };
         let cut_off = Truncation::<T>::cut_off(shard.packing(), lags);
         let mut d_states: Buffer<T> = rows(lags + 1, d_final.len(), "truncated derivatives")?;
@@ -41,7 +41,7 @@ impl<'a, T: Real> Back<'a, T> {
             let others = state_rows(shape, shard.rows.len(), state, cut_off..shard.rows.len());
             d_states[others.clone()].copy_from_slice(&d_final[others]);
         }
-        Ok(Back { d_states, d_final: Some(d_final), lags: Some(lags), work })
+        Ok(PassBack { d_states, d_final: Some(d_final), lags: Some(lags), work })
     }
 
     /// The sums, and the derivative by the initial states.
@@ -69,7 +69,7 @@ fn state_rows(shape: &Shape, all: usize, state: usize, rows: Range<usize>) -> Ra
 }
 
 /// Scratch of one layer in one direction, and its sums of gradients.
-pub(crate) struct Work<'a, T: Real> {
+pub(crate) struct PassWork<'a, T: Real> {
     d_slots: Buffer<T>,
     d_projected: Buffer<T>,
     step: Buffer<T>,
@@ -78,7 +78,7 @@ pub(crate) struct Work<'a, T: Real> {
     gradients: Summed<'a, T>,
 }
 
-impl<'a, T: Real> Work<'a, T> {
+impl<'a, T: Real> PassWork<'a, T> {
     fn new(
         shape: &Shape,
         shard: &Shard,
@@ -91,7 +91,7 @@ impl<'a, T: Real> Work<'a, T> {
         let if_projected = |rows: usize| if shape.projected { rows } else { 0 };
         let lag = if lags.is_some() { shape.row() + shape.state_stride } else { 0 };
         let what = "gradients";
-        Ok(Work {
+        Ok(PassWork {
             d_slots: dirty_rows(chunk, shape.row(), what)?,
             d_projected: dirty_rows(if_projected(chunk), shape.state_stride, what)?,
             step: dirty_rows(n, shape.stride, what)?,
@@ -101,11 +101,11 @@ impl<'a, T: Real> Work<'a, T> {
         })
     }
 
-    pub fn split(&mut self, shape: &Shape) -> (Scratch<'_, T>, WeightGradients<'_, T>) {
-        let scratch = Scratch {
+    pub fn split(&mut self, shape: &Shape) -> (PassScratch<'_, T>, WeightGradients<'_, T>) {
+        let scratch = PassScratch {
             d_slots: &mut self.d_slots,
             d_projected: &mut self.d_projected,
-            step: StepScratch { row: &mut self.step, cell: &mut self.cell },
+            step: Scratch { row: &mut self.step, cell: &mut self.cell },
             lag: &mut self.lag,
         };
         (scratch, self.gradients.split(shape))
@@ -113,26 +113,26 @@ impl<'a, T: Real> Work<'a, T> {
 }
 
 /// Numbers in their last place, or apart.
-enum Place<'a, T: Real> {
+enum Flat<'a, T: Real> {
     There(&'a mut [T]),
     Apart(Buffer<T>),
 }
 
-impl<T: Real> Deref for Place<'_, T> {
+impl<T: Real> Deref for Flat<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         match self {
-            Place::There(numbers) => numbers,
-            Place::Apart(numbers) => numbers,
+            Flat::There(numbers) => numbers,
+            Flat::Apart(numbers) => numbers,
         }
     }
 }
 
-impl<T: Real> DerefMut for Place<'_, T> {
+impl<T: Real> DerefMut for Flat<'_, T> {
     fn deref_mut(&mut self) -> &mut [T] {
         match self {
-            Place::There(numbers) => numbers,
-            Place::Apart(numbers) => numbers,
+            Flat::There(numbers) => numbers,
+            Flat::Apart(numbers) => numbers,
         }
     }
 }
@@ -144,7 +144,7 @@ impl<T: Real> DerefMut for Place<'_, T> {
 pub(crate) struct Summed<'a, T: Real> {
     sums: Sums<T>,
     /// All parameters in PyTorch's layout; empty where nobody needs them.
-    flat: Place<'a, T>,
+    flat: Flat<'a, T>,
 }
 
 /// Steps times rows of the batch up to which matrices are summed by unit. Many rows sum as fast by value or
@@ -172,12 +172,12 @@ impl<'a, T: Real> Summed<'a, T> {
         let by_value = |columns| if by_unit::<T>(columns, rows) { 0 } else { columns };
         let sums = Sums::new(shape, by_value)?;
         let flat = match there {
-            Some(there) => Place::There(there),
+            Some(there) => Flat::There(there),
             None => {
                 let all: usize = config.layer_parameters(layer, false).map(|p| p.len()).sum();
                 let any = sums.input.is_empty() || sums.state.is_empty();
                 let any = any || shape.projected && sums.projection.is_empty();
-                Place::Apart(Buffer::zeros(if any { all } else { 0 }, "gradients")?)
+                Flat::Apart(Buffer::zeros(if any { all } else { 0 }, "gradients")?)
             }
         };
         Ok(Summed { sums, flat })

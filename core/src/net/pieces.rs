@@ -10,32 +10,32 @@ use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
 /// Packed rows of the caller's array.
-pub(crate) enum Packed<'a, T: Real> {
+pub(crate) enum PackedRows<'a, T: Real> {
     /// That lie so already.
     There(&'a [T]),
     Copied(Buffer<T>),
 }
 
-impl<T: Real> Packed<'_, T> {
+impl<T: Real> PackedRows<'_, T> {
     /// A copy, unless it is one.
     pub fn into_copy(self, what: &'static str) -> Result<Buffer<T>, Error> {
         match self {
-            Packed::There(rows) => {
+            PackedRows::There(rows) => {
                 let mut copy = Buffer::dirty(rows.len(), what)?;
                 copy.copy_from_slice(rows);
                 Ok(copy)
             }
-            Packed::Copied(rows) => Ok(rows),
+            PackedRows::Copied(rows) => Ok(rows),
         }
     }
 }
 
-impl<T: Real> Deref for Packed<'_, T> {
+impl<T: Real> Deref for PackedRows<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         match self {
-            Packed::There(rows) => rows,
-            Packed::Copied(rows) => rows,
+            PackedRows::There(rows) => rows,
+            PackedRows::Copied(rows) => rows,
         }
     }
 }
@@ -47,7 +47,7 @@ pub(crate) fn packed<'a, T: Real>(
     from: &View<'a, T>,
     features: usize,
     what: &'static str,
-) -> Result<Packed<'a, T>, Error> {
+) -> Result<PackedRows<'a, T>, Error> {
     let n = shard.rows.len();
     if let Some(&first) = shard.rows.first()
         && shard.is_block()
@@ -55,13 +55,13 @@ pub(crate) fn packed<'a, T: Real>(
         && (steps.len() == 1 || from.time == n * features)
     {
         let first = steps.start * from.time + first * from.batch;
-        return Ok(Packed::There(&from.data[first..][..steps.len() * n * features]));
+        return Ok(PackedRows::There(&from.data[first..][..steps.len() * n * features]));
     }
     let mut to = dirty_rows(shard.packing().range(steps).len(), features, what)?;
     for (row, t, b) in shard.packed(steps) {
         to[row * features..][..features].copy_from_slice(from.at(t, b, features));
     }
-    Ok(Packed::Copied(to))
+    Ok(PackedRows::Copied(to))
 }
 
 /// A shard's part of a (T, B, features) array that the shards fill side by side.

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// What is kept of one direction of a layer, over some steps.
 #[derive(Debug, Default)]
-pub(crate) struct Trace<T: Real> {
+pub(crate) struct DirectionTrace<T: Real> {
     /// The gate buffer of every packed row; empty where checkpoints stand in.
     pub slots: Buffer<T>,
     /// The states entering each.
@@ -40,7 +40,7 @@ pub(crate) struct LayerTrace<T: Real> {
     /// The packed output, directions side by side.
     pub y: Buffer<T>,
     /// Forward, and reverse if there is one.
-    pub directions: Vec<Trace<T>>,
+    pub directions: Vec<DirectionTrace<T>>,
 }
 
 /// What is kept of some steps.
@@ -115,7 +115,7 @@ impl<T: Real> Tape<T> {
     /// Memory held, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let direction = |d: &Trace<T>| {
+        let direction = |d: &DirectionTrace<T>| {
             let kept = d.slots.len() + d.before.len() + d.unprojected.len();
             kept + d.ends.len() + d.last.len() + d.checkpoints.len()
         };
@@ -203,7 +203,7 @@ impl<T: Passes> Tape<T> {
     }
 }
 
-impl<T: Real> Trace<T> {
+impl<T: Real> DirectionTrace<T> {
     /// Room for `all` packed rows; no memory is asked for where there is enough.
     pub fn make_room(&mut self, shape: &Shape, all: usize) -> Result<(), Error> {
         let projected = if shape.projected { all } else { 0 };

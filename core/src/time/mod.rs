@@ -18,7 +18,7 @@ pub(crate) use layer::{PullBack, Run};
 pub use truncate::Truncation;
 
 use crate::cell::elementwise::Elementwise;
-use crate::cell::{self, Chunk, Scratch as StepScratch, Step, WeightGradients, input};
+use crate::cell::{self, Chunk, Scratch, Step, WeightGradients, input};
 use crate::kernel::plan::{Plan, RunTime, Short};
 use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::{States, StatesMut};
@@ -175,7 +175,7 @@ pub struct Forward<'a, T> {
     /// In: the states of all rows of the batch before the window; out: after it.
     pub carry: StatesMut<'a, T>,
     /// Of a step.
-    pub scratch: StepScratch<'a, T>,
+    pub scratch: Scratch<'a, T>,
 }
 
 /// Work on a layer, and what its cell does.
@@ -264,7 +264,7 @@ impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>,
             let kept = shape.projected && !tape.unprojected.is_empty();
             let own =
                 if kept { &mut tape.unprojected[at * shape.stride..] } else { &mut *scratch.row };
-            let mut scratch = StepScratch { row: own, cell: scratch.cell };
+            let mut scratch = Scratch { row: own, cell: scratch.cell };
             cell::forward::<T, S, E, P>(s, cell, shape, &weights, n, slots, carry, &mut scratch);
             for b in 0..if y.is_empty() { 0 } else { n } {
                 let to = (at + b) * y_row + y_first;
@@ -290,13 +290,13 @@ fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
 }
 
 /// Scratch of a backward pass: rows for a chunk, or for a step.
-pub struct Scratch<'a, T> {
+pub struct PassScratch<'a, T> {
     /// Chunk: derivatives by the pre-activations.
     pub d_slots: &'a mut [T],
     /// Chunk: total derivative by h; used with projection.
     pub d_projected: &'a mut [T],
     /// Of a step.
-    pub step: StepScratch<'a, T>,
+    pub step: Scratch<'a, T>,
     /// Step: rows as `d_slots` and then as `d_projected`; used with truncation.
     pub lag: &'a mut [T],
 }
@@ -319,7 +319,7 @@ pub struct Backward<'a, T> {
     /// How to truncate, if so.
     pub truncation: Option<Truncation<'a, T>>,
     /// Scratch.
-    pub scratch: Scratch<'a, T>,
+    pub scratch: PassScratch<'a, T>,
     /// Gets the derivative by x: packed rows from the window's first on.
     pub d_x: &'a mut [T],
     /// Whether `d_x` holds the other direction's part already.

@@ -2,7 +2,7 @@
 //! the difficulty of training recurrent neural networks", 2013), as PyTorch's
 //! `clip_grad_norm_`: norm, coefficient, scale.
 
-use super::each::{Each, Elementwise};
+use super::each::{Each, OfElements};
 use super::{check, reduce::dot};
 use crate::error::Error;
 use crate::simd::{Element, Kernel, Lanes, Level, Simd};
@@ -57,7 +57,7 @@ struct Scale<'a, T> {
     slice: &'a mut [T],
 }
 
-impl<T: Element> Elementwise<T> for Scale<'_, T> {
+impl<T: Element> OfElements<T> for Scale<'_, T> {
     fn len(&self) -> usize {
         self.slice.len()
     }

@@ -3,7 +3,7 @@
 use crate::simd::{Element, Kernel, Simd};
 
 /// Work on elements that know nothing of one another.
-pub trait Elementwise<T: Element> {
+pub trait OfElements<T: Element> {
     /// How many elements there are.
     fn len(&self) -> usize;
     /// Does the vector that starts at `at`; the last one, where `PART`, may be shorter.
@@ -14,7 +14,7 @@ pub trait Elementwise<T: Element> {
 /// The kernel that does all of it.
 pub struct Each<W>(pub W);
 
-impl<T: Element, W: Elementwise<T>> Kernel<T> for Each<W> {
+impl<T: Element, W: OfElements<T>> Kernel<T> for Each<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(mut self, s: S) {

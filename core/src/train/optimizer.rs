@@ -8,7 +8,7 @@
 //! `t` counts steps from 1 and is the same for all slices of a step. An optimiser whose
 //! step returns an error has changed nothing.
 
-use super::each::{Each, Elementwise};
+use super::each::{Each, OfElements};
 use super::{check, check_length, check_not_negative};
 use crate::error::Error;
 use crate::simd::{Element, Lanes, Level, Simd};
@@ -92,7 +92,7 @@ struct SgdStep<'a, T> {
     buffer: &'a mut [T],
 }
 
-impl<T: Element> Elementwise<T> for SgdStep<'_, T> {
+impl<T: Element> OfElements<T> for SgdStep<'_, T> {
     fn len(&self) -> usize {
         self.parameter.len()
     }
@@ -218,7 +218,7 @@ struct AdamStep<'a, T> {
     v: &'a mut [T],
 }
 
-impl<T: Element> Elementwise<T> for AdamStep<'_, T> {
+impl<T: Element> OfElements<T> for AdamStep<'_, T> {
     fn len(&self) -> usize {
         self.parameter.len()
     }

@@ -26,7 +26,7 @@ pub enum Place {
 
 /// What an instruction does with its operands, blocks of units; most give a block.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Step {
+pub enum Action {
     /// Reads.
     Load(Place),
     /// Writes `a`.
@@ -50,7 +50,7 @@ pub enum Step {
 /// An instruction: what it does, on which blocks; its own comes after those.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Instruction {
-    pub step: Step,
+    pub step: Action,
     pub operands: [u32; 3],
     /// The block it writes, if it writes one.
     pub to: u32,
@@ -83,7 +83,7 @@ pub fn compile(graph: &Graph, roots: &[(Place, Id)], known: &BTreeMap<Id, Place>
             open.extend(graph.get(id).operands());
         }
     }
-    let mut made = Maker { graph, known, phase: BTreeMap::new(), uses: BTreeMap::new() };
+    let mut made = CodeMaker { graph, known, phase: BTreeMap::new(), uses: BTreeMap::new() };
     for &id in &needed {
         made.enter(id);
     }
@@ -93,7 +93,7 @@ pub fn compile(graph: &Graph, roots: &[(Place, Id)], known: &BTreeMap<Id, Place>
     made.code(roots, &needed)
 }
 
-struct Maker<'a> {
+struct CodeMaker<'a> {
     graph: &'a Graph,
     known: &'a BTreeMap<Id, Place>,
     /// In which phase an expression can be computed.
@@ -102,7 +102,7 @@ struct Maker<'a> {
     uses: BTreeMap<Id, usize>,
 }
 
-impl Maker<'_> {
+impl CodeMaker<'_> {
     /// Finds the phase of an expression whose operands have theirs.
     fn enter(&mut self, id: Id) {
         let expression = self.graph.get(id);
@@ -134,7 +134,7 @@ impl Maker<'_> {
         let mut means: BTreeMap<Id, u16> = BTreeMap::new();
         let crosses = self.crossing(roots, needed, last);
         for phase in 0..=last {
-            let mut block = Block {
+            let mut block = PhaseMaker {
                 maker: self,
                 count: code.numbers.len() as u32,
                 places: numbers.clone(),
@@ -171,18 +171,18 @@ impl Maker<'_> {
                 block.make(id);
             }
             for (at, (_, a)) in (code.means..).zip(&sums) {
-                block.push(Step::Sum(at as u16), [block.places[a], 0, 0]);
+                block.push(Action::Sum(at as u16), [block.places[a], 0, 0]);
             }
             for (at, id) in (spare.len()..).zip(&fresh) {
-                let to = Step::Store(Place::Spare(at as u16));
+                let to = Action::Store(Place::Spare(at as u16));
                 block.push(to, [block.places[id], 0, 0]);
             }
             if phase == last {
                 for &(place, id) in roots {
-                    block.push(Step::Store(place), [block.places[&id], 0, 0]);
+                    block.push(Action::Store(place), [block.places[&id], 0, 0]);
                 }
             }
-            let Block { count, instructions, places, .. } = block;
+            let PhaseMaker { count, instructions, places, .. } = block;
             code.holds = places.into_iter().map(|(id, at)| (at, id)).collect();
             code.blocks = code.blocks.max(count as usize);
             code.phases.push(instructions);
@@ -225,8 +225,8 @@ impl Maker<'_> {
 }
 
 /// The instructions of a phase as they are made.
-struct Block<'a> {
-    maker: &'a Maker<'a>,
+struct PhaseMaker<'a> {
+    maker: &'a CodeMaker<'a>,
     /// Blocks so far.
     count: u32,
     /// Which block an expression's value is in.
@@ -237,10 +237,10 @@ struct Block<'a> {
     phase: usize,
 }
 
-impl Block<'_> {
-    fn push(&mut self, step: Step, operands: [u32; 3]) -> u32 {
+impl PhaseMaker<'_> {
+    fn push(&mut self, step: Action, operands: [u32; 3]) -> u32 {
         let to = self.count;
-        self.count += u32::from(!matches!(step, Step::Store(_) | Step::Sum(_)));
+        self.count += u32::from(!matches!(step, Action::Store(_) | Action::Sum(_)));
         self.instructions.push(Instruction { step, operands, to });
         to
     }
@@ -272,38 +272,40 @@ impl Block<'_> {
     }
 
     /// How an expression is computed here, and from what.
-    fn step(&self, id: Id) -> (Step, Vec<Id>) {
+    fn step(&self, id: Id) -> (Action, Vec<Id>) {
         let (maker, none) = (self.maker, Vec::new());
         if let Some(&place) = maker.known.get(&id) {
-            return (Step::Load(place), none);
+            return (Action::Load(place), none);
         }
         if let Some(&mean) = self.means.get(&id) {
-            return (Step::Mean(mean), none);
+            return (Action::Mean(mean), none);
         }
         if maker.phase[&id] < self.phase
             && let Some(&spare) = self.spare.get(&id)
         {
-            return (Step::Load(Place::Spare(spare)), none);
+            return (Action::Load(Place::Spare(spare)), none);
         }
         match maker.graph.get(id) {
-            Expression::Unary(UnaryOf(of), a) => (Step::Unary(of), alloc::vec![a]),
+            Expression::Unary(UnaryOf(of), a) => (Action::Unary(of), alloc::vec![a]),
             Expression::Binary(BinaryOf(Binary::Add), a, b) => {
                 for (product, other) in [(a, b), (b, a)] {
                     if let Some([x, y]) = self.own_product(product) {
-                        return (Step::MulAdd, alloc::vec![x, y, other]);
+                        return (Action::MulAdd, alloc::vec![x, y, other]);
                     }
                 }
-                (Step::Binary(Binary::Add), alloc::vec![a, b])
+                (Action::Binary(Binary::Add), alloc::vec![a, b])
             }
             Expression::Binary(BinaryOf(Binary::Sub), a, b) => match self.own_product(b) {
-                Some([x, y]) => (Step::NegMulAdd, alloc::vec![x, y, a]),
-                None => (Step::Binary(Binary::Sub), alloc::vec![a, b]),
+                Some([x, y]) => (Action::NegMulAdd, alloc::vec![x, y, a]),
+                None => (Action::Binary(Binary::Sub), alloc::vec![a, b]),
             },
-            Expression::Binary(BinaryOf(of), a, b) => (Step::Binary(of), alloc::vec![a, b]),
-            Expression::Where(a, b, c) => (Step::Where, alloc::vec![a, b, c]),
-            Expression::Spike { zero, v, .. } => (Step::Binary(Binary::Less), alloc::vec![zero, v]),
+            Expression::Binary(BinaryOf(of), a, b) => (Action::Binary(of), alloc::vec![a, b]),
+            Expression::Where(a, b, c) => (Action::Where, alloc::vec![a, b, c]),
+            Expression::Spike { zero, v, .. } => {
+                (Action::Binary(Binary::Less), alloc::vec![zero, v])
+            }
             Expression::Normalised { centred, deviation, .. } => {
-                (Step::Binary(Binary::Div), alloc::vec![centred, deviation])
+                (Action::Binary(Binary::Div), alloc::vec![centred, deviation])
             }
             Expression::Number(_) | Expression::Leaf(_) => {
                 unreachable!("numbers have blocks, and what comes from outside is known")
@@ -337,15 +339,15 @@ impl fmt::Display for Code {
             }
             for Instruction { step, operands: [a, b, c], to } in phase {
                 match step {
-                    Step::Load(place) => writeln!(f, "  b{to} = {place}")?,
-                    Step::Store(place) => writeln!(f, "  {place} = b{a}")?,
-                    Step::Unary(of) => writeln!(f, "  b{to} = {of:?}(b{a})")?,
-                    Step::Binary(of) => writeln!(f, "  b{to} = {of:?}(b{a}, b{b})")?,
-                    Step::Where => writeln!(f, "  b{to} = b{b} where b{a} else b{c}")?,
-                    Step::MulAdd => writeln!(f, "  b{to} = b{a} * b{b} + b{c}")?,
-                    Step::NegMulAdd => writeln!(f, "  b{to} = b{c} - b{a} * b{b}")?,
-                    Step::Sum(mean) => writeln!(f, "  sum {mean} += b{a}")?,
-                    Step::Mean(mean) => writeln!(f, "  b{to} = mean {mean}")?,
+                    Action::Load(place) => writeln!(f, "  b{to} = {place}")?,
+                    Action::Store(place) => writeln!(f, "  {place} = b{a}")?,
+                    Action::Unary(of) => writeln!(f, "  b{to} = {of:?}(b{a})")?,
+                    Action::Binary(of) => writeln!(f, "  b{to} = {of:?}(b{a}, b{b})")?,
+                    Action::Where => writeln!(f, "  b{to} = b{b} where b{a} else b{c}")?,
+                    Action::MulAdd => writeln!(f, "  b{to} = b{a} * b{b} + b{c}")?,
+                    Action::NegMulAdd => writeln!(f, "  b{to} = b{c} - b{a} * b{b}")?,
+                    Action::Sum(mean) => writeln!(f, "  sum {mean} += b{a}")?,
+                    Action::Mean(mean) => writeln!(f, "  b{to} = mean {mean}")?,
                 }
             }
         }

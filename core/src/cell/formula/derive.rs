@@ -1,7 +1,7 @@
 //! The reverse of a formula, by the chain rule, expression by expression.
 
 use super::description::{Binary, Unary};
-use super::graph::{BinaryOf, Expression, Graph, Group, Id, UnaryOf};
+use super::graph::{BinaryOf, Expression, Graph, Id, Together, UnaryOf};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -66,7 +66,7 @@ fn add(graph: &mut Graph, d: &mut [Gradient], to: Id, what: Id) {
 /// The derivatives by all values of a group, once those by all that is made of them are there: n = (a − mean) / deviation
 /// has d_a = (d_n − mean(d_n) − n mean(d_n n)) / deviation.
 fn normalised(graph: &mut Graph, d: &mut [Gradient], id: Id, group: u32) {
-    let Group { of, deviation, normalised, .. } = graph.group(group).clone();
+    let Together { of, deviation, normalised, .. } = graph.group(group).clone();
     if normalised.iter().any(|&n| n < id) {
         return;
     }

@@ -65,7 +65,7 @@ pub enum Expression {
 
 /// Values that have zero mean and unit variance together.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct Together {
     pub of: Vec<Id>,
     eps: Bits,
     pub deviation: Id,
@@ -118,7 +118,7 @@ impl Expression {
 pub struct Graph {
     all: Vec<Expression>,
     places: BTreeMap<Expression, Id>,
-    groups: Vec<Group>,
+    groups: Vec<Together>,
 }
 
 impl Graph {
@@ -236,7 +236,7 @@ impl Graph {
     }
 
     /// Values of which each is (a − mean) / √(variance + eps), mean and (biased) variance of them all over all units.
-    pub fn normalise(&mut self, of: &[Id], eps: f64) -> &Group {
+    pub fn normalise(&mut self, of: &[Id], eps: f64) -> &Together {
         let eps = Bits(eps);
         let before = self.groups.iter().position(|group| group.of == of && group.eps == eps);
         let at = before.unwrap_or_else(|| {
@@ -251,7 +251,7 @@ impl Graph {
             let group = self.groups.len() as u32;
             let one = |&centred: &Id| Expression::Normalised { centred, deviation, group };
             let normalised = centred.iter().map(|a| self.add(one(a))).collect();
-            self.groups.push(Group { of: of.to_vec(), eps, deviation, normalised });
+            self.groups.push(Together { of: of.to_vec(), eps, deviation, normalised });
             group as usize
         });
         &self.groups[at]
@@ -268,7 +268,7 @@ impl Graph {
         self.unary(Unary::Mean, share)
     }
 
-    pub fn group(&self, group: u32) -> &Group {
+    pub fn group(&self, group: u32) -> &Together {
         &self.groups[group as usize]
     }
 

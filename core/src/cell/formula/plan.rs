@@ -18,7 +18,7 @@ const MOST_PLANES: usize = 128;
 const MOST_AGAIN: usize = 64;
 
 /// The expressions of a formula and how its slots stand in a row.
-pub struct Plan {
+pub struct Scheme {
     pub graph: Graph,
     /// Where each of the description's maps stands among the layout's slots.
     pub slots: Vec<usize>,
@@ -42,7 +42,7 @@ pub struct Wanted {
     pub all: Vec<Option<Id>>,
 }
 
-impl Plan {
+impl Scheme {
     pub fn new(d: &Description) -> Result<Self, Error> {
         let (order, stages) = order(d)?;
         let mut slots = vec![0; d.maps.len()];
@@ -87,7 +87,7 @@ impl Plan {
         let reads_h = nodes.iter().any(|&id| graph.get(id) == Expression::Leaf(Leaf::State(0)));
         let layout = Layout::new(&fed, &by_map, d.states.len(), blocks, reads_h);
         let own = graph.len() as Id;
-        Ok(Plan {
+        Ok(Scheme {
             graph,
             slots,
             fed,

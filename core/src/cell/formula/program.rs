@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::description::Description;
-use super::plan::{Plan, Wanted};
+use super::plan::{Scheme, Wanted};
 use super::run::{self, Memory, Unprojected};
 use crate::cell::Tanh;
 use crate::cell::elementwise::{Back, Elementwise, Forth, Typed};
@@ -32,8 +32,8 @@ impl Program {
     }
 
     /// The same, with what it was made of.
-    pub fn compile(description: &Description) -> Result<(Self, Plan, Wanted), Error> {
-        let mut plan = Plan::new(description)?;
+    pub fn compile(description: &Description) -> Result<(Self, Scheme, Wanted), Error> {
+        let mut plan = Scheme::new(description)?;
         let last = plan.layout.stages() - 1;
         let d = plan.differentiate();
         let kept = plan.choose_kept(&d);

@@ -5,7 +5,7 @@
 //! needed twice. What an instruction costs beside its arithmetic, to be found and to read and write blocks, is shared
 //! by all vectors of the block; so where a row is short, a block holds several.
 
-use super::code::{Code, Instruction, Place, Step};
+use super::code::{Action, Code, Instruction, Place};
 use super::description::{Binary, Unary};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
@@ -200,12 +200,12 @@ fn execute<T: Real, S: Simd<T>>(
     let all = at.count * at.n;
     let of = |i: usize| &earlier[operands[i] as usize * size..][..all];
     match step {
-        Step::Load(place) => {
+        Action::Load(place) => {
             for i in 0..at.count {
                 copy(s, read(memory, spare, place, at.row(i)), &mut own[i * at.n..][..at.n]);
             }
         }
-        Step::Store(place) => {
+        Action::Store(place) => {
             let hidden = memory.shape.hidden;
             let from = of(0);
             for i in 0..at.count {
@@ -218,7 +218,7 @@ fn execute<T: Real, S: Simd<T>>(
                 }
             }
         }
-        Step::Sum(mean) => {
+        Action::Sum(mean) => {
             let (from, hidden) = (of(0), memory.shape.hidden);
             let sum = &mut sums[mean as usize * T::PAD..][..T::PAD];
             let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
@@ -228,10 +228,10 @@ fn execute<T: Real, S: Simd<T>>(
                 (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to)
             });
         }
-        Step::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
-        Step::Unary(function) => unary(s, function, of(0), &mut own[..all]),
-        Step::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
-        Step::Where | Step::MulAdd | Step::NegMulAdd => {
+        Action::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
+        Action::Unary(function) => unary(s, function, of(0), &mut own[..all]),
+        Action::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
+        Action::Where | Action::MulAdd | Action::NegMulAdd => {
             ternary(s, step, [of(0), of(1), of(2)], &mut own[..all]);
         }
     }
@@ -294,7 +294,7 @@ fn binary<T: Real, S: Simd<T>>(s: S, function: Binary, [a, b]: [&[T]; 2], y: &mu
 }
 
 #[inline(always)]
-fn ternary<T: Real, S: Simd<T>>(s: S, step: Step, [a, b, c]: [&[T]; 3], y: &mut [T]) {
+fn ternary<T: Real, S: Simd<T>>(s: S, step: Action, [a, b, c]: [&[T]; 3], y: &mut [T]) {
     let (a, b, c) = (&a[..y.len()], &b[..y.len()], &c[..y.len()]);
     macro_rules! each {
         (|$a:ident, $b:ident, $c:ident| $y:expr) => {
@@ -307,8 +307,8 @@ fn ternary<T: Real, S: Simd<T>>(s: S, step: Step, [a, b, c]: [&[T]; 3], y: &mut 
         };
     }
     match step {
-        Step::MulAdd => each!(|a, b, c| a.mul_add(b, c)),
-        Step::NegMulAdd => each!(|a, b, c| a.neg_mul_add(b, c)),
+        Action::MulAdd => each!(|a, b, c| a.mul_add(b, c)),
+        Action::NegMulAdd => each!(|a, b, c| a.neg_mul_add(b, c)),
         _ => each!(|a, b, c| a.if_equal(a.like(0.0), c, b)),
     }
 }

@@ -1,7 +1,7 @@
 //! Statements out of instructions.
 
 use super::names::Names;
-use crate::cell::formula::code::{Code, Instruction, Place, Step};
+use crate::cell::formula::code::{Action, Code, Instruction, Place};
 use crate::cell::formula::description::{Binary, Unary};
 use crate::cell::formula::graph::Graph;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -113,10 +113,10 @@ impl<'a> Expressions<'a> {
 
     fn operands(own: &Instruction) -> &[u32] {
         let count = match own.step {
-            Step::Load(_) | Step::Mean(_) => 0,
-            Step::Store(_) | Step::Unary(_) | Step::Sum(_) => 1,
-            Step::Binary(_) => 2,
-            Step::Where | Step::MulAdd | Step::NegMulAdd => 3,
+            Action::Load(_) | Action::Mean(_) => 0,
+            Action::Store(_) | Action::Unary(_) | Action::Sum(_) => 1,
+            Action::Binary(_) => 2,
+            Action::Where | Action::MulAdd | Action::NegMulAdd => 3,
         };
         &own.operands[..count]
     }
@@ -131,12 +131,12 @@ impl<'a> Expressions<'a> {
             }
         }
         match own.step {
-            Step::Store(_) => _ = self.bound.insert(own.operands[0]),
+            Action::Store(_) => _ = self.bound.insert(own.operands[0]),
             // It is written twice.
-            Step::Unary(Unary::Silu) => _ = self.bound.insert(own.operands[0]),
-            Step::Where => {
+            Action::Unary(Unary::Silu) => _ = self.bound.insert(own.operands[0]),
+            Action::Where => {
                 let compared = self.made.get(&own.operands[0]).map(|own| own.step);
-                if let Some(Step::Binary(Binary::Less | Binary::LessEqual | Binary::Equal)) =
+                if let Some(Action::Binary(Binary::Less | Binary::LessEqual | Binary::Equal)) =
                     compared
                     && !self.bound.contains(&own.operands[0])
                 {
@@ -145,7 +145,7 @@ impl<'a> Expressions<'a> {
             }
             _ => {}
         }
-        if !matches!(own.step, Step::Store(_) | Step::Sum(_)) {
+        if !matches!(own.step, Action::Store(_) | Action::Sum(_)) {
             self.made.insert(own.to, *own);
             if self.code.holds.get(&own.to).is_some_and(|&id| self.names.is_marked(id)) {
                 self.bound.insert(own.to);
@@ -154,7 +154,7 @@ impl<'a> Expressions<'a> {
     }
 
     fn write(&mut self, own: &Instruction) {
-        if let Step::Store(place) = own.step {
+        if let Action::Store(place) = own.step {
             let name = self.piece(own.operands[0]).text;
             self.stored.push((place, name));
             return;
@@ -162,7 +162,7 @@ impl<'a> Expressions<'a> {
         if self.conditions.contains(&own.to) {
             return;
         }
-        if let Step::Load(_) = own.step {
+        if let Action::Load(_) = own.step {
             let name = self.names.read(self.graph, self.code.holds[&own.to]);
             self.pieces.insert(own.to, Piece::new(Binds::Name, name));
             return;
@@ -215,34 +215,34 @@ impl<'a> Expressions<'a> {
     fn made_of(&mut self, own: &Instruction) -> Piece {
         let [a, b, c] = own.operands;
         match own.step {
-            Step::Unary(of) => {
+            Action::Unary(of) => {
                 let [x] = self.pieces([a]);
                 unary(of, &x)
             }
-            Step::Binary(of @ (Binary::Less | Binary::LessEqual | Binary::Equal)) => {
+            Action::Binary(of @ (Binary::Less | Binary::LessEqual | Binary::Equal)) => {
                 let [a, b] = self.pieces([a, b]);
                 let [one, zero] = [1.0, 0.0].map(|x| self.number(x));
                 chosen(of, [&a, &b, &one, &zero])
             }
-            Step::Binary(of) => {
+            Action::Binary(of) => {
                 let [a, b] = self.pieces([a, b]);
                 binary(of, &a, &b)
             }
-            Step::Where if self.conditions.contains(&a) => {
+            Action::Where if self.conditions.contains(&a) => {
                 let Instruction { step, operands: [x, y, _], .. } = self.made[&a];
                 let [x, y, b, c] = self.pieces([x, y, b, c]);
-                let of = if let Step::Binary(of) = step { of } else { Binary::Equal };
+                let of = if let Action::Binary(of) = step { of } else { Binary::Equal };
                 chosen(of, [&x, &y, &b, &c])
             }
-            Step::Where => {
+            Action::Where => {
                 let [a, b, c] = self.pieces([a, b, c]);
                 let zero = self.number(0.0);
                 chosen(Binary::Equal, [&a, &zero, &c, &b])
             }
-            Step::MulAdd => called("mul_add", &self.pieces([a, b, c])),
-            Step::NegMulAdd => called("neg_mul_add", &self.pieces([a, b, c])),
+            Action::MulAdd => called("mul_add", &self.pieces([a, b, c])),
+            Action::NegMulAdd => called("neg_mul_add", &self.pieces([a, b, c])),
             // Those have no block, or are refused before.
-            Step::Load(_) | Step::Store(_) | Step::Sum(_) | Step::Mean(_) => {
+            Action::Load(_) | Action::Store(_) | Action::Sum(_) | Action::Mean(_) => {
                 Piece::new(Binds::Name, String::new())
             }
         }

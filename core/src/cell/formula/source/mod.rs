@@ -5,10 +5,10 @@ mod expression;
 mod names;
 mod text;
 
-use super::code::{Code, Place, Step};
+use super::code::{Action, Code, Place};
 use super::description::Description;
 use super::graph::Id;
-use super::plan::Plan;
+use super::plan::Scheme;
 use super::program::Program;
 use crate::error::Error;
 use crate::kernel::layout::{MOST_SLOTS, Slot};
@@ -57,7 +57,7 @@ pub fn source(description: &Description, name: &str, title: &str) -> Result<Stri
 
 struct Writer<'a> {
     description: &'a Description,
-    plan: &'a Plan,
+    plan: &'a Scheme,
     names: Names,
     /// Slots of the cell: of the layout, and of what is kept besides.
     planes: usize,
@@ -214,7 +214,7 @@ impl Writer<'_> {
     fn read(&self, code: &Code, place: &dyn Fn(usize) -> Place, count: usize) -> Vec<String> {
         let name = |n| {
             let instructions = code.phases.iter().flatten();
-            let mut found = instructions.filter(|own| own.step == Step::Load(place(n)));
+            let mut found = instructions.filter(|own| own.step == Action::Load(place(n)));
             found
                 .next()
                 .map_or("_".into(), |own| self.names.read(&self.plan.graph, code.holds[&own.to]))
@@ -321,7 +321,7 @@ fn indented(lines: &[String]) -> impl Iterator<Item = String> {
 }
 
 /// What the names and the text of the formula are about: its own expressions that it needs, in order.
-fn needed(plan: &Plan) -> Vec<Id> {
+fn needed(plan: &Scheme) -> Vec<Id> {
     let mut seen = vec![false; plan.own as usize];
     let mut open: Vec<Id> = plan.outputs.iter().chain(&plan.values).copied().collect();
     while let Some(id) = open.pop() {

@@ -3,7 +3,7 @@
 use super::needed;
 use crate::cell::formula::description::{Binary, Description, Unary};
 use crate::cell::formula::graph::{BinaryOf, Bits, Expression, Graph, Id, Leaf, UnaryOf};
-use crate::cell::formula::plan::{Plan, Wanted};
+use crate::cell::formula::plan::{Scheme, Wanted};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -60,17 +60,17 @@ pub struct Names {
     parameters: Vec<String>,
     /// What the formula itself names: new states, and values that maps act on.
     marked: BTreeSet<Id>,
-    maker: RefCell<Maker>,
+    maker: RefCell<Naming>,
 }
 
 /// What has been named so far.
-struct Maker {
+struct Naming {
     used: BTreeSet<String>,
     of: BTreeMap<Id, String>,
     numbers: BTreeMap<Bits, String>,
 }
 
-impl Maker {
+impl Naming {
     /// The name, or another that nothing has yet.
     fn unique(&mut self, name: &str) -> String {
         let mut found = name.to_string();
@@ -115,8 +115,8 @@ impl Maker {
 }
 
 impl Names {
-    pub fn new(d: &Description, plan: &Plan, wanted: &Wanted) -> Self {
-        let mut maker = Maker { used: taken(), of: BTreeMap::new(), numbers: BTreeMap::new() };
+    pub fn new(d: &Description, plan: &Scheme, wanted: &Wanted) -> Self {
+        let mut maker = Naming { used: taken(), of: BTreeMap::new(), numbers: BTreeMap::new() };
         let own = needed(plan);
         let states: Vec<_> = d.states.iter().map(|name| maker.unique(&snake(name))).collect();
         let called = |map: usize| d.maps[map].x.as_ref().or(d.maps[map].h.as_ref());
@@ -179,8 +179,8 @@ impl Names {
 
     /// d_x for the derivative by what is called x.
     fn derivatives(
-        maker: &mut Maker,
-        plan: &Plan,
+        maker: &mut Naming,
+        plan: &Scheme,
         wanted: &Wanted,
         (states, slots, parameters): (&[String], &[String], &[String]),
     ) {
@@ -273,7 +273,7 @@ impl Names {
 }
 
 /// The name that an expression has, or that of the one slot or other input that goes into it.
-fn about(graph: &Graph, maker: &Maker, id: Id) -> Option<String> {
+fn about(graph: &Graph, maker: &Naming, id: Id) -> Option<String> {
     if let Some(name) = maker.of.get(&id) {
         return Some(name.clone());
     }

@@ -5,7 +5,7 @@ use super::names::{Names, function};
 use super::needed;
 use crate::cell::formula::description::{Binary, Description, Fed, Unary};
 use crate::cell::formula::graph::{BinaryOf, Bits, Expression, Id, UnaryOf};
-use crate::cell::formula::plan::Plan;
+use crate::cell::formula::plan::Scheme;
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 const LONG: usize = 72;
 
 /// What it is made of, line by line: constants, slots, values, new states.
-pub fn documentation(d: &Description, plan: &Plan, names: &Names) -> Vec<String> {
+pub fn documentation(d: &Description, plan: &Scheme, names: &Names) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, value) in &d.constants {
         lines.push(format!("{name} = {}", literal(*value)));
@@ -71,7 +71,7 @@ fn named(
     id: Id,
     pieces: &mut BTreeMap<Id, Piece>,
     lines: &mut Vec<String>,
-    plan: &Plan,
+    plan: &Scheme,
     names: &Names,
 ) {
     let name = names.of(&plan.graph, id);
@@ -79,7 +79,7 @@ fn named(
     pieces.insert(id, Piece::new(Binds::Name, name));
 }
 
-fn piece(plan: &Plan, id: Id, pieces: &BTreeMap<Id, Piece>, names: &Names) -> Piece {
+fn piece(plan: &Scheme, id: Id, pieces: &BTreeMap<Id, Piece>, names: &Names) -> Piece {
     let call = |name: &str, of: &[Id]| {
         let all: Vec<&str> = of.iter().map(|of| pieces[of].text.as_str()).collect();
         Piece::new(Binds::Call, format!("{name}({})", all.join(", ")))

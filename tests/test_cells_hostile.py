@@ -174,7 +174,7 @@ def test_an_asynchronous_wrapper() -> None:
 
 def test_what_is_no_value_is_told_with_the_functions_line_alone() -> None:
     with pytest.raises(TypeError, match=r"^test_cells_hostile.py, line \d+: a new state: "):
-        ur.cell(lambda x, h: [x.a])
+        ur.cell(lambda x, h: {"h": x.a})
 
 
 def arrays(*names: str) -> dict[str, Any]:

@@ -24,9 +24,11 @@ def test_the_documents_table() -> None:
     found = ur.flow.reach()
     assert sorted(said) == sorted(found.names)
     for n, name in enumerate(found.names):
-        states, parameters, kept, share = said[name]
+        states, parameters, kept, time, share = said[name]
         assert (states, parameters) == (found.states[n], found.parameters[n])
         assert kept == found.kept[n], name
+        # As a machine measured it: `unrolled cells`.
+        assert 0.1 < time < 10, name
         # Two digits are written.
         assert found.by_lag[n, 100] == pytest.approx(share, rel=0.06), name
     shares = [share for *_, share in said.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from ._cases import medians
 from ._modules import LSTM, RecurrentNet
 from ._style import STYLE
+from ._write import replace
 from .cells._recurrent import Recurrent
 from .flow._axes import matplotlib
 from .flow._reach import Reach, named, plot_reach, reach
@@ -76,7 +78,9 @@ def _draw(found: Reach, path: Path) -> None:
             figsize=(6, 1 + 0.18 * len(found.names)), layout="constrained"
         )
         plot_reach(found, figure.add_subplot())
-        figure.savefig(path)
+        file = io.BytesIO()
+        figure.savefig(file, format=path.suffix[1:] or "png")
+    replace(path, file.getvalue())
 
 
 def _times(cells: Mapping[str, Any], inputs: int, units: int, seed: int) -> list[float]:

@@ -251,32 +251,6 @@ def test_compile_what_the_kernels_cannot_do() -> None:
     assert torch.equal(torch.compile(net, backend="aot_eager")(rows)[0].data, net(rows)[0].data)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["Recurrent", "GRU"])
-def test_compile_transforms(kind: str) -> None:
-    """In compiled functions too PyTorch computes what torch.func asks for; of a formula within one
-    graph.
-    """
-    formula = kind == "Recurrent"
-    net, x = made() if formula else ut.GRU(3, 5).double(), values(4, 2, 3)
-    named = {name: p.detach() for name, p in net.named_parameters()}
-
-    def loss(named: Any, x: Any) -> Any:
-        return torch.func.functional_call(net, named, (x,))[0].square().sum()
-
-    def transforms(named: Any, x: Any) -> Any:
-        by_weights, by_x = torch.func.grad(loss, argnums=(0, 1))(named, x)
-        return *by_weights.values(), by_x, torch.func.jvp(lambda x: net(x)[0], (x,), (x,))[1]
-
-    found = torch.compile(transforms, fullgraph=formula, backend="aot_eager")(named, x)
-    leaf = x.clone().requires_grad_()
-    y = net(leaf)[0]
-    rights = torch.autograd.grad(y.square().sum(), [*net.parameters(), leaf])
-    tangent = torch.autograd.functional.jvp(lambda x: net(x)[0], x, x)[1]
-    for got, right in zip(found, (*rights, tangent), strict=True):
-        assert torch.allclose(got, right, rtol=1e-10, atol=1e-12)
-
-
 class _OwnRule(torch.fx.Tracer):
     def is_leaf_module(self, m: Any, module_qualified_name: str) -> bool:
         return m.__module__.startswith("torch.nn")
@@ -384,7 +358,7 @@ def test_what_the_kernels_cannot_do() -> None:
 
 
 def test_autocast_carries_states_in_the_weights_precision() -> None:
-    """As PyTorch's layers it takes what a layer before it gives, states too; its own go back in."""
+    """As PyTorch's layers, it takes what a layer before it gives, states too; its own go back in."""
 
     @ur.cell
     def counting(x: Any, h: Any, n: Any) -> Any:

@@ -65,11 +65,8 @@ def not_scriptable(module: Any) -> Any:
 def surroundings() -> str | None:
     """What is true of any call made just now."""
     if torch.compiler.is_compiling():
-        if torch.is_autocast_enabled("cpu"):
-            return AUTOCAST
-        # An operator of ours within a transform would ask for a rule that it has not. What else
-        # there is Dynamo has taken upon itself.
-        return None if functorch_level() is None else FUNCTORCH
+        # What else there is Dynamo has taken upon itself.
+        return AUTOCAST if torch.is_autocast_enabled("cpu") else None
     if _any_autocast() and torch.is_autocast_enabled("cpu"):
         return AUTOCAST
     if functorch_level() is not None:

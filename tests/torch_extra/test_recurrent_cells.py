@@ -358,7 +358,7 @@ def test_what_the_kernels_cannot_do() -> None:
 
 
 def test_autocast_carries_states_in_the_weights_precision() -> None:
-    """As PyTorch's layers, it takes what a layer before it gives, states too; its own go back in."""
+    """As PyTorch's layers, it takes what a layer before it gives, states too, and its own."""
 
     @ur.cell
     def counting(x: Any, h: Any, n: Any) -> Any:

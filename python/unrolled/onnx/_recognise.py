@@ -59,10 +59,11 @@ def _standards() -> list[tuple[Standard, dict[str, Any]]]:
     found = []
     for kind, (marks, words) in FORMS.items():
         functions = tuple(_Mark(f"function_{mark:g}", mark=mark) for mark in marks)
-        for clip, *flags in product((None, CLIP), *((False, True) for _ in words)):
-            form = Standard(kind, functions, clip, **dict(zip(words, flags, strict=True)))
-            assert form.formula is not None
-            found.append((form, form.formula.formula()))
+        for clip in (None, CLIP):
+            for flags in product((False, True), repeat=len(words)):
+                form = Standard(kind, functions, clip, **dict(zip(words, flags, strict=True)))
+                assert form.formula is not None
+                found.append((form, form.formula.formula()))
     return found
 
 
@@ -219,9 +220,8 @@ def _number(data: Mapping[str, Any], at: int) -> float | None:
 def _marked(pattern: Mapping[str, Any], at: int) -> tuple[str, float] | None:
     """The mark of an activation that a node of a pattern is."""
     op, *rest = pattern["nodes"][at]
-    of = pattern["nodes"][rest[1]] if op == "maximum" else ("",)
-    marked = of[0] == "number" and of[1] in (GATE, CANDIDATE, OUTPUT)
-    return _key(of[1]) if marked else None
+    value = _number(pattern, rest[1]) if op == "maximum" else None
+    return _key(value) if value in (GATE, CANDIDATE, OUTPUT) else None
 
 
 def _activations(data: Mapping[str, Any], at: int) -> Iterator[tuple[Function, int]]:

@@ -37,6 +37,8 @@ pub struct Forth<'a, T> {
     pub stage: usize,
     /// Rows.
     pub rows: usize,
+    /// Whether a way back will read the gate buffer.
+    pub keep: bool,
     /// The gate buffer.
     pub slots: &'a mut [T],
     /// From the old states to the new, in the last round.

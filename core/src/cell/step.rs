@@ -144,7 +144,8 @@ pub struct Scratch<'a, T> {
     pub cell: &'a mut [T],
 }
 
-/// One step: the gate buffer's rows from b + W_ih x to what the tape keeps, `states` to the new ones, in place.
+/// One step: the gate buffer's rows from b + W_ih x to what the tape keeps, if it is to `keep` anything, `states` to the
+/// new ones, in place.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
 pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
@@ -153,6 +154,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
     shape: &Shape,
     w: &Weights<'_, T>,
     rows: usize,
+    keep: bool,
     slots: &mut [T],
     states: &mut StatesMut<'_, T>,
     scratch: &mut Scratch<'_, T>,
@@ -189,6 +191,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             shape,
             stage,
             rows,
+            keep,
             slots: &mut *slots,
             states: states.again(),
             unprojected: projected.then_some(&mut *scratch.row),

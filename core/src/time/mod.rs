@@ -140,7 +140,7 @@ impl<T: Real> Pass<'_, T> {
 pub struct TapeMut<'a, T> {
     /// Gate buffers.
     pub slots: &'a mut [T],
-    /// States entering each step; empty if not kept.
+    /// States entering each step; empty if nothing is kept, and the gate buffers are scratch.
     pub before: StatesMut<'a, T>,
     /// What h is projected from; empty if it is not, or not kept.
     pub unprojected: &'a mut [T],
@@ -253,7 +253,8 @@ impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>,
                 ends += pass.keep_ends(shape, t, n, carry, &mut tape.ends[ends..]);
             }
             pass.cut(shape, t, 0..n, carry);
-            if !tape.before.data.is_empty() {
+            let keep = !tape.before.data.is_empty();
+            if keep {
                 for state in 0..shape.layout.states() {
                     let to = tape.before.of(shape, state, at..at + n);
                     copy::<T, S>(s, carry.of(shape, state, 0..n), to);
@@ -265,7 +266,17 @@ impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>,
             let own =
                 if kept { &mut tape.unprojected[at * shape.stride..] } else { &mut *scratch.row };
             let mut scratch = Scratch { row: own, cell: scratch.cell };
-            cell::forward::<T, S, E, P>(s, cell, shape, &weights, n, slots, carry, &mut scratch);
+            cell::forward::<T, S, E, P>(
+                s,
+                cell,
+                shape,
+                &weights,
+                n,
+                keep,
+                slots,
+                carry,
+                &mut scratch,
+            );
             for b in 0..if y.is_empty() { 0 } else { n } {
                 let to = (at + b) * y_row + y_first;
                 let h = &carry.of(shape, 0, b..b + 1)[..shape.state];

@@ -86,7 +86,7 @@ impl Formula {
         let (mut text, program) = (String::new(), &self.program);
         for (what, codes) in [("forward", &program.forward), ("backward", &program.backward)] {
             for (stage, code) in codes.iter().enumerate() {
-                let count: usize = code.phases.iter().map(alloc::vec::Vec::len).sum();
+                let count = code.instructions().count();
                 // A string takes whatever is written to it.
                 let _ = write!(text, "{what}, stage {stage}: {count} instructions\n{code}");
             }

@@ -313,10 +313,12 @@ impl Scheme {
         known
     }
 
-    pub fn forward(&self, stage: usize, planes: &BTreeMap<Id, u8>) -> Code {
-        let stages = self.stages();
+    /// A stage forward; what only the way back reads is written where `keep` says so.
+    pub fn forward(&self, stage: usize, planes: &BTreeMap<Id, u8>, keep: bool) -> Code {
+        let (stages, last) = (self.stages(), self.layout.stages() - 1);
         let own = planes.iter().filter(|(id, plane)| {
-            stages[**id as usize] == stage && self.as_slot(**id) != Some(**plane)
+            let written = stages[**id as usize] == stage && self.as_slot(**id) != Some(**plane);
+            written && (keep || stage < last)
         });
         let mut roots: Vec<(Place, Id)> =
             own.map(|(&id, &plane)| (Place::Plane(plane), id)).collect();
@@ -328,7 +330,7 @@ impl Scheme {
                 roots.push(root);
             }
         }
-        if stage + 1 == self.layout.stages() {
+        if stage == last {
             let states = self.outputs.iter().enumerate();
             roots.extend(states.map(|(state, &id)| (Place::State(state as u8), id)));
         }

@@ -19,6 +19,8 @@ pub struct Program {
     pub(super) layout: Layout,
     /// By stage.
     pub(super) forward: Vec<Code>,
+    /// The last stage where no way back follows, so that nothing is kept for it.
+    pub(super) forward_alone: Code,
     /// By the stage of the way forward that each mirrors.
     pub(super) backward: Vec<Code>,
     /// Planes that hold something when a step is done.
@@ -33,15 +35,16 @@ impl Program {
 
     /// The same, with what it was made of.
     pub fn compile(description: &Description) -> Result<(Self, Scheme, Wanted), Error> {
-        let mut plan = Scheme::new(description)?;
-        let last = plan.layout.stages() - 1;
-        let d = plan.differentiate();
-        let kept = plan.choose_kept(&d);
-        let (planes, count) = plan.place(&kept)?;
-        let forward = (0..=last).map(|stage| plan.forward(stage, &planes)).collect();
-        let backward = (0..=last).map(|stage| plan.backward(stage, &planes, &d)).collect();
-        let layout = plan.layout.with_planes(count);
-        Ok((Program { layout, forward, backward, kept: count }, plan, d))
+        let mut scheme = Scheme::new(description)?;
+        let last = scheme.layout.stages() - 1;
+        let d = scheme.differentiate();
+        let kept = scheme.choose_kept(&d);
+        let (planes, count) = scheme.place(&kept)?;
+        let forward = (0..=last).map(|stage| scheme.forward(stage, &planes, true)).collect();
+        let forward_alone = scheme.forward(last, &planes, false);
+        let backward = (0..=last).map(|stage| scheme.backward(stage, &planes, &d)).collect();
+        let layout = scheme.layout.with_planes(count);
+        Ok((Program { layout, forward, forward_alone, backward, kept: count }, scheme, d))
     }
 }
 
@@ -60,7 +63,10 @@ impl<T: Real> Elementwise<T> for Program {
 
     #[inline(always)]
     fn forward<S: Simd<T>>(&self, s: S, work: Forth<'_, T>) {
-        let Forth { shape, stage, rows, slots, states, unprojected, parameters, scratch } = work;
+        let Forth { shape, stage, rows, keep, slots, states, .. } = work;
+        let Forth { unprojected, parameters, scratch, .. } = work;
+        let alone = !keep && stage + 1 == self.forward.len();
+        let code = if alone { &self.forward_alone } else { &self.forward[stage] };
         let memory = Memory {
             shape,
             planes: slots,
@@ -71,7 +77,7 @@ impl<T: Real> Elementwise<T> for Program {
             parameters,
             scratch,
         };
-        run::run(s, &self.forward[stage], rows, memory);
+        run::run(s, code, rows, memory);
     }
 
     #[inline(always)]

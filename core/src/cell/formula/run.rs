@@ -5,7 +5,7 @@
 //! needed twice. What an instruction costs beside its arithmetic, to be found and to read and write blocks, is shared
 //! by all vectors of the block; so where a row is short, a block holds several.
 
-use super::code::{Action, Code, Instruction, Place};
+use super::code::{Action, Code, Instruction, Phase, Place};
 use super::description::{Binary, Unary};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
@@ -69,12 +69,21 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
     while row < rows {
         let count = if rows - row < together { rows - row } else { together };
         sums.fill(T::ZERO);
-        for (instructions, summed) in code.phases.iter().zip(&code.sums) {
+        for Phase { row: of_row, units, sums: summed } in &code.phases {
+            let line = At { row, count: 1, u: 0, n: T::PAD };
+            for instruction in of_row {
+                let at = if instruction.action == Action::Spread {
+                    At { n: used, ..line }
+                } else {
+                    line
+                };
+                execute(s, instruction, &mut memory, at, blocks, spare, sums);
+            }
             let mut u = 0;
             while u < stride {
                 let n = if stride - u < size { stride - u } else { size };
                 let at = At { row, count, u, n };
-                for instruction in instructions {
+                for instruction in units {
                     execute(s, instruction, &mut memory, at, blocks, spare, sums);
                 }
                 u += n;
@@ -195,11 +204,11 @@ fn execute<T: Real, S: Simd<T>>(
     sums: &mut [T],
 ) {
     let size = block::<T>();
-    let &Instruction { step, operands, to } = instruction;
+    let &Instruction { action, operands, to } = instruction;
     let (earlier, own) = blocks.split_at_mut(to as usize * size);
     let all = at.count * at.n;
     let of = |i: usize| &earlier[operands[i] as usize * size..][..all];
-    match step {
+    match action {
         Action::Load(place) => {
             for i in 0..at.count {
                 copy(s, read(memory, spare, place, at.row(i)), &mut own[i * at.n..][..at.n]);
@@ -222,17 +231,29 @@ fn execute<T: Real, S: Simd<T>>(
             let (from, hidden) = (of(0), memory.shape.hidden);
             let sum = &mut sums[mean as usize * T::PAD..][..T::PAD];
             let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
-            vectors!(S, n, |u| {
-                let to = u % T::PAD;
-                let more = Lanes::<T, S>::read::<true>(s, &from[..n], u);
-                (Lanes::read::<false>(s, sum, to) + more).write::<false>(sum, to)
+            let (from, whole) = (&from[..n], n - n % T::PAD);
+            vectors!(S, T::PAD, |to| {
+                let mut all = Lanes::<T, S>::read::<false>(s, sum, to);
+                let mut u = to;
+                while u < whole {
+                    all = all + Lanes::read::<false>(s, from, u);
+                    u += T::PAD;
+                }
+                if u < n {
+                    all = all + Lanes::read::<true>(s, from, u);
+                }
+                all.write::<false>(sum, to);
             });
         }
         Action::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
+        Action::Spread => {
+            let x = own[0];
+            own[..at.n].fill(x);
+        }
         Action::Unary(function) => unary(s, function, of(0), &mut own[..all]),
         Action::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
         Action::Where | Action::MulAdd | Action::NegMulAdd => {
-            ternary(s, step, [of(0), of(1), of(2)], &mut own[..all]);
+            ternary(s, action, [of(0), of(1), of(2)], &mut own[..all]);
         }
     }
 }
@@ -294,7 +315,7 @@ fn binary<T: Real, S: Simd<T>>(s: S, function: Binary, [a, b]: [&[T]; 2], y: &mu
 }
 
 #[inline(always)]
-fn ternary<T: Real, S: Simd<T>>(s: S, step: Action, [a, b, c]: [&[T]; 3], y: &mut [T]) {
+fn ternary<T: Real, S: Simd<T>>(s: S, action: Action, [a, b, c]: [&[T]; 3], y: &mut [T]) {
     let (a, b, c) = (&a[..y.len()], &b[..y.len()], &c[..y.len()]);
     macro_rules! each {
         (|$a:ident, $b:ident, $c:ident| $y:expr) => {
@@ -306,7 +327,7 @@ fn ternary<T: Real, S: Simd<T>>(s: S, step: Action, [a, b, c]: [&[T]; 3], y: &mu
             })
         };
     }
-    match step {
+    match action {
         Action::MulAdd => each!(|a, b, c| a.mul_add(b, c)),
         Action::NegMulAdd => each!(|a, b, c| a.neg_mul_add(b, c)),
         _ => each!(|a, b, c| a.if_equal(a.like(0.0), c, b)),

@@ -82,11 +82,10 @@ impl<'a> Expressions<'a> {
             lines: Vec::new(),
             stored: Vec::new(),
         };
-        let instructions = || code.phases.iter().flatten();
-        for own in instructions() {
+        for own in code.instructions() {
             this.look(own);
         }
-        for own in instructions() {
+        for own in code.instructions() {
             this.write(own);
         }
         this
@@ -111,18 +110,8 @@ impl<'a> Expressions<'a> {
         (0..count).map(|n| stored(place(n)).map(|(_, name)| name.clone())).collect()
     }
 
-    fn operands(own: &Instruction) -> &[u32] {
-        let count = match own.step {
-            Action::Load(_) | Action::Mean(_) => 0,
-            Action::Store(_) | Action::Unary(_) | Action::Sum(_) => 1,
-            Action::Binary(_) => 2,
-            Action::Where | Action::MulAdd | Action::NegMulAdd => 3,
-        };
-        &own.operands[..count]
-    }
-
     fn look(&mut self, own: &Instruction) {
-        for &of in Self::operands(own) {
+        for &of in own.reads() {
             let uses = self.uses.entry(of).or_default();
             *uses += 1;
             if *uses > 1 {
@@ -130,12 +119,12 @@ impl<'a> Expressions<'a> {
                 self.conditions.remove(&of);
             }
         }
-        match own.step {
+        match own.action {
             Action::Store(_) => _ = self.bound.insert(own.operands[0]),
             // It is written twice.
             Action::Unary(Unary::Silu) => _ = self.bound.insert(own.operands[0]),
             Action::Where => {
-                let compared = self.made.get(&own.operands[0]).map(|own| own.step);
+                let compared = self.made.get(&own.operands[0]).map(|own| own.action);
                 if let Some(Action::Binary(Binary::Less | Binary::LessEqual | Binary::Equal)) =
                     compared
                     && !self.bound.contains(&own.operands[0])
@@ -145,7 +134,7 @@ impl<'a> Expressions<'a> {
             }
             _ => {}
         }
-        if !matches!(own.step, Action::Store(_) | Action::Sum(_)) {
+        if own.makes() {
             self.made.insert(own.to, *own);
             if self.code.holds.get(&own.to).is_some_and(|&id| self.names.is_marked(id)) {
                 self.bound.insert(own.to);
@@ -154,7 +143,7 @@ impl<'a> Expressions<'a> {
     }
 
     fn write(&mut self, own: &Instruction) {
-        if let Action::Store(place) = own.step {
+        if let Action::Store(place) = own.action {
             let name = self.piece(own.operands[0]).text;
             self.stored.push((place, name));
             return;
@@ -162,7 +151,7 @@ impl<'a> Expressions<'a> {
         if self.conditions.contains(&own.to) {
             return;
         }
-        if let Action::Load(_) = own.step {
+        if let Action::Load(_) = own.action {
             let name = self.names.read(self.graph, self.code.holds[&own.to]);
             self.pieces.insert(own.to, Piece::new(Binds::Name, name));
             return;
@@ -214,7 +203,7 @@ impl<'a> Expressions<'a> {
 
     fn made_of(&mut self, own: &Instruction) -> Piece {
         let [a, b, c] = own.operands;
-        match own.step {
+        match own.action {
             Action::Unary(of) => {
                 let [x] = self.pieces([a]);
                 unary(of, &x)
@@ -229,9 +218,9 @@ impl<'a> Expressions<'a> {
                 binary(of, &a, &b)
             }
             Action::Where if self.conditions.contains(&a) => {
-                let Instruction { step, operands: [x, y, _], .. } = self.made[&a];
+                let Instruction { action, operands: [x, y, _], .. } = self.made[&a];
                 let [x, y, b, c] = self.pieces([x, y, b, c]);
-                let of = if let Action::Binary(of) = step { of } else { Binary::Equal };
+                let of = if let Action::Binary(of) = action { of } else { Binary::Equal };
                 chosen(of, [&x, &y, &b, &c])
             }
             Action::Where => {
@@ -241,10 +230,12 @@ impl<'a> Expressions<'a> {
             }
             Action::MulAdd => called("mul_add", &self.pieces([a, b, c])),
             Action::NegMulAdd => called("neg_mul_add", &self.pieces([a, b, c])),
-            // Those have no block, or are refused before.
-            Action::Load(_) | Action::Store(_) | Action::Sum(_) | Action::Mean(_) => {
-                Piece::new(Binds::Name, String::new())
-            }
+            // Those are met before, have no block, or are refused.
+            Action::Load(_)
+            | Action::Store(_)
+            | Action::Sum(_)
+            | Action::Mean(_)
+            | Action::Spread => Piece::new(Binds::Name, String::new()),
         }
     }
 }

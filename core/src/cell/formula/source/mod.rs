@@ -213,10 +213,8 @@ impl Writer<'_> {
     /// By places: the name of what is read there, or `_`.
     fn read(&self, code: &Code, place: &dyn Fn(usize) -> Place, count: usize) -> Vec<String> {
         let name = |n| {
-            let instructions = code.phases.iter().flatten();
-            let mut found = instructions.filter(|own| own.step == Action::Load(place(n)));
-            found
-                .next()
+            code.instructions()
+                .find(|own| own.action == Action::Load(place(n)))
                 .map_or("_".into(), |own| self.names.read(&self.plan.graph, code.holds[&own.to]))
         };
         (0..count).map(name).collect()

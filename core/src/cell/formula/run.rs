@@ -43,9 +43,15 @@ pub const fn block<T: Real>() -> usize {
     LINES * T::PAD
 }
 
+/// Rows of so many units that a block holds at the most.
+fn most_together<T: Real>(stride: usize) -> usize {
+    if stride < block::<T>() { block::<T>() / stride } else { 1 }
+}
+
 /// Numbers of scratch for rows of so many units.
 pub fn scratch<T: Real>(code: &Code, stride: usize) -> usize {
-    code.blocks * block::<T>() + code.spare * stride + code.means * T::PAD
+    let of_row = code.spare * stride + code.means * T::PAD;
+    code.blocks * block::<T>() + most_together::<T>(stride) * of_row
 }
 
 /// Runs the code for every row.
@@ -53,14 +59,13 @@ pub fn scratch<T: Real>(code: &Code, stride: usize) -> usize {
 pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memory<'_, T>) {
     let (stride, hidden) = (memory.shape.stride, memory.shape.hidden);
     let size = block::<T>();
+    let most = most_together::<T>(stride);
+    let together = if rows < most { rows } else { most };
     let own = &mut *memory.scratch;
     let (blocks, own) = own.split_at_mut(code.blocks * size);
-    let (spare, sums) = own.split_at_mut(code.spare * stride);
-    let sums = &mut sums[..code.means * T::PAD];
+    let (spare, sums) = own.split_at_mut(code.spare * together * stride);
+    let sums = &mut sums[..code.means * together * T::PAD];
     memory.scratch = &mut [];
-    // Means are of a row each.
-    let together = if code.means == 0 && stride < size { size / stride } else { 1 };
-    let together = if rows < together { rows } else { together };
     let used = if together * stride < size { together * stride } else { size };
     for (block, &number) in blocks.chunks_exact_mut(size).zip(&code.numbers) {
         block[..used].fill(T::from_f64(number));
@@ -70,25 +75,24 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
         let count = if rows - row < together { rows - row } else { together };
         sums.fill(T::ZERO);
         for Phase { row: of_row, units, sums: summed } in &code.phases {
-            let line = At { row, count: 1, u: 0, n: T::PAD };
+            // All units of several rows, or some of a single one.
+            let n = if stride < size { stride } else { size };
+            let whole = At { row, count, own: 0, together, u: 0, n };
             for instruction in of_row {
-                let at = if instruction.action == Action::Spread {
-                    At { n: used, ..line }
-                } else {
-                    line
-                };
+                let spread = instruction.action == Action::Spread;
+                let at = if spread { whole } else { At { n: T::PAD, ..whole } };
                 execute(s, instruction, &mut memory, at, blocks, spare, sums);
             }
             let mut u = 0;
             while u < stride {
                 let n = if stride - u < size { stride - u } else { size };
-                let at = At { row, count, u, n };
                 for instruction in units {
-                    execute(s, instruction, &mut memory, at, blocks, spare, sums);
+                    execute(s, instruction, &mut memory, At { u, n, ..whole }, blocks, spare, sums);
                 }
                 u += n;
             }
-            means(&mut sums[summed.start * T::PAD..summed.end * T::PAD], hidden);
+            let line = together * T::PAD;
+            means(&mut sums[summed.start * line..summed.end * line], hidden);
         }
         row += count;
     }
@@ -99,6 +103,9 @@ pub fn run<T: Real, S: Simd<T>>(s: S, code: &Code, rows: usize, mut memory: Memo
 struct At {
     row: usize,
     count: usize,
+    /// Which of the rows that are run together comes first, and of how many.
+    own: usize,
+    together: usize,
     u: usize,
     n: usize,
 }
@@ -107,7 +114,13 @@ impl At {
     /// The `i`-th of its rows alone.
     #[inline(always)]
     fn row(self, i: usize) -> At {
-        At { row: self.row + i, count: 1, ..self }
+        At { row: self.row + i, own: self.own + i, count: 1, ..self }
+    }
+
+    /// Where the first of its rows has its own among the `n`-th runs of `len` numbers a row.
+    #[inline(always)]
+    fn of_row(self, n: u16, len: usize) -> usize {
+        (n as usize * self.together + self.own) * len
     }
 }
 
@@ -145,7 +158,7 @@ fn read<'m, T: Real>(memory: &'m Memory<'_, T>, spare: &'m [T], place: Place, at
             &before[at.row * shape.state_row(n as usize) + at.u..]
         }
         Place::Parameter(n) => &memory.parameters[n as usize * stride + at.u..],
-        Place::Spare(n) => &spare[n as usize * stride + at.u..],
+        Place::Spare(n) => &spare[at.of_row(n, stride) + at.u..],
     };
     &from[..at.n]
 }
@@ -168,7 +181,7 @@ fn written<'m, T: Real>(
                 &mut memory.states.data[begin..]
             }
         },
-        Place::Spare(n) => &mut spare[n as usize * stride + at.u..],
+        Place::Spare(n) => &mut spare[at.of_row(n, stride) + at.u..],
         Place::Kept(_) | Place::Before(_) | Place::Parameter(_) => &mut [],
     };
     let n = if to.len() < at.n { to.len() } else { at.n };
@@ -228,27 +241,25 @@ fn execute<T: Real, S: Simd<T>>(
             }
         }
         Action::Sum(mean) => {
-            let (from, hidden) = (of(0), memory.shape.hidden);
-            let sum = &mut sums[mean as usize * T::PAD..][..T::PAD];
-            let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
-            let (from, whole) = (&from[..n], n - n % T::PAD);
-            vectors!(S, T::PAD, |to| {
-                let mut all = Lanes::<T, S>::read::<false>(s, sum, to);
-                let mut u = to;
-                while u < whole {
-                    all = all + Lanes::read::<false>(s, from, u);
-                    u += T::PAD;
-                }
-                if u < n {
-                    all = all + Lanes::read::<true>(s, from, u);
-                }
-                all.write::<false>(sum, to);
-            });
+            let (all, hidden) = (of(0), memory.shape.hidden);
+            for i in 0..at.count {
+                let sum = &mut sums[at.row(i).of_row(mean, T::PAD)..][..T::PAD];
+                let n = if hidden - at.u < at.n { hidden - at.u } else { at.n };
+                sum_up(s, &all[i * at.n..][..n], sum);
+            }
         }
-        Action::Mean(mean) => own[..at.n].fill(sums[mean as usize * T::PAD]),
+        Action::Mean(mean) => {
+            for i in 0..at.count {
+                let mean = sums[at.row(i).of_row(mean, T::PAD)];
+                own[i * at.n..][..at.n].fill(mean);
+            }
+        }
         Action::Spread => {
-            let x = own[0];
-            own[..at.n].fill(x);
+            // From the last on, for what is spread overwrites the lines.
+            for i in (0..at.count).rev() {
+                let x = own[i * T::PAD];
+                own[i * at.n..][..at.n].fill(x);
+            }
         }
         Action::Unary(function) => unary(s, function, of(0), &mut own[..all]),
         Action::Binary(function) => binary(s, function, [of(0), of(1)], &mut own[..all]),
@@ -256,6 +267,24 @@ fn execute<T: Real, S: Simd<T>>(
             ternary(s, action, [of(0), of(1), of(2)], &mut own[..all]);
         }
     }
+}
+
+/// Adds numbers to the sum of those in the same place of a line.
+#[inline(always)]
+fn sum_up<T: Real, S: Simd<T>>(s: S, from: &[T], sum: &mut [T]) {
+    let whole = from.len() - from.len() % T::PAD;
+    vectors!(S, T::PAD, |to| {
+        let mut all = Lanes::<T, S>::read::<false>(s, sum, to);
+        let mut u = to;
+        while u < whole {
+            all = all + Lanes::read::<false>(s, from, u);
+            u += T::PAD;
+        }
+        if u < from.len() {
+            all = all + Lanes::read::<true>(s, from, u);
+        }
+        all.write::<false>(sum, to);
+    });
 }
 
 #[inline(always)]

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import unrolled as ur
 from support import VARIANTS, Variant, arrays, make, normal, same
+from unrolled._machine import ISAS
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=str)
 each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
-each_isa = pytest.mark.parametrize("isa", ["portable", "avx2", "avx512"])
+each_isa = pytest.mark.parametrize("isa", ISAS)
 
 
 def need(isa: str) -> None:

@@ -66,6 +66,7 @@ mod _native {
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         m.add("MOST_THREADS", unrolled::batch::MOST_THREADS)?;
+        m.add("ISAS", unrolled::simd::Isa::ALL.map(unrolled::simd::Isa::name))?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -12,7 +12,7 @@ import numpy as np
 from . import _arguments as arguments
 from . import _native
 
-ISAS = ("portable", "avx2", "avx512")
+ISAS = tuple(_native.ISAS)
 MOST_THREADS = _native.MOST_THREADS
 
 
@@ -59,7 +59,7 @@ def set_max_isa(name: str) -> None:
 
     Parameters
     ----------
-    name : {"portable", "avx2", "avx512"}
+    name : {"portable", "neon", "avx2", "avx512"}
         May be one this machine does not have; then the highest below it is used.
     """
     _native.set_max_isa(arguments.choice("name", name, ISAS))

@@ -78,7 +78,7 @@ class RecurrentNet(Network[S]):
 
     @property
     def isa(self) -> str:
-        """The instruction set of its kernels: "portable", "avx2" or "avx512"."""
+        """The instruction set of its kernels: "portable", "neon", "avx2" or "avx512"."""
         return self._native.isa
 
     def config(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ _AdamNumbers: TypeAlias = tuple[float, float, float, float, float, bool]
 __all__ = [
     "Dense",
     "Formula",
+    "ISAS",
     "MOST_THREADS",
     "Network",
     "Optimizer",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 __version__: str
+ISAS: list[str]
 MOST_THREADS: int
 
 @final

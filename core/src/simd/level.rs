@@ -1,5 +1,7 @@
 //! Which instruction sets this machine has, and which of them to use.
 
+#[cfg(target_arch = "aarch64")]
+use super::neon::Neon;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 use super::{Element, Kernel, Simd, portable::Portable};
@@ -12,21 +14,24 @@ use core::sync::atomic::{AtomicU8, Ordering};
 pub enum Isa {
     /// What the crate was compiled for: SSE2 on x86-64, NEON on AArch64, SIMD128 on wasm, or scalar.
     Portable = 0,
+    /// NEON of AArch64.
+    Neon = 1,
     /// AVX2 with FMA.
-    Avx2 = 1,
+    Avx2 = 2,
     /// AVX-512 F and DQ.
-    Avx512 = 2,
+    Avx512 = 3,
 }
 
 impl Isa {
     /// Every instruction set there is code for, on whatever machine.
-    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 4] = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
 
-    /// `"portable"`, `"avx2"` or `"avx512"`.
+    /// `"portable"`, `"neon"`, `"avx2"` or `"avx512"`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Isa::Portable => "portable",
+            Isa::Neon => "neon",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
         }
@@ -52,6 +57,8 @@ pub struct Level(Token);
 #[derive(Clone, Copy, Debug)]
 enum Token {
     Portable(Portable),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -68,11 +75,12 @@ impl Level {
     pub fn get(isa: Isa) -> Option<Level> {
         match isa {
             Isa::Portable => Some(Level(Token::Portable(Portable))),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().map(|t| Level(Token::Neon(t))),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => Avx2::detect().map(|t| Level(Token::Avx2(t))),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => Avx512::detect().map(|t| Level(Token::Avx512(t))),
-            #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }
     }
@@ -90,6 +98,12 @@ impl Level {
         if limit == UNSAID {
             limit = first_limit() as u8;
             LIMIT.store(limit, Ordering::Relaxed);
+        }
+        #[cfg(target_arch = "aarch64")]
+        if limit >= Isa::Neon as u8
+            && let Some(token) = Neon::detect()
+        {
+            return Level(Token::Neon(token));
         }
         #[cfg(target_arch = "x86_64")]
         {
@@ -119,6 +133,8 @@ impl Level {
     pub fn isa(self) -> Isa {
         match self.0 {
             Token::Portable(_) => Isa::Portable,
+            #[cfg(target_arch = "aarch64")]
+            Token::Neon(_) => Isa::Neon,
             #[cfg(target_arch = "x86_64")]
             Token::Avx2(_) => Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
@@ -132,7 +148,7 @@ impl Level {
     pub fn fuses(self) -> bool {
         match self.0 {
             Token::Portable(_) => Portable::FUSES,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             _ => true,
         }
     }
@@ -172,6 +188,8 @@ macro_rules! element {
             fn dispatch<K: Kernel<Self>>(level: Level, kernel: K) -> K::Output {
                 match level.0 {
                     Token::Portable(s) => Simd::<$t>::run(s, kernel),
+                    #[cfg(target_arch = "aarch64")]
+                    Token::Neon(s) => Simd::<$t>::run(s, kernel),
                     #[cfg(target_arch = "x86_64")]
                     Token::Avx2(s) => Simd::<$t>::run(s, kernel),
                     #[cfg(target_arch = "x86_64")]

@@ -8,6 +8,8 @@
 
 pub(crate) mod flat;
 mod level;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod pair;
 mod portable;
 mod quick;

@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor math-exhaustive fuzz sanitize clean
+	bench-rust-peers bench-monitor cross math-exhaustive fuzz sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
 	  tests/test_docstrings.py tests/test_docs.py \
 	  $(ARGS)
+
+cross:  ## built for other machines, run by emulators; ARGS=--fetch gets Debian's compiler for what rustup has not
+	$(PYTHON) tools/cross.py $(ARGS)
 
 lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stubs
 	@echo "make lint: nothing to object to"

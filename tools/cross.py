@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""The crate on machines that this one is not: built for them, and run by an emulator where there is one.
+
+``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which something is missing
+says what, and is left out; with ``--strict`` that is a failure.
+
+The library of a target comes from rustup where that has it (``rustup target add``), else from Debian's compiler
+``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing it (Debian 12, root).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = ROOT / "target" / "cross"
+DEBIAN = OWN / "root"
+
+AARCH64 = "aarch64-unknown-linux-gnu"
+# Programs without an operating system, with core alone; SIMD128 is asked for, as a page would.
+BARE = {
+    "riscv": ["riscv32imac-unknown-none-elf", "riscv64gc-unknown-none-elf"],
+    "cortex-m": ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"],
+    "wasm": ["wasm32-unknown-unknown"],
+}
+FLAGS = {"wasm32-unknown-unknown": "-Ctarget-feature=+simd128"}
+# The tests that an emulator runs in seconds: what levels do, number by number; and whole nets of every cell, each level
+# beside the others, to the last bit.
+TESTS = ["--lib", "--test", "formula"]
+
+
+class MissingError(Exception):
+    """What a part needs and this machine has not."""
+
+
+def run(*command: str, **more: str) -> None:
+    print("+", *command, flush=True)
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **more}, check=True)
+
+
+def program(*names: str) -> str:
+    """The first of these programs that there is."""
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise MissingError(f"{names[0]} is not installed")
+
+
+def fetch() -> None:
+    """Debian's compiler, its sources of `core` and its library for AArch64, unpacked; C's linker and emulators."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise MissingError("packages are fetched by apt-get, as root")
+    try:
+        run("dpkg", "--add-architecture", "arm64")
+        run("apt-get", "update", "-qq")
+        tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static"]
+        run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *tools)
+        depends = ["apt-cache", "depends", "rustc-web"]
+        said = subprocess.run(depends, capture_output=True, text=True, check=True).stdout
+        packages = re.findall(r"Depends: (libstd-rust-web-[\d.]+|libllvm[\d.]+)$", said, re.M)
+        packages += ["rustc-web", "rust-web-src", "libstd-rust-web-dev"]
+        packages += ["libstd-rust-web-dev:arm64"]
+        downloads = OWN / "packages"
+        downloads.mkdir(parents=True, exist_ok=True)
+        command = ["apt-get", "download", "-qq", *packages]
+        subprocess.run(command, cwd=downloads, check=True)
+        for package in downloads.glob("*.deb"):
+            run("dpkg", "-x", str(package), str(DEBIAN))
+    except subprocess.CalledProcessError as error:
+        raise MissingError(f"{error.cmd[0]} failed") from error
+
+
+def debian() -> dict[str, str]:
+    """The environment in which cargo takes Debian's compiler."""
+    if not (DEBIAN / "usr/bin/rustc").exists():
+        raise MissingError("no library for this target (rustup target add, or --fetch)")
+    made = {}
+    for variable, name in (("RUSTC", "rustc"), ("RUSTDOC", "rustdoc")):
+        wrapper = OWN / name
+        libraries = DEBIAN / "usr/lib/x86_64-linux-gnu"
+        wrapper.write_text(
+            f'#!/bin/sh\nLD_LIBRARY_PATH="{libraries}" exec "{DEBIAN}/usr/bin/{name}" "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        made[variable] = str(wrapper)
+    return {**made, "RUSTC_BOOTSTRAP": "1"}
+
+
+def by_rustup(target: str) -> bool:
+    """Whether the compiler at hand has the target's library."""
+    command = ["rustc", "--print", "target-libdir", "--target", target]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    return said.returncode == 0 and any(Path(said.stdout.strip()).glob("libcore-*"))
+
+
+def aarch64() -> None:
+    """Core tests with NEON, beside the portable level."""
+    linker = program("aarch64-linux-gnu-gcc")
+    emulator = program("qemu-aarch64-static", "qemu-aarch64")
+    compiler = {} if by_rustup(AARCH64) else debian()
+    variable = "CARGO_TARGET_" + AARCH64.upper().replace("-", "_")
+    environment = {
+        **compiler,
+        f"{variable}_LINKER": linker,
+        f"{variable}_RUNNER": f"{emulator} -L /usr/aarch64-linux-gnu",
+    }
+    cargo = ["cargo", "test", "--profile", "cross", "--target-dir", str(OWN / "build")]
+    run(*cargo, "--target", AARCH64, "-p", "unrolled", *TESTS, **environment)
+
+
+def x86_64() -> None:
+    """The same tests on a processor of 2008, without AVX: the portable level, and no instruction it lacks."""
+    if os.uname().machine != "x86_64":
+        raise MissingError("this machine is no x86-64")
+    emulator = program("qemu-x86_64-static", "qemu-x86_64")
+    runner = {"CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER": f"{emulator} -cpu Nehalem"}
+    run("cargo", "test", "--release", "-p", "unrolled", *TESTS, **runner)
+
+
+def bare(name: str) -> None:
+    """Compiles the crate for each target, with core alone."""
+    for target in BARE[name]:
+        command = ["cargo", "check", "--release", "--target-dir", str(OWN / "build")]
+        command += ["--target", target, "-p", "unrolled", "--no-default-features"]
+        environment = {}
+        if not by_rustup(target):
+            environment = debian()
+            command += ["-Zbuild-std=core"]
+        if flags := FLAGS.get(target):
+            environment["RUSTFLAGS"] = flags
+        run(*command, **environment)
+
+
+PARTS = {"aarch64": aarch64, "x86-64": x86_64} | {
+    name: (lambda name=name: bare(name)) for name in BARE
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
+    parser.add_argument("--fetch", action="store_true", help="get what is missing from Debian")
+    parser.add_argument("--strict", action="store_true", help="fail where a part is left out")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
+    summary, left_out, began = [], 0, time.monotonic()
+    if arguments.fetch and not (DEBIAN / "usr/bin/rustc").exists():
+        try:
+            fetch()
+        except MissingError as missing:
+            summary.append(f"fetch: {missing}")
+    for name in arguments.parts or PARTS:
+        start = time.monotonic()
+        try:
+            PARTS[name]()
+        except MissingError as missing:
+            left_out += 1
+            summary.append(f"{name}: not run, {missing}")
+        except subprocess.CalledProcessError as error:
+            print(f"cross: {name} failed: {' '.join(error.cmd)}", file=sys.stderr)
+            return 1
+        else:
+            summary.append(f"{name}: passed in {time.monotonic() - start:.0f} s")
+    print("\n".join(f"cross: {line}" for line in summary))
+    print(f"cross: {time.monotonic() - began:.0f} s in all")
+    return 1 if left_out and arguments.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

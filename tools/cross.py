@@ -62,9 +62,9 @@ def fetch() -> None:
         run("apt-get", "update", "-qq")
         tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static"]
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *tools)
-        depends = ["apt-cache", "depends", "rustc-web"]
+        depends = ["apt-cache", "depends", "--recurse", "--important", "rustc-web"]
         said = subprocess.run(depends, capture_output=True, text=True, check=True).stdout
-        packages = re.findall(r"Depends: (libstd-rust-web-[\d.]+|libllvm[\d.]+)$", said, re.M)
+        packages = re.findall(r"^(libstd-rust-web-[\d.]+|libllvm\d+)$", said, re.M)
         packages += ["rustc-web", "rust-web-src", "libstd-rust-web-dev"]
         packages += ["libstd-rust-web-dev:arm64"]
         downloads = OWN / "packages"

@@ -127,7 +127,7 @@ def x86_64() -> None:
 def bare(name: str) -> None:
     """Compiles the crate for each target, with core alone."""
     for target in BARE[name]:
-        command = ["cargo", "check", "--release", "--target-dir", str(OWN / "build")]
+        command = ["cargo", "check", "--target-dir", str(OWN / "build")]
         command += ["--target", target, "-p", "unrolled", "--no-default-features"]
         environment = {}
         if not by_rustup(target):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The crate on machines that this one is not: built for them, and run by an emulator where there is one.
+"""The crate on machines that this one is not: built for them, and run where there is an emulator.
 
-``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which something is missing
-says what, and is left out; with ``--strict`` that is a failure.
+``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which something
+is missing says what, and is left out; with ``--strict`` that is a failure.
 
-The library of a target comes from rustup where that has it (``rustup target add``), else from Debian's compiler
-``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing it (Debian 12, root).
+The library of a target comes from rustup where that has it (``rustup target add``), else from
+Debian's compiler ``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing
+it (Debian 12, root).
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ BARE = {
     "wasm": ["wasm32-unknown-unknown"],
 }
 FLAGS = {"wasm32-unknown-unknown": "-Ctarget-feature=+simd128"}
-# The tests that an emulator runs in seconds: what levels do, number by number; and whole nets of every cell, each level
-# beside the others, to the last bit.
+# The tests that an emulator runs in seconds: what levels do, number by number; and whole nets, each
+# level beside the others, to the last bit.
 TESTS = ["--lib", "--test", "formula"]
 
 
@@ -54,7 +55,7 @@ def program(*names: str) -> str:
 
 
 def fetch() -> None:
-    """Debian's compiler, its sources of `core` and its library for AArch64, unpacked; C's linker and emulators."""
+    """Debian's compiler, the sources of `core`, its library for AArch64; a linker, emulators."""
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise MissingError("packages are fetched by apt-get, as root")
     try:
@@ -116,7 +117,7 @@ def aarch64() -> None:
 
 
 def x86_64() -> None:
-    """The same tests on a processor of 2008, without AVX: the portable level, and no instruction it lacks."""
+    """The same tests on a processor of 2008, which lacks AVX: the portable level alone."""
     if os.uname().machine != "x86_64":
         raise MissingError("this machine is no x86-64")
     emulator = program("qemu-x86_64-static", "qemu-x86_64")

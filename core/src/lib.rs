@@ -83,6 +83,10 @@
 //! ([`Level::best`]). Results do not depend on which, as long as it fuses multiply-add, nor on the number of
 //! threads; and a row's results do not depend on the batch it is in: to the last bit, in every case. The order
 //! of every sum is a function of the sizes alone, and every operation is correctly rounded.
+//!
+//! AVX-512, AVX2 and NEON fuse multiply-add. The portable level does where the crate is compiled for AArch64, or for
+//! x86-64 with `target-feature=+fma`. Elsewhere, on x86-64 as it is by default, wasm32, RISC-V and Arm's
+//! microcontrollers, it rounds the product too.
 #![no_std]
 #![deny(unsafe_code, missing_docs)]
 

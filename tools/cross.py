@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The crate on machines that this one is not: built for them, and run where there is an emulator.
 
-``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which something
-is missing says what, and is left out; with ``--strict`` that is a failure.
+``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which
+something is missing says what, and is left out; with ``--strict`` that is a failure.
 
 The library of a target comes from rustup where that has it (``rustup target add``), else from
 Debian's compiler ``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing

@@ -112,7 +112,7 @@ def aarch64() -> None:
         f"{variable}_LINKER": linker,
         f"{variable}_RUNNER": f"{emulator} -L /usr/aarch64-linux-gnu",
     }
-    cargo = ["cargo", "test", "--profile", "cross", "--target-dir", str(OWN / "build")]
+    cargo = ["cargo", "test", "--profile", "quick", "--target-dir", str(OWN / "build")]
     run(*cargo, "--target", AARCH64, "-p", "unrolled", *TESTS, **environment)
 
 

@@ -109,6 +109,38 @@ impl Code {
     pub fn instructions(&self) -> impl Iterator<Item = &Instruction> {
         self.phases.iter().flat_map(|phase| phase.row.iter().chain(&phase.units))
     }
+
+    /// The same without rows that only others would read, and without what was computed for these. What is left is
+    /// computed as before, to the bit.
+    pub fn alone(&self) -> Code {
+        let mut code = self.clone();
+        // By later phases: what they load from where this one writes is what it wrote.
+        let mut loaded: BTreeSet<Place> = BTreeSet::new();
+        for phase in code.phases.iter_mut().rev() {
+            let mut read: BTreeSet<u32> = BTreeSet::new();
+            let mut is_needed = |own: &Instruction| {
+                let needed = match own.action {
+                    Action::Store(place @ Place::Plane(_)) => loaded.contains(&place),
+                    Action::Store(_) | Action::Sum(_) => true,
+                    _ => read.contains(&own.to),
+                };
+                if needed {
+                    read.extend(own.reads());
+                }
+                needed
+            };
+            for part in [&mut phase.units, &mut phase.row] {
+                part.reverse();
+                part.retain(&mut is_needed);
+                part.reverse();
+            }
+            loaded.extend(phase.units.iter().filter_map(|own| match own.action {
+                Action::Load(place) => Some(place),
+                _ => None,
+            }));
+        }
+        code
+    }
 }
 
 /// Makes the code that computes `roots` and writes each to its place, out of what `known` says is to be read where.

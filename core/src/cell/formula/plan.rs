@@ -313,12 +313,10 @@ impl Scheme {
         known
     }
 
-    /// A stage forward; what only the way back reads is written where `keep` says so.
-    pub fn forward(&self, stage: usize, planes: &BTreeMap<Id, u8>, keep: bool) -> Code {
+    pub fn forward(&self, stage: usize, planes: &BTreeMap<Id, u8>) -> Code {
         let (stages, last) = (self.stages(), self.layout.stages() - 1);
         let own = planes.iter().filter(|(id, plane)| {
-            let written = stages[**id as usize] == stage && self.as_slot(**id) != Some(**plane);
-            written && (keep || stage < last)
+            stages[**id as usize] == stage && self.as_slot(**id) != Some(**plane)
         });
         let mut roots: Vec<(Place, Id)> =
             own.map(|(&id, &plane)| (Place::Plane(plane), id)).collect();

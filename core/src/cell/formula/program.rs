@@ -40,8 +40,8 @@ impl Program {
         let d = scheme.differentiate();
         let kept = scheme.choose_kept(&d);
         let (planes, count) = scheme.place(&kept)?;
-        let forward = (0..=last).map(|stage| scheme.forward(stage, &planes, true)).collect();
-        let forward_alone = scheme.forward(last, &planes, false);
+        let forward: Vec<Code> = (0..=last).map(|stage| scheme.forward(stage, &planes)).collect();
+        let forward_alone = forward[last].alone();
         let backward = (0..=last).map(|stage| scheme.backward(stage, &planes, &d)).collect();
         let layout = scheme.layout.with_planes(count);
         Ok((Program { layout, forward, forward_alone, backward, kept: count }, scheme, d))

@@ -8,6 +8,7 @@ mod code;
 mod derive;
 mod description;
 mod graph;
+mod listing;
 mod plan;
 mod program;
 mod run;

@@ -34,6 +34,10 @@ pub struct DenseGradients<T> {
 /// Rows whose weight gradients are summed before they are added to the rest.
 const CHUNK: usize = 256;
 
+/// Units that go together, whole tiles of every level, and how many numbers come out at a time: kept on the stack.
+const UNITS: usize = 64;
+const BLOCK: usize = 1024;
+
 impl<T: Passes> Dense<T> {
     /// A layer with all parameters zero.
     ///
@@ -71,6 +75,12 @@ impl<T: Passes> Dense<T> {
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
         (self.inputs, self.outputs)
+    }
+
+    /// The level whose kernels it runs.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// `weight`, then `bias`, flat.
@@ -121,8 +131,24 @@ impl<T: Passes> Dense<T> {
     /// `Length` where x is no whole number of rows; `TooLarge`.
     pub fn forward(&self, x: &[T]) -> Result<Vec<T>, Error> {
         let rows = self.rows("x", x.len(), self.inputs)?;
-        let rhs = self.forward.view();
-        self.product(rows, x, self.inputs, rhs, self.outputs, Start::Row(&self.start))
+        let mut y = zeros(size(&[rows, self.outputs], "outputs")?, "outputs")?;
+        self.forward_into(x, &mut y)?;
+        Ok(y)
+    }
+
+    /// The same, to `y`; asks for no memory.
+    ///
+    /// # Errors
+    /// `Length` where x is no whole number of rows, or y does not have as many.
+    pub fn forward_into(&self, x: &[T], y: &mut [T]) -> Result<(), Error> {
+        let rows = self.rows("x", x.len(), self.inputs)?;
+        let expected = size(&[rows, self.outputs], "y")?;
+        if y.len() != expected {
+            return Err(Error::Length { argument: "y", expected, got: y.len() });
+        }
+        let sizes = [self.inputs, self.outputs];
+        self.product(sizes, x, self.forward.view(), Start::Row(&self.start), y);
+        Ok(())
     }
 
     /// The mirror: d_x = Wᵀ d_y, d_w = Σ d_y xᵀ, d_b = Σ d_y.
@@ -135,8 +161,9 @@ impl<T: Passes> Dense<T> {
         if d_y.len() != expected {
             return Err(Error::Length { argument: "dy", expected, got: d_y.len() });
         }
-        let rhs = self.backward.view();
-        let d_x = self.product(rows, d_y, self.outputs, rhs, self.inputs, Start::Zero)?;
+        let mut d_x = zeros(x.len(), "gradients")?;
+        let sizes = [self.outputs, self.inputs];
+        self.product(sizes, d_y, self.backward.view(), Start::Zero, &mut d_x);
 
         // Lanes are inputs here, so that sums come out in PyTorch's layout, but for the padding.
         let stride = self.inputs.next_multiple_of(T::PAD);
@@ -171,32 +198,45 @@ impl<T: Passes> Dense<T> {
         Ok(DenseGradients { parameters, x: d_x })
     }
 
+    /// Rows of `outputs` sums over rows of `steps`, a block of units and rows at a time: in padded rows, and then where
+    /// they go.
     fn product(
         &self,
-        rows: usize,
+        [steps, outputs]: [usize; 2],
         lhs: &[T],
-        steps: usize,
         rhs: Rhs<'_, T>,
-        outputs: usize,
         start: Start<'_, T>,
-    ) -> Result<Vec<T>, Error> {
-        let stride = outputs.next_multiple_of(T::PAD);
-        let mut padded: Buffer<T> = zero_rows(rows, stride, "outputs")?;
-        let product = DenseRows {
-            rows,
-            units: stride,
-            lhs: Lhs { data: lhs, row: steps, step: 1, segment: 0 },
-            rhs: RightHand::Panel(rhs),
-            steps,
-            start,
-            out: &mut padded,
-        };
-        T::dispatch(self.level, product);
-        let mut out = zeros(size(&[rows, outputs], "outputs")?, "outputs")?;
-        for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(stride)) {
-            to.copy_from_slice(&from[..outputs]);
+        out: &mut [T],
+    ) {
+        let lanes = self.level.lanes::<T>();
+        let mut padded = [T::ZERO; BLOCK];
+        for first in (0..outputs).step_by(UNITS) {
+            let own = UNITS.min(outputs - first);
+            let units = own.next_multiple_of(T::PAD);
+            let rhs = Rhs { data: &rhs.data[first / lanes * rhs.tile..], ..rhs };
+            let start = match start {
+                Start::Row(row) => Start::Row(&row[first..]),
+                _ => start,
+            };
+            let most = BLOCK / units;
+            for (lhs, out) in lhs.chunks(most * steps).zip(out.chunks_mut(most * outputs)) {
+                let rows = out.len() / outputs;
+                let padded = &mut padded[..rows * units];
+                let product = DenseRows {
+                    rows,
+                    units,
+                    lhs: Lhs { data: lhs, row: steps, step: 1, segment: 0 },
+                    rhs: RightHand::Panel(rhs),
+                    steps,
+                    start,
+                    out: padded,
+                };
+                T::dispatch(self.level, product);
+                for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(units)) {
+                    to[first..][..own].copy_from_slice(&from[..own]);
+                }
+            }
         }
-        Ok(out)
     }
 }
 

@@ -69,6 +69,7 @@
 //! * `time`: a layer over a window of time, there and back; what ends, what is reset.
 //! * [`fixed`]: cells of fixed sizes.
 //! * `net`: layers and directions ([`network`]), what is kept ([`tape`]), one step a call ([`stream`]).
+//! * [`sequential`]: layers of several kinds as one model, fed block by block, exchanged while it plays.
 //! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
 //! * [`peak`]: what the machine can do at most, for the benchmarks.
@@ -114,6 +115,8 @@ pub mod real;
 #[cfg(feature = "alloc")]
 pub mod reference;
 pub mod rng;
+#[cfg(feature = "alloc")]
+pub mod sequential;
 #[allow(unsafe_code)]
 pub mod simd;
 mod time;
@@ -124,6 +127,8 @@ pub use fixed::{Gru, Lstm, Rnn};
 pub use gates::{Activation, CellKind, Config};
 #[cfg(feature = "alloc")]
 pub use net::{network, network::Network, stream, tape};
+#[cfg(feature = "alloc")]
+pub use sequential::Sequential;
 pub use simd::{Isa, Level};
 pub use time::Passes;
 

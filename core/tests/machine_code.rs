@@ -24,7 +24,7 @@ use unrolled::flow::Terms;
 use unrolled::internals::{Extent, Lhs, Rhs, accumulate, chains as chains_of};
 use unrolled::network::{Input, Losses, Network, Recording, View};
 use unrolled::simd::{Element, Kernel, Level, Simd};
-use unrolled::stream::Stream;
+use unrolled::stream::NetworkStream;
 use unrolled::{CellKind, Config, Gru, Lstm, Rnn};
 
 /// A tile of more accumulators than any level has registers.
@@ -74,7 +74,12 @@ fn is_mistake(function: &Function) -> bool {
 
 /// A step of a stream, as a function that is found by its name.
 #[inline(never)]
-fn stream_step<T: Passes>(net: &Network<T>, stream: &mut Stream<T>, x: &[T], y: &mut [T]) -> bool {
+fn stream_step<T: Passes>(
+    net: &Network<T>,
+    stream: &mut NetworkStream<T>,
+    x: &[T],
+    y: &mut [T],
+) -> bool {
     net.step(stream, x, y).is_ok()
 }
 

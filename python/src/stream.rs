@@ -18,10 +18,10 @@ use unrolled::network::Network as Net;
 
 /// A stream and room for its output.
 pub struct Running<T: Number> {
-    stream: unrolled::stream::Stream<T>,
+    stream: unrolled::stream::NetworkStream<T>,
     y: Vec<T>,
     /// The stream before its last step, if that may have to be undone.
-    before: Option<unrolled::stream::Stream<T>>,
+    before: Option<unrolled::stream::NetworkStream<T>>,
     /// Steps taken.
     count: u64,
 }

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use unrolled::cell::{Cell, ResetBefore};
 use unrolled::fixed::{Dense, Fixed, Parameters, State, Tape};
 use unrolled::math::Fast;
-use unrolled::stream::Stream;
+use unrolled::stream::NetworkStream;
 use unrolled::train::Adam;
 use unrolled::{Activation, CellKind, Config, Error, Gru, Level, Lstm, Network, Passes, Rnn};
 
@@ -57,7 +57,7 @@ fn fixed<C: Cell, const I: usize, const H: usize>(
 #[sanitize(realtime = "nonblocking")]
 fn stream_steps<T: Passes>(
     net: &Network<T>,
-    stream: &mut Stream<T>,
+    stream: &mut NetworkStream<T>,
     x: &[T],
     y: &mut [T],
 ) -> Result<(), Error> {

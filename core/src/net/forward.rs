@@ -136,7 +136,7 @@ impl<T: Passes> Network<T> {
         Ok(())
     }
 
-    pub(super) fn check_states(
+    pub(crate) fn check_states(
         &self,
         argument: &'static str,
         states: Option<StateArrays<'_, T>>,

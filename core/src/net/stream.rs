@@ -1,9 +1,9 @@
-//! One time step a call, for sequences that come while they are computed.
+//! A few time steps a call, for sequences that come while they are computed.
 
 use crate::cell::Scratch;
 use crate::error::Error;
 use crate::kernel::buffer::Buffer;
-use crate::kernel::buffer::{copy, rows};
+use crate::kernel::buffer::{copy, room, rows, size};
 use crate::kernel::shape::Weights;
 use crate::kernel::states::{States, StatesMut};
 use crate::net::network::Network;
@@ -15,8 +15,10 @@ use alloc::vec::Vec;
 /// The state of a net that is fed step by step: what [`Network::forward`] would give for the whole
 /// sequence, bit for bit. Made by [`Network::stream`]; a step asks for no memory.
 #[derive(Debug)]
-pub struct Stream<T: Real> {
+pub struct NetworkStream<T: Real> {
     batch: usize,
+    /// How the rows of as many steps are packed as there is room for.
+    offsets: Vec<usize>,
     states: Vec<Buffer<T>>,
     slots: Buffer<T>,
     of_step: [Buffer<T>; 2],
@@ -26,7 +28,7 @@ pub struct Stream<T: Real> {
     turn: bool,
 }
 
-impl<T: Real> Stream<T> {
+impl<T: Real> NetworkStream<T> {
     /// Rows B.
     #[must_use]
     pub fn batch(&self) -> usize {
@@ -43,8 +45,11 @@ impl<T: Real> Stream<T> {
         // What the others hold is written before it is read.
         let scratch = |like: &Buffer<T>| Buffer::zeros(like.len(), "scratch");
         let [below, above] = &self.between;
-        Ok(Stream {
+        let mut offsets = room(self.offsets.len(), "state")?;
+        offsets.extend_from_slice(&self.offsets);
+        Ok(NetworkStream {
             batch: self.batch,
+            offsets,
             states,
             slots: scratch(&self.slots)?,
             of_step: [scratch(&self.of_step[0])?, scratch(&self.of_step[1])?],
@@ -80,23 +85,37 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// `Invalid` for a bidirectional net, whose reverse direction begins at the end; `TooLarge`.
-    pub fn stream(&self, batch: usize) -> Result<Stream<T>, Error> {
+    pub fn stream(&self, batch: usize) -> Result<NetworkStream<T>, Error> {
+        self.stream_of_blocks(batch, 1)
+    }
+
+    /// The same, with room for that many steps at a time, at least one: [`block`](Self::block) takes longer blocks in
+    /// pieces of so many.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub fn stream_of_blocks(&self, batch: usize, steps: usize) -> Result<NetworkStream<T>, Error> {
         let config = self.config();
         if config.bidirectional {
             let expected =
                 "one direction: the reverse one would begin at the end, which is not there yet";
             return Err(Error::Invalid { argument: "bidirectional", expected });
         }
-        let mut states = Vec::new();
+        let steps = steps.max(1);
+        let all = size(&[steps, batch], "scratch")?;
+        let mut offsets = room(steps.saturating_add(1), "state")?;
+        offsets.extend((0..=steps).map(|t| t * batch));
+        let mut states = room(config.num_layers, "state")?;
         for layer in 0..config.num_layers {
             states.push(rows(batch, self.shape(layer).states_len(1), "state")?);
         }
         let shape = self.shape(0);
-        let between = || rows(batch, config.output_size(), "scratch");
-        Ok(Stream {
+        let between = || rows(all, config.output_size(), "scratch");
+        Ok(NetworkStream {
             batch,
+            offsets,
             states,
-            slots: rows(batch, shape.row(), "scratch")?,
+            slots: rows(all, shape.row(), "scratch")?,
             of_step: self.scratch(&shape, batch)?,
             between: [between()?, between()?],
             turn: false,
@@ -107,42 +126,79 @@ impl<T: Passes> Network<T> {
     ///
     /// # Errors
     /// `Length` where x or y does not fit; the stream is then as it was.
-    pub fn step(&self, stream: &mut Stream<T>, x: &[T], y: &mut [T]) -> Result<(), Error> {
+    pub fn step(&self, stream: &mut NetworkStream<T>, x: &[T], y: &mut [T]) -> Result<(), Error> {
+        self.check_block(stream, 1, x, y)?;
+        self.piece(stream, 1, x, y);
+        Ok(())
+    }
+
+    /// Any number of steps: x is (T, B, input size), y gets (T, B, output size).
+    ///
+    /// # Errors
+    /// `Length` where x or y does not fit; the stream is then as it was.
+    pub fn block(&self, stream: &mut NetworkStream<T>, x: &[T], y: &mut [T]) -> Result<(), Error> {
+        let config = self.config();
+        let of_step = (stream.batch * config.input_size, stream.batch * config.output_size());
+        if of_step.0 == 0 {
+            return self.check_block(stream, 0, x, y);
+        }
+        self.check_block(stream, x.len() / of_step.0, x, y)?;
+        let most = stream.offsets.len() - 1;
+        for (x, y) in x.chunks(most * of_step.0).zip(y.chunks_mut(most * of_step.1)) {
+            self.piece(stream, x.len() / of_step.0, x, y);
+        }
+        Ok(())
+    }
+
+    fn check_block(
+        &self,
+        stream: &NetworkStream<T>,
+        steps: usize,
+        x: &[T],
+        y: &[T],
+    ) -> Result<(), Error> {
         let config = self.config();
         let own = [("x", x.len(), config.input_size), ("y", y.len(), config.output_size())];
         for (argument, got, row) in own {
-            let expected = stream.batch * row;
+            let expected = steps.saturating_mul(stream.batch).saturating_mul(row);
             if got != expected {
                 return Err(Error::Length { argument, expected, got });
             }
         }
-        let Stream { batch, states, slots, of_step: [row, cell], between, turn } = stream;
-        let [mut below, mut above] = between.each_mut();
-        *turn = !*turn;
+        Ok(())
+    }
+
+    /// As many steps as there is room for, at most.
+    fn piece(&self, stream: &mut NetworkStream<T>, steps: usize, x: &[T], y: &mut [T]) {
+        let config = self.config();
+        let NetworkStream { batch, offsets, states, slots, of_step, between, turn } = stream;
+        let ([row, cell], [mut below, mut above]) = (of_step, between.each_mut());
+        // Of the first step; the others go by turns.
+        let first = !*turn;
+        *turn = first == (steps % 2 == 1);
         for (layer, (states, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
             let shape = &self.shape(layer);
             let carry = StatesMut { data: states, rows: *batch, first: 0 };
             let scratch = Scratch { row, cell };
-            let weights = Weights { turn: *turn, ..packed.weights() };
+            let weights = Weights { turn: first, ..packed.weights() };
             let x = if layer == 0 { x } else { &below[..] };
             let y = if layer + 1 == config.num_layers { &mut *y } else { &mut above[..] };
-            // As a sequence of this step alone: the state goes on, in place.
-            let rows = Rows { offsets: &[0, *batch] };
+            // As a sequence of these steps alone: the state goes on, in place.
+            let rows = Rows { offsets: &offsets[..=steps] };
             let pass = Pass { shape, rows, reverse: false, resets: None, x, x_row: shape.input };
             let before = StatesMut { data: &mut [], rows: 0, first: 0 };
             let tape = TapeMut { slots, before, unprojected: &mut [], ends: &mut [] };
-            let (window, y) = (0..1, (y, shape.state, 0));
-            let mut step = Forward { pass, weights, window, tape, y, carry, scratch };
-            self.cell().forward(self.level(), &mut step);
+            let (window, y) = (0..steps, (y, shape.state, 0));
+            let mut steps = Forward { pass, weights, window, tape, y, carry, scratch };
+            self.cell().forward(self.level(), &mut steps);
             core::mem::swap(&mut below, &mut above);
         }
-        Ok(())
     }
 
     /// The states: h, (layers, B, state size), then the others, (layers, B, H), as
     /// [`Input`](crate::net::network::Input) takes them.
     #[must_use]
-    pub fn stream_state(&self, stream: &Stream<T>) -> Vec<Vec<T>> {
+    pub fn stream_state(&self, stream: &NetworkStream<T>) -> Vec<Vec<T>> {
         let (shape, rows) = (self.shape(0), stream.batch);
         let of_state = |(state, len): (usize, usize)| {
             let mut values = Vec::new();
@@ -163,7 +219,7 @@ impl<T: Passes> Network<T> {
     /// `Length` where they do not fit; the stream is then as it was.
     pub fn set_stream_state(
         &self,
-        stream: &mut Stream<T>,
+        stream: &mut NetworkStream<T>,
         states: StateArrays<'_, T>,
     ) -> Result<(), Error> {
         let (config, argument, batch) = (self.config(), "states", stream.batch);

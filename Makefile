@@ -68,6 +68,7 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
 	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_keys.py tests/test_formats_hostile.py \
 	  tests/test_formats_fuzz.py tests/test_formats_cli.py tests/test_formats_torch.py tests/test_formats_keras.py \
+	  tests/test_formats_coreaudioml.py \
 	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
 	  tests/test_docstrings.py tests/test_docs.py \
 	  $(ARGS)

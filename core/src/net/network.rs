@@ -8,6 +8,7 @@ use crate::cell::formula::Formula;
 use crate::error::Error;
 use crate::gates::{CellKind, Config, Counts};
 use crate::kernel::buffer::{room, size, zeros};
+use crate::kernel::layout::Layout;
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::real::Real;
@@ -36,6 +37,17 @@ enum Cellular<T: Real> {
     Own(&'static dyn Layer<T>),
     /// Anybody's.
     Open(Arc<dyn Layer<T>>),
+}
+
+/// The kind of a cell that is none of the crate's.
+pub(crate) fn open_kind(layout: &Layout) -> CellKind {
+    CellKind::Open(Counts {
+        maps_of_x: layout.maps_of_x() as u8,
+        maps_of_h: layout.maps_of_h() as u8,
+        parameters: layout.parameters() as u8,
+        states: layout.states() as u8,
+        reads_h: layout.reads_h() || !layout.maps().is_empty(),
+    })
 }
 
 impl<T: Passes> Network<T> {
@@ -67,15 +79,7 @@ impl<T: Passes> Network<T> {
 
     /// A net of anything that does a cell's part.
     fn with_layer(config: Config, cell: Arc<dyn Layer<T>>, level: Level) -> Result<Self, Error> {
-        let layout = cell.layout();
-        let counts = Counts {
-            maps_of_x: layout.maps_of_x() as u8,
-            maps_of_h: layout.maps_of_h() as u8,
-            parameters: layout.parameters() as u8,
-            states: layout.states() as u8,
-            reads_h: layout.reads_h() || !layout.maps().is_empty(),
-        };
-        let config = Config { kind: CellKind::Open(counts), ..config };
+        let config = Config { kind: open_kind(cell.layout()), ..config };
         Self::of(config, Cellular::Open(cell), level)
     }
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """The crate on machines that this one is not: built for them, and run where there is an emulator.
 
-``tools/cross.py`` runs every part but the long ones, ``tools/cross.py aarch64 riscv`` some. A part
-for which something is missing says what, and is left out.
+``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which
+something is missing says what, and is left out.
 
-The long ones, by name alone: ``aarch64-long`` builds the program without ``std`` and the Python
-extension, with optimisation, reads their machine code, and runs more of the tests;
-``aarch64-python`` runs the extension in Debian's Python for AArch64.
+Two parts take many minutes, and stay out of CI's ordinary run: ``aarch64-long`` builds the program
+without ``std`` and the Python extension, with optimisation, reads their machine code, and runs more
+of the tests; ``aarch64-python`` runs the extension in Debian's Python for AArch64.
 
 The library of a target comes from rustup where that has it (``rustup target add``), else from
 Debian's compiler ``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing
@@ -24,6 +24,8 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -228,21 +230,23 @@ def bare(name: str) -> None:
         run(*command, **environment)
 
 
-PARTS = {"aarch64": aarch64, "x86-64": x86_64} | {
-    name: (lambda name=name: bare(name)) for name in BARE
+PARTS: dict[str, Callable[[], None]] = {
+    "aarch64": aarch64,
+    "x86-64": x86_64,
+    **{name: partial(bare, name) for name in BARE},
+    "aarch64-long": aarch64_long,
+    "aarch64-python": aarch64_python,
 }
-LONG_PARTS = {"aarch64-long": aarch64_long, "aarch64-python": aarch64_python}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    known = PARTS | LONG_PARTS
-    some = f"of {', '.join(PARTS)} (all of these); minutes longer: {', '.join(LONG_PARTS)}"
+    some = f"of {', '.join(PARTS)} (all; the last two take many minutes)"
     parser.add_argument("parts", nargs="*", metavar="PART", help=some)
     parser.add_argument("--fetch", action="store_true", help="get what is missing from Debian")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(known):
-        parser.error(f"expected parts of {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"expected parts of {', '.join(PARTS)}, got {', '.join(sorted(unknown))}")
     summary, began = [], time.monotonic()
     if arguments.fetch and not (DEBIAN / "usr/bin/rustc").exists():
         try:
@@ -252,7 +256,7 @@ def main() -> int:
     for name in arguments.parts or PARTS:
         start = time.monotonic()
         try:
-            known[name]()
+            PARTS[name]()
         except MissingError as missing:
             summary.append(f"{name}: not run, {missing}")
         except subprocess.CalledProcessError as error:

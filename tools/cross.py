@@ -4,6 +4,10 @@
 ``tools/cross.py`` runs every part, ``tools/cross.py aarch64 riscv`` some. A part for which
 something is missing says what, and is left out.
 
+Two parts take many minutes, and stay out of CI's ordinary run: ``aarch64-long`` builds the program
+without ``std`` and the Python extension, with optimisation, reads their machine code, and runs more
+of the tests; ``aarch64-python`` runs the extension in Debian's Python for AArch64.
+
 The library of a target comes from rustup where that has it (``rustup target add``), else from
 Debian's compiler ``rustc-web``, which ``--fetch`` unpacks below ``target/cross`` without installing
 it (Debian 12, root).
@@ -14,10 +18,14 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +33,10 @@ OWN = ROOT / "target" / "cross"
 DEBIAN = OWN / "root"
 
 AARCH64 = "aarch64-unknown-linux-gnu"
+# Debian's packages of a Python for it, with the libraries that its own modules load.
+PYTHON = ["python3.11", "python3.11-minimal", "libpython3.11-stdlib", "libpython3.11-minimal"]
+PYTHON += ["libexpat1", "zlib1g", "libbz2-1.0", "liblzma5", "libffi8", "libcrypt1", "libuuid1"]
+PYTHON += ["libsqlite3-0", "libssl3"]
 # Programs without an operating system, with core alone; SIMD128 is asked for, as a page would.
 BARE = {
     "riscv": ["riscv32imac-unknown-none-elf", "riscv64gc-unknown-none-elf"],
@@ -35,6 +47,9 @@ FLAGS = {"wasm32-unknown-unknown": "-Ctarget-feature=+simd128"}
 # The tests that an emulator runs in seconds: what levels do, number by number; and whole nets, each
 # level beside the others, to the last bit.
 TESTS = ["--lib", "--test", "formula"]
+# What takes minutes more, of which each property is tried on a few examples.
+LONG = ["--test", "guard", "--test", "network"]
+CASES = "8"
 
 
 class MissingError(Exception):
@@ -101,19 +116,95 @@ def by_rustup(target: str) -> bool:
     return said.returncode == 0 and any(Path(said.stdout.strip()).glob("libcore-*"))
 
 
+def for_aarch64() -> dict[str, str]:
+    """The environment in which cargo builds for AArch64, and runs what it built."""
+    variable = "CARGO_TARGET_" + AARCH64.upper().replace("-", "_")
+    return {
+        **({} if by_rustup(AARCH64) else debian()),
+        f"{variable}_LINKER": program("aarch64-linux-gnu-gcc"),
+        f"{variable}_RUNNER": shlex.join(emulated()),
+    }
+
+
+def emulated(**environment: str) -> list[str]:
+    """What a command for AArch64 is put behind."""
+    variables = [part for name, value in environment.items() for part in ("-E", f"{name}={value}")]
+    emulator = program("qemu-aarch64-static", "qemu-aarch64")
+    return [emulator, "-L", "/usr/aarch64-linux-gnu", *variables]
+
+
+def cargo_aarch64(command: str, *arguments: str, **more: str) -> Path:
+    """Has cargo do this for AArch64. Where it puts what it builds."""
+    build = ["cargo", command, "--target-dir", str(OWN / "build"), "--target", AARCH64]
+    run(*build, *arguments, **for_aarch64(), **more)
+    return OWN / "build" / AARCH64 / "release"
+
+
+def extension() -> Path:
+    """The Python extension."""
+    # What pyo3 would ask a Python for: there is one ABI for every Python from 3.11 on.
+    pyo3 = {"PYO3_NO_PYTHON": "1", "PYO3_BUILD_EXTENSION_MODULE": "1"}
+    return cargo_aarch64("build", "--release", "-p", "unrolled-python", **pyo3) / "lib_native.so"
+
+
 def aarch64() -> None:
     """Core tests with NEON, beside the portable level."""
-    linker = program("aarch64-linux-gnu-gcc")
-    emulator = program("qemu-aarch64-static", "qemu-aarch64")
-    compiler = {} if by_rustup(AARCH64) else debian()
-    variable = "CARGO_TARGET_" + AARCH64.upper().replace("-", "_")
+    cargo_aarch64("test", "--profile", "quick", "-p", "unrolled", *TESTS)
+
+
+def aarch64_long() -> None:
+    """What the compiler made of the kernels, and more of the tests."""
+    cargo_aarch64("test", "--profile", "quick", "-p", "unrolled", *LONG, PROPTEST_CASES=CASES)
+    built = cargo_aarch64("build", "--release", "--manifest-path", "freestanding/Cargo.toml")
+    freestanding = built / "freestanding"
+    run(*emulated(), str(freestanding))
+    read = {"UNROLLED_FREESTANDING": str(freestanding), "UNROLLED_ARTEFACT": str(extension())}
+    tests = ["--test", "freestanding", "--test", "machine_code"]
+    cargo_aarch64("test", "--release", "-p", "unrolled", *tests, **read)
+
+
+def unpack_python(root: Path, site: Path) -> None:
+    """Debian's Python for AArch64, and from PyPI what the package and its tests import."""
+    if not shutil.which("apt-get"):
+        raise MissingError("no Python for AArch64 (apt-get would fetch Debian's)")
+    debs, wheels = root.with_name("debs"), root.with_name("wheels")
+    debs.mkdir(parents=True, exist_ok=True)
+    download = ["apt-get", "download", "-qq", *(f"{name}:arm64" for name in PYTHON)]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "-d", str(wheels), "--python-version"]
+    pip += ["3.11", "--only-binary=:all:"]
+    pip += [f"--platform=manylinux{version}_aarch64" for version in ("2014", "_2_28")]
+    try:
+        subprocess.run(download, cwd=debs, check=True)
+        for package in debs.glob("*.deb"):
+            run("dpkg", "-x", str(package), str(root))
+        run(*pip, "numpy", "safetensors", "pytest")
+    except subprocess.CalledProcessError as error:
+        raise MissingError(f"{error.cmd[0]} failed") from error
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as file:
+            file.extractall(site)
+
+
+def aarch64_python() -> None:
+    """The Python package with NEON: the golden numbers, that bits repeat, and training."""
+    python = OWN / "python"
+    root, site, package = python / "root", python / "site", python / "package"
+    if not (site / "pytest").exists():
+        unpack_python(root, site)
+    built = extension()
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(ROOT / "python" / "unrolled", package / "unrolled")
+    shutil.copy(built, package / "unrolled" / "_native.abi3.so")
+    libraries = [root / part / "aarch64-linux-gnu" for part in ("usr/lib", "lib")]
     environment = {
-        **compiler,
-        f"{variable}_LINKER": linker,
-        f"{variable}_RUNNER": f"{emulator} -L /usr/aarch64-linux-gnu",
+        "LD_LIBRARY_PATH": ":".join(map(str, libraries)),
+        "PYTHONHOME": str(root / "usr"),
+        "PYTHONPATH": f"{package}:{site}",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
-    cargo = ["cargo", "test", "--profile", "quick", "--target-dir", str(OWN / "build")]
-    run(*cargo, "--target", AARCH64, "-p", "unrolled", *TESTS, **environment)
+    tests = [f"tests/test_{name}.py" for name in ("golden", "determinism", "training")]
+    command = [str(root / "usr/bin/python3.11"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    run(*emulated(**environment), *command, *tests)
 
 
 def x86_64() -> None:
@@ -139,14 +230,19 @@ def bare(name: str) -> None:
         run(*command, **environment)
 
 
-PARTS = {"aarch64": aarch64, "x86-64": x86_64} | {
-    name: (lambda name=name: bare(name)) for name in BARE
+PARTS: dict[str, Callable[[], None]] = {
+    "aarch64": aarch64,
+    "x86-64": x86_64,
+    **{name: partial(bare, name) for name in BARE},
+    "aarch64-long": aarch64_long,
+    "aarch64-python": aarch64_python,
 }
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
+    some = f"of {', '.join(PARTS)} (all; the last two take many minutes)"
+    parser.add_argument("parts", nargs="*", metavar="PART", help=some)
     parser.add_argument("--fetch", action="store_true", help="get what is missing from Debian")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - set(PARTS):

@@ -1,13 +1,20 @@
 //! A program without `std` and without an allocator, built, run and taken apart: it trains a fixed-size LSTM.
 //! Nothing that a step calls can panic, and nothing that training calls does anything but compute and check bounds.
-#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "alloc"))]
+//!
+//! `UNROLLED_FREESTANDING` may name the program as built for x86-64 or AArch64 by other means: that is read, and whoever
+//! built it runs it.
+#![cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    feature = "alloc"
+))]
 
-#[allow(dead_code)] // the test of the machine code uses the rest
-#[path = "machine_code/program.rs"]
+#[allow(dead_code, unused_imports)] // the test of the machine code uses the rest
+#[path = "machine_code/program/mod.rs"]
 mod program;
 
 use program::{HARMLESS, Program, Reach, is_end, is_panic, reach, read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Functions that cannot panic.
@@ -30,8 +37,11 @@ fn run(command: &mut Command) {
     assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-#[test]
-fn a_program_without_std_trains_and_its_steps_cannot_panic() {
+/// The program, built and run.
+fn built() -> PathBuf {
+    if let Some(file) = std::env::var_os("UNROLLED_FREESTANDING") {
+        return file.into();
+    }
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../freestanding");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("freestanding");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
@@ -42,7 +52,12 @@ fn a_program_without_std_trains_and_its_steps_cannot_panic() {
         .env_remove("RUSTFLAGS"));
     let file = target.join("release/freestanding");
     run(&mut Command::new(&file));
+    file
+}
 
+#[test]
+fn a_program_without_std_trains_and_its_steps_cannot_panic() {
+    let file = built();
     let Program { functions, slots, .. } = read(&file);
     for name in STEPS.into_iter().chain(LOOPS) {
         let Reach { own, others } = reach(&functions, &slots, |f| f == name, is_end);

@@ -1,18 +1,24 @@
 //! What the compiler made of the kernels, read from the program's own file (this very test, and whatever
-//! program `UNROLLED_ARTEFACT` names): nothing of the vectors' operations is left to call, and the tiles keep
-//! their sums in registers while k runs.
+//! program `UNROLLED_ARTEFACT` names, for x86-64 or for AArch64): nothing of the vectors' operations is left to
+//! call, and the tiles keep their sums in registers while k runs.
 //!
 //! The same checks must find two mistakes that are made here on purpose: a kernel that is not inlined, and a tile
 //! too large for the registers.
 //!
 //! `cargo test --release --test machine_code -- --nocapture` prints every tile.
-#![cfg(all(target_os = "linux", target_arch = "x86_64", feature = "alloc"))]
+#![cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    feature = "alloc"
+))]
 
 mod machine_code {
     pub mod program;
 }
 
-use machine_code::program::{Function, HARMLESS, Program, Reach, Slot, Waste, is_end, reach, read};
+use machine_code::program::{
+    Architecture, Function, HARMLESS, Program, Reach, Waste, is_end, reach, read,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -124,38 +130,53 @@ fn use_everything() {
 
 struct Artefact {
     file: PathBuf,
-    functions: BTreeMap<u64, Function>,
-    slots: BTreeMap<u64, Slot>,
-    /// Whether the compiler is the one whose code is held to its last register.
-    same_compiler: bool,
+    program: Program,
+    /// Whether it is this very test, with the mistakes.
+    own: bool,
 }
 
-/// What is checked; nothing, with the reason printed, where the compiler was asked for other code.
+impl Artefact {
+    /// Whether the compiler is the one whose code is held to its last register.
+    fn same_compiler(&self) -> bool {
+        let compiler = match self.program.architecture {
+            Architecture::Aarch64 => COMPILER_AARCH64,
+            _ => COMPILER,
+        };
+        self.program.compilers.contains(compiler)
+    }
+}
+
+/// What is checked; what is not, with the reason printed, where the compiler was asked for other code.
 fn artefacts() -> &'static [Artefact] {
     static ALL: LazyLock<Vec<Artefact>> = LazyLock::new(|| {
+        let mut files = Vec::new();
         if cfg!(debug_assertions) {
-            println!("not checked: this build is not optimised (cargo test --release)");
-            return Vec::new();
+            println!("this test's code is not checked: it is not optimised (cargo test --release)");
+        } else {
+            use_everything();
+            files.push((std::env::current_exe().unwrap(), true));
         }
-        use_everything();
-        let mut files = vec![std::env::current_exe().unwrap()];
-        files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(PathBuf::from));
-        let read = |file: PathBuf| {
-            let Program { functions, slots, compilers } = read(&file);
-            Artefact { file, functions, slots, same_compiler: compilers.contains(COMPILER) }
-        };
-        let all: Vec<Artefact> = files.into_iter().map(read).collect();
-        for Artefact { file, functions, .. } in &all {
+        files.extend(std::env::var_os("UNROLLED_ARTEFACT").map(|file| (file.into(), false)));
+        let mut all = Vec::new();
+        for (file, own) in files {
+            let program = read(&file);
+            let functions = &program.functions;
             let named = functions.values().any(|f| f.name.contains("WholeTile<f32"));
             if !named && option_env!("RUSTFLAGS").is_some() {
                 println!("not checked: RUSTFLAGS displaces the flags of .cargo/config.toml");
                 return Vec::new();
             }
             assert!(named, "{}: no tile among {} symbols", file.display(), functions.len());
+            all.push(Artefact { file, program, own });
         }
         all
     });
     &ALL
+}
+
+/// This very test, where its code is checked.
+fn own() -> Option<&'static Artefact> {
+    artefacts().iter().find(|a| a.own)
 }
 
 /// Functions of `core::arch` that are meant to be called: they ask what the machine is.
@@ -196,13 +217,18 @@ fn left_to_call(functions: &BTreeMap<u64, Function>) -> BTreeSet<(String, String
 
 #[test]
 fn no_operation_on_vectors_is_left_to_call() {
-    for Artefact { file, functions, .. } in artefacts() {
+    for Artefact { file, program: Program { functions, .. }, own } in artefacts() {
         let (planted, found): (Vec<_>, Vec<_>) = left_to_call(functions)
             .into_iter()
             .partition(|(caller, _)| caller.contains("NotInlined"));
         assert!(found.is_empty(), "{}: (caller, callee) {found:#?}", file.display());
-        let own = functions.values().any(is_mistake);
-        for level in ["mm256_fmadd_ps", "mm512_fmadd_ps"].into_iter().filter(|_| own) {
+        // No function for AArch64 lacks the instructions of NEON.
+        let levels: &[_] = if cfg!(target_arch = "x86_64") && *own {
+            &["mm256_fmadd_ps", "mm512_fmadd_ps"]
+        } else {
+            &[]
+        };
+        for level in levels {
             let seen = planted.iter().any(|(_, callee)| callee.contains(level));
             assert!(seen, "the planted call of {level} is not seen");
         }
@@ -214,8 +240,10 @@ fn what_must_be_inlined_is_known_by_name() {
     for name in [
         "core::core_arch::x86::fma::_mm256_fmadd_ps",
         "core::core_arch::x86::avx512f::_mm512_set1_ps",
+        "core::core_arch::arm_shared::neon::generated::vaddq_f32",
         "<unrolled::simd::x86::avx2::Avx2 as unrolled::simd::Simd<f32>>::mul_add",
         "<unrolled::simd::portable::Portable as unrolled::simd::Simd<f64>>::load_ptr_partial",
+        "<unrolled::simd::neon::Neon as unrolled::simd::Simd<f64>>::mul_add",
         "<unrolled::simd::Lanes<f32, unrolled::simd::x86::avx2::Avx2>>::sqrt",
         "unrolled::simd::tile::accumulate::<f32, unrolled::simd::x86::avx2::Avx2, 3, 1, 4, 1, false>",
     ] {
@@ -234,7 +262,7 @@ fn what_must_be_inlined_is_known_by_name() {
 
 #[test]
 fn a_step_of_a_stream_allocates_locks_and_waits_not() {
-    let Some(Artefact { functions, slots, .. }) = artefacts().first() else { return };
+    let Some(Artefact { program: Program { functions, slots, .. }, .. }) = own() else { return };
     let from = |starts: &[&str]| {
         let start = |f: &str| starts.iter().any(|start| f.contains(start));
         let Reach { own, others } = reach(functions, slots, start, is_end);
@@ -261,7 +289,7 @@ fn a_step_of_a_stream_allocates_locks_and_waits_not() {
 fn kernel(f: &Function) -> Option<(&'static str, &str)> {
     let (of, rest) = f.name.split_once(" as unrolled::simd::Simd<")?;
     let kernel = rest.split_once("::run::inner::<")?.1;
-    let level = ["Portable", "Avx2", "Avx512"].into_iter().find(|l| of.ends_with(l))?;
+    let level = ["Portable", "Neon", "Avx2", "Avx512"].into_iter().find(|l| of.ends_with(l))?;
     Some((level, kernel.strip_suffix('>').unwrap_or(kernel)))
 }
 
@@ -280,11 +308,14 @@ fn is_chosen(gates: usize, chains: usize) -> bool {
 /// The compiler whose code is held to its last register. Of another's, some may be spilled: up to a vector for
 /// every four multiply-adds of a loop.
 const COMPILER: &str = "rustc version 1.95.0 ";
+/// For AArch64 that is Debian's, which `tools/cross.py` fetches.
+const COMPILER_AARCH64: &str = "rustc version 1.96.0 ";
 
 #[test]
 fn tiles_keep_their_sums_in_registers() {
-    for Artefact { file, functions, same_compiler, .. } in artefacts() {
-        println!("{}", file.display());
+    for artefact in artefacts() {
+        let Artefact { file, program: Program { architecture, functions, .. }, .. } = artefact;
+        println!("{}, for {architecture:?}", file.display());
         let (mut breaches, mut lines) = (Vec::new(), BTreeSet::new());
         let mut most: BTreeMap<&str, usize> = BTreeMap::new();
         for f in functions.values().filter(|f| !is_mistake(f)) {
@@ -299,8 +330,10 @@ fn tiles_keep_their_sums_in_registers() {
             if loops.is_empty() || !own || not_over_k {
                 continue;
             }
-            let counts: Vec<_> =
-                loops.iter().map(|l| (l.multiply_adds(), l.accumulators())).collect();
+            let counts: Vec<_> = loops
+                .iter()
+                .map(|l| (l.multiply_adds(), l.accumulators(), l.by_element()))
+                .collect();
             let wasteful: Vec<(usize, Waste)> = loops
                 .iter()
                 .map(|l| (l.multiply_adds(), l.waste()))
@@ -312,14 +345,14 @@ fn tiles_keep_their_sums_in_registers() {
             // A turn takes whole steps of k, all chains of them in one of the loops.
             let whole = tile(kernel).is_none_or(|[rows, tiles, gates, chains]| {
                 let sums = rows * tiles * gates;
-                counts.iter().all(|(n, _)| n % sums == 0)
-                    && counts.iter().any(|(n, _)| n % (sums * chains) == 0)
+                counts.iter().all(|(n, ..)| n % sums == 0)
+                    && counts.iter().any(|(n, ..)| n % (sums * chains) == 0)
             });
             let chosen = tile(kernel).is_none_or(|[_, _, gates, chains]| is_chosen(gates, chains));
             if level == "Portable" || !chosen {
                 continue;
             }
-            let permitted = |n: usize| if *same_compiler { 0 } else { n / 4 };
+            let permitted = |n: usize| if artefact.same_compiler() { 0 } else { n / 4 };
             let spills = |(n, w): &&(usize, Waste)| w.stored.max(w.read_back) > permitted(*n);
             let spilling = wasteful.iter().filter(spills).count();
             if !whole || spilling > 0 {
@@ -327,20 +360,30 @@ fn tiles_keep_their_sums_in_registers() {
             }
         }
         println!(
-            "level, kernel: (multiply-adds a turn, registers they sum in) of each loop, what is wasted in which"
+            "level, kernel: (multiply-adds a turn, registers they sum in, how many are by an element of a vector) of \
+             each loop, what is wasted in which"
         );
         lines.iter().for_each(|l| println!("  {l}"));
         assert!(breaches.is_empty(), "{}: {breaches:#?}", file.display());
         // The largest tile that fits is there: 6 × 4 in 32 registers, 3 × 4 in 16.
-        assert!(most["Avx512"] >= 24 && most["Avx2"] >= 12, "the largest tiles: {most:?}");
+        let expected: &[_] = match architecture {
+            Architecture::Aarch64 => &[("Neon", 24)],
+            _ => &[("Avx512", 24), ("Avx2", 12)],
+        };
+        let fits = |(level, sums): &(&str, usize)| most.get(level).is_some_and(|m| m >= sums);
+        assert!(expected.iter().all(fits), "the largest tiles: {most:?}");
     }
 }
 
 #[test]
 fn a_tile_too_large_for_the_registers_is_seen() {
-    let Some(own) = artefacts().first() else { return };
-    for level in ["Portable", "Avx2", "Avx512"] {
-        let too_large = own.functions.values().filter(|f| {
+    let Some(own) = own() else { return };
+    let levels: &[_] = match own.program.architecture {
+        Architecture::Aarch64 => &["Portable", "Neon"],
+        _ => &["Portable", "Avx2", "Avx512"],
+    };
+    for &level in levels {
+        let too_large = own.program.functions.values().filter(|f| {
             kernel(f).is_some_and(|(l, kernel)| l == level && kernel.contains("TooLarge"))
         });
         let loops = too_large.flat_map(Function::innermost_loops).filter(|l| l.is_product());

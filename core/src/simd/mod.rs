@@ -7,6 +7,8 @@
 //! piece of work becomes a function of its own: the same token, one more call.
 
 pub(crate) mod flat;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod intrinsics;
 mod level;
 #[cfg(target_arch = "aarch64")]
 mod neon;

@@ -12,7 +12,7 @@ use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::simd::Level;
-use crate::time::{Layer, Passes, Run};
+use crate::time::{Layer, Mirror, Passes, Run};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -35,7 +35,7 @@ enum Cellular<T: Real> {
     /// One of the crate's.
     Own(&'static dyn Layer<T>),
     /// Anybody's.
-    Open(Arc<dyn Layer<T>>),
+    Open(Arc<dyn Mirror<T>>),
 }
 
 impl<T: Passes> Network<T> {
@@ -66,7 +66,7 @@ impl<T: Passes> Network<T> {
     }
 
     /// A net of anything that does a cell's part.
-    fn with_layer(config: Config, cell: Arc<dyn Layer<T>>, level: Level) -> Result<Self, Error> {
+    fn with_layer(config: Config, cell: Arc<dyn Mirror<T>>, level: Level) -> Result<Self, Error> {
         let layout = cell.layout();
         let counts = Counts {
             maps_of_x: layout.maps_of_x() as u8,
@@ -141,6 +141,18 @@ impl<T: Passes> Network<T> {
         match &self.cell {
             Cellular::Own(cell) => *cell,
             Cellular::Open(cell) => &**cell,
+        }
+    }
+
+    /// Does what its cell does on the way back. It is looked up here, so that going forward does not name it.
+    pub(crate) fn back(&self, work: impl FnOnce(&dyn Mirror<T>)) {
+        let cell = match &self.cell {
+            Cellular::Own(_) => T::mirror(self.config.kind).map(|cell| cell as &dyn Mirror<T>),
+            Cellular::Open(cell) => Some(&**cell),
+        };
+        debug_assert!(cell.is_some(), "a net of its own kind has a cell of that kind");
+        if let Some(cell) = cell {
+            work(cell);
         }
     }
 

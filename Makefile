@@ -20,7 +20,7 @@ SOURCES := pyproject.toml Cargo.toml Cargo.lock core/Cargo.toml python/Cargo.tom
 ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 
 # The features of the crate, each of which must hold alone.
-FEATURES := alloc std rayon
+FEATURES := alloc std rayon formats
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
 	bench-rust-peers bench-monitor cross math-exhaustive fuzz sanitize clean
@@ -53,7 +53,7 @@ endif
 
 test-rust:
 	$(if $(UNROLLED_ARTEFACT),PYO3_PYTHON='$(PYTHON)' $(CARGO) build --release -p unrolled-python)
-	$(CARGO) test --release --workspace --exclude unrolled-python
+	$(CARGO) test --release --workspace --exclude unrolled-python --features unrolled/formats
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 
 test-python: $(VENV)/installed-test
@@ -68,6 +68,7 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
 	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_keys.py tests/test_formats_hostile.py \
 	  tests/test_formats_fuzz.py tests/test_formats_cli.py tests/test_formats_torch.py tests/test_formats_keras.py \
+	  tests/test_formats_coreaudioml.py \
 	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
 	  tests/test_docstrings.py tests/test_docs.py \
 	  $(ARGS)
@@ -82,14 +83,14 @@ lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features unrolled/formats -- -D warnings
 	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
 	  -- -D warnings
 	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
 	for feature in $(FEATURES); do \
 	  $(CARGO) clippy -p unrolled --no-default-features --features $$feature -- -D warnings; \
 	done
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features unrolled/formats
 
 lint-python: $(VENV)/installed-test
 	$(BIN)/ruff check .
@@ -139,6 +140,7 @@ fuzz: $(VENV)/installed-fuzz  ## what reads files, coverage-guided, and every fu
 	  $(BIN)/python fuzz/readers.py $$reader --seconds $(SECONDS); \
 	done
 	$(BIN)/python fuzz/api.py --seconds $(SECONDS)
+	UNROLLED_FUZZ=$(SECONDS)000 $(CARGO) test --release -p unrolled --features formats --test formats
 
 clean:  ## remove what was built and installed
 	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -113,7 +113,8 @@ class World:
     @functools.cached_property
     def model(self) -> Any:
         net = ur.GRU(3, 2, dtype=self.dtype, seed=0)
-        return ur.Sequential(net, ur.Activation("tanh"), ur.Dense(2, 1, dtype=self.dtype, seed=0))
+        dense = ur.Dense(2, 1, dtype=self.dtype, seed=0)
+        return ur.Sequential(net, ur.Activation("tanh"), dense, ur.Residual())
 
     @functools.cached_property
     def modelled(self) -> Any:
@@ -240,6 +241,7 @@ INSTANCES: dict[type, Callable[[World], Any]] = {
     ur.DenseGradients: lambda w: w.dense.backward(w.recorded[0], w.dense(w.recorded[0])),
     ur.SequentialTape: lambda w: w.modelled[2],
     ur.Activation: lambda w: ur.Activation("tanh"),
+    ur.Residual: lambda w: ur.Residual(),
     ur.SequentialGradients: lambda w: w.modelled[2].backward(np.ones_like(w.modelled[0])),
     ur.SequentialStream: lambda w: w.model.stream(),
     ur.Stream: lambda w: ur.LSTM(3, 2, dtype=w.dtype, seed=0).stream(),

@@ -85,6 +85,7 @@ def ours() -> Parts:
     """Files of `unrolled.save`."""
     models = {
         "stack": ur.Sequential(ur.LSTM(1, 2, seed=1), ur.Dense(2, 1, seed=2), initial_state=True),
+        "skip": ur.Sequential(ur.RNN(1, 2, seed=5), ur.Dense(2, 1, seed=6), ur.Residual()),
         "gru": ur.GRU(1, 2, num_layers=2, bidirectional=True, seed=3),
         "rnn": ur.RNN(1, 2, seed=4),
     }
@@ -232,6 +233,7 @@ READERS: dict[str, Reader] = {
     ),
     "rtneural": Reader(files("rtneural.json")),
     "nam": Reader(files("amp.nam")),
+    "coreaudioml": Reader(files("proteus.json")),
     "onnx": Reader(graphs, {}, graph_apart, graph_together, called),
     "cell": Reader(
         formulas.cells,

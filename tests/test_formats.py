@@ -34,6 +34,7 @@ PEERS = [
     ),
     ("rtneural.json", "rtneural", {}),
     ("amp.nam", "amp", {}),
+    ("proteus.json", "proteus", {}),
     pytest.param("net.pt", "net", {"layers": ("rnn", "head", TANH)}, marks=needs_torch),
 ]
 

@@ -33,6 +33,7 @@ FILES = [
     ("ours.safetensors", {}),
     ("rtneural.json", {}),
     ("amp.nam", {}),
+    ("proteus.json", {}),
     pytest.param("net.pt", {"layers": ("rnn", "head", TANH)}, marks=needs("torch")),
     pytest.param("stack.keras", {}, marks=needs("h5py")),
     pytest.param("bidirectional.keras", {}, marks=needs("h5py")),
@@ -157,7 +158,7 @@ def replaced(data: bytes, edits: list[tuple[int, Any, bool]]) -> bytes:
     return json.dumps(about).encode()
 
 
-@pytest.mark.parametrize("name", ["rtneural.json", "amp.nam"])
+@pytest.mark.parametrize("name", ["rtneural.json", "amp.nam", "proteus.json"])
 def test_json(name: str, files: dict[str, bytes], tmp_path: Path) -> None:
     @MANY
     @given(REPLACED)

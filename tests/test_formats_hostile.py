@@ -422,10 +422,17 @@ def test_lists_of_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("deep", [50, 900, 200_000])
-@pytest.mark.parametrize("key", ["in_shape", "layers", "metadata", "weights", "config"])
+@pytest.mark.parametrize(
+    "key", ["in_shape", "layers", "metadata", "weights", "config", "model_data", "state_dict"]
+)
 def test_deep(deep: int, key: str, tmp_path: Path) -> None:
     nested = "[" * deep + "1" + "]" * deep
-    for other in ('"in_shape": [1], "layers": [{}]', '"architecture": "LSTM", "config": {}'):
+    for other in (
+        '"in_shape": [1], "layers": [{}]',
+        '"architecture": "LSTM", "config": {}',
+        '"model_data": {"model": "SimpleRNN"}',
+        '"state_dict": {"lin.bias": [1]}',
+    ):
         keys = f'{{{other}, "{key}": {nested}, "weights_": 1}}'
         (tmp_path / "model").write_text(keys)
         refuse(tmp_path / "model", "path: ")
@@ -434,7 +441,7 @@ def test_deep(deep: int, key: str, tmp_path: Path) -> None:
 # Every damaged file of every format is a ValueError.
 
 
-@pytest.mark.parametrize("name", ["net.pt", "rtneural.json", "amp.nam"])
+@pytest.mark.parametrize("name", ["net.pt", "rtneural.json", "amp.nam", "proteus.json"])
 def test_cut_anywhere(name: str, tmp_path: Path) -> None:
     data, dice = (DATA / name).read_bytes(), random.Random(1)
     for _ in range(60):
@@ -462,6 +469,12 @@ def test_names_are_printed_escaped(tmp_path: Path) -> None:
         found.append(len(text).to_bytes(8, "little") + text + numbers)
     layer = {"type": evil, "shape": [1], "weights": []}
     found.append(json.dumps({"in_shape": [1], "layers": [layer]}).encode())
+    found.append(json.dumps({"model_data": {"model": evil}, "state_dict": {}}).encode())
+    rnn = {"model_data": {"model": "SimpleRNN", "unit_type": evil}, "state_dict": {}}
+    found += [json.dumps(rnn).encode(), json.dumps(rnn | {evil: 1}).encode()]
+    named = json.loads((DATA / "proteus.json").read_text())
+    named["state_dict"][evil] = 1
+    found.append(json.dumps(named).encode())
     nam = {"architecture": evil, "config": {}, "weights": []}
     found += [json.dumps(nam).encode(), json.dumps(nam | {evil: 1}).encode()]
     for data in found:

@@ -83,6 +83,7 @@ FILES: dict[str, tuple[Callable[[], Any], Callable[[Path, str, Any], Path]]] = {
     "bidirectional.keras": (lambda: keras_config("bidirectional.keras"), keras_file),
     "rtneural.json": (lambda: json.loads((DATA / "rtneural.json").read_text()), json_file),
     "amp.nam": (lambda: json.loads((DATA / "amp.nam").read_text()), json_file),
+    "proteus.json": (lambda: json.loads((DATA / "proteus.json").read_text()), json_file),
     "ours": (ours, our_file),
 }
 LEVELS = [
@@ -116,7 +117,7 @@ def test_an_unknown_key_of_a_tensor(tmp_path: Path) -> None:
         ur.load(path)
 
 
-@pytest.mark.parametrize("name", ["rtneural.json", "amp.nam"])
+@pytest.mark.parametrize("name", ["rtneural.json", "amp.nam", "proteus.json"])
 def test_a_key_twice(name: str, tmp_path: Path) -> None:
     """Programs differ in which of two they take."""
     text = (DATA / name).read_text().strip()
@@ -282,9 +283,9 @@ def test_either_byte_order(dtype: str, tmp_path: Path) -> None:
 # RTNeural and Neural Amp Modeler.
 
 
-@pytest.mark.parametrize("name", ["in_skip", "in_gain", "out_gain"])
+@pytest.mark.parametrize("name", ["in_gain", "out_gain"])
 def test_what_plugins_add(name: str, tmp_path: Path) -> None:
-    """A gain of 0 dB and no skip are nothing; others are refused."""
+    """A gain of 0 dB is nothing; others are refused."""
     about = json.loads((DATA / "rtneural.json").read_text())
     x = normal(5, 1, 2)
     expected = ur.load(DATA / "rtneural.json")(x)[0]

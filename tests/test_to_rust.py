@@ -57,6 +57,24 @@ MODELS: dict[str, Any] = {
         ur.Activation("sigmoid"),
         ur.Activation("relu"),
     ),
+    "residual": lambda: ur.Sequential(
+        ur.Activation("softsign"),
+        ur.LSTM(3, 6, seed=18),
+        ur.LSTM(6, 6, num_layers=2, seed=19),
+        ur.Residual(since=2),
+        ur.Dense(6, 2, seed=20),
+        ur.Residual(),
+        ur.Residual(since=1),
+    ),
+    "residual_f64": lambda: ur.Sequential(
+        ur.Dense(1, 4, dtype="float64", seed=21),
+        ur.GRU(4, 4, dtype="float64", seed=22),
+        ur.Residual(since=1),
+        ur.Activation("tanh"),
+        ur.Residual(since=3),
+        ur.Dense(4, 1, dtype="float64", seed=23),
+        ur.Residual(),
+    ),
     **rust_cells.MODELS,
 }
 

@@ -72,3 +72,26 @@ def test_files(tmp_path: Path) -> None:
     y = theirs(torch.from_numpy(x))
     for a, e in zip((*arrays(ours(x)),), y, strict=True):
         assert_close(a, e.detach().numpy(), "reference.output.float64", "y and state")
+
+
+def test_sums_with_the_input() -> None:
+    """A Residual: the gradients go past the layers and through them."""
+    rec, lin = torch.nn.LSTM(3, 4, num_layers=2).double(), torch.nn.Linear(4, 2).double()
+    layers = ur.LSTM(3, 4, 2, dtype="float64"), ur.Dense(4, 2, dtype="float64")
+    for ours, theirs in zip(layers, (rec, lin), strict=True):
+        ours.load_state_dict(theirs.state_dict())
+    tanh = ur.Activation("tanh")
+    net = ur.Sequential(tanh, *layers, ur.Residual(), ur.Residual(since=2))
+    x = torch.randn(6, 3, 3, dtype=torch.double, requires_grad=True)
+    dy = torch.randn(6, 3, 2, dtype=torch.double)
+    h = rec(torch.tanh(x))[0]
+    expected = lin(h) + x[..., :2] + h[..., :2]
+    expected.backward(dy)
+    y, _, tape = net.record(x.detach())
+    g = tape.backward(dy)
+    assert_close(y, expected.detach().numpy(), "reference.output.float64", "y")
+    assert_close(g.input, x.grad.numpy(), "reference.gradient.float64", "input")
+    for place, module in ((1, rec), (2, lin)):
+        for name, p in module.named_parameters():
+            key = f"{place}.{name}"
+            assert_close(g.parameters[key], p.grad.numpy(), "reference.gradient.float64", key)

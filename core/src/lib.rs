@@ -70,6 +70,7 @@
 //! * [`fixed`]: cells of fixed sizes.
 //! * `net`: layers and directions ([`network`]), what is kept ([`tape`]), one step a call ([`stream`]).
 //! * [`sequential`]: layers of several kinds as one model, fed block by block, exchanged while it plays.
+//! * `formats`: models out of files (feature `formats`).
 //! * [`flow`]: how far gradients reach: Jacobians, the gradient lag by lag, Lyapunov exponents.
 //! * [`batch`]: the threads. [`train`], [`dense`]: losses, optimisers, first values, a read-out layer.
 //! * [`peak`]: what the machine can do at most, for the benchmarks.
@@ -105,6 +106,8 @@ pub mod dense;
 pub mod error;
 pub mod fixed;
 pub mod flow;
+#[cfg(feature = "formats")]
+pub mod formats;
 pub mod gates;
 mod kernel;
 pub mod math;

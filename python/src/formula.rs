@@ -58,11 +58,11 @@ impl Formula {
 
 fn node((what, of, number, word): &Operation) -> PyResult<Node> {
     let refused = || PyValueError::new_err(format!("formula: expected an operation, got {what:?}"));
-    if let Some(unary) = unary(what) {
+    if let Some(unary) = Unary::from_name(what) {
         let &[a] = &of[..] else { return Err(refused()) };
         return Ok(Node::Unary(unary, a));
     }
-    if let Some(binary) = binary(what) {
+    if let Some(binary) = Binary::from_name(what) {
         let &[a, b] = &of[..] else { return Err(refused()) };
         return Ok(Node::Binary(binary, a, b));
     }
@@ -74,54 +74,12 @@ fn node((what, of, number, word): &Operation) -> PyResult<Node> {
         ("constant", &[n]) => Node::Constant(n),
         ("where", &[c, a, b]) => Node::Where(c, a, b),
         ("spike", &[v]) => {
-            let surrogate = match word.as_str() {
-                "fast_sigmoid" => Surrogate::FastSigmoid,
-                "atan" => Surrogate::Atan,
-                "sigmoid" => Surrogate::Sigmoid,
-                _ => return Err(refused()),
-            };
+            let surrogate = Surrogate::from_name(word).ok_or_else(refused)?;
             Node::Spike(v, surrogate, *number)
         }
         ("normalise", &[which, ref of @ ..]) => {
             Node::Normalise { of: of.to_vec(), eps: *number, which }
         }
         _ => return Err(refused()),
-    })
-}
-
-fn unary(name: &str) -> Option<Unary> {
-    Some(match name {
-        "neg" => Unary::Neg,
-        "abs" => Unary::Abs,
-        "exp" => Unary::Exp,
-        "log" => Unary::Log,
-        "sqrt" => Unary::Sqrt,
-        "sin" => Unary::Sin,
-        "cos" => Unary::Cos,
-        "tanh" => Unary::Tanh,
-        "sigmoid" => Unary::Sigmoid,
-        "log_sigmoid" => Unary::LogSigmoid,
-        "relu" => Unary::Relu,
-        "softplus" => Unary::Softplus,
-        "silu" => Unary::Silu,
-        "stop_gradient" => Unary::StopGradient,
-        "mean" => Unary::Mean,
-        _ => return None,
-    })
-}
-
-fn binary(name: &str) -> Option<Binary> {
-    Some(match name {
-        "add" => Binary::Add,
-        "sub" => Binary::Sub,
-        "mul" => Binary::Mul,
-        "div" => Binary::Div,
-        "pow" => Binary::Pow,
-        "minimum" => Binary::Minimum,
-        "maximum" => Binary::Maximum,
-        "less" => Binary::Less,
-        "less_equal" => Binary::LessEqual,
-        "equal" => Binary::Equal,
-        _ => return None,
     })
 }

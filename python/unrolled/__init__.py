@@ -35,6 +35,7 @@ from ._machine import (
 )
 from ._modules import GRU, LSTM, RNN
 from ._native import __version__
+from ._residual import Residual
 from ._sequential import Sequential
 from ._sequential_run import SequentialGradients, SequentialStream, SequentialTape
 from ._stream import Stream
@@ -51,6 +52,7 @@ __all__ = [
     "DenseGradients",
     "Gradients",
     "Recurrent",
+    "Residual",
     "Sequential",
     "SequentialGradients",
     "SequentialStream",

@@ -44,9 +44,9 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     """Read a model from a file, whose format is recognised by what is in it.
 
     `save`'s files; safetensors and ``.pt`` state dicts under PyTorch's names; Keras' ``.keras`` and
-    ``.weights.h5``; RTNeural's JSON; Neural Amp Modeler's LSTM files; ONNX. ``docs/formats.md`` and
-    ``docs/onnx.md`` say what is taken of each. What cannot be read, or is not known here, is
-    refused by name.
+    ``.weights.h5``; RTNeural's and CoreAudioML's JSON; Neural Amp Modeler's LSTM files; ONNX.
+    ``docs/formats.md`` and ``docs/onnx.md`` say what is taken of each. What cannot be read, or is
+    not known here, is refused by name.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def export(
     net : LSTM, GRU, RNN, Dense or Sequential
     path : path
     format : str, optional
-        Its name: "safetensors", "rtneural", … None goes by the path's ending.
+        Its name: "safetensors", "rtneural", "coreaudioml", … None goes by the path's ending.
 
     Raises
     ------

@@ -13,6 +13,7 @@ from ._convert import given, hints
 from ._files import load
 from ._formats import of_content
 from ._layers import features
+from ._residual import Residual
 from ._sequential import Sequential
 
 
@@ -32,7 +33,7 @@ def layers(net: Any) -> list[list[str]]:
     parts = net.layers if isinstance(net, Sequential) else (net,)
     width = ""
     for n, layer in enumerate(parts):
-        if isinstance(layer, Activation):
+        if isinstance(layer, (Activation, Residual)):
             rows.append([str(n), repr(layer), width, width, "0"])
             continue
         takes, gives = features(layer)

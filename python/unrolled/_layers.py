@@ -15,12 +15,13 @@ from ._arguments import Array
 from ._dense import Dense
 from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, RecurrentNet
+from ._residual import Residual
 from .cells._recurrent import Recurrent
 
-Layer: TypeAlias = LSTM | GRU | RNN | Recurrent | Dense | Activation
+Layer: TypeAlias = LSTM | GRU | RNN | Recurrent | Dense | Activation | Residual
 # What a model may hold, by the name in its configuration.
 LAYERS: dict[str, type[Layer]] = {
-    cls.__name__: cls for cls in (LSTM, GRU, RNN, Recurrent, Dense, Activation)
+    cls.__name__: cls for cls in (LSTM, GRU, RNN, Recurrent, Dense, Activation, Residual)
 }
 
 
@@ -43,6 +44,8 @@ class Layers(Written):
         self.dtype = self._common_dtype()
         self.batch_first = self._common_order()
         self._check_sizes()
+        # The layers whose inputs are wanted again.
+        self._sources = frozenset(m.since for m in layers if isinstance(m, Residual))
         self._initial: dict[str, Array] = {}
         if initial_state is not False:
             self._initial = self._initial_zeros()
@@ -72,17 +75,36 @@ class Layers(Written):
         return bool(found) and found[0][1].batch_first
 
     def _check_sizes(self) -> None:
-        width: int | None = None
+        width = self.input_size
+        read: list[int | None] = []
         for n, layer in enumerate(self.layers):
-            if isinstance(layer, Activation):
-                continue
-            takes, gives = features(layer)
-            if width is not None and takes != width:
-                raise ValueError(
-                    f"layers[{n}]: expected an input of {width}, the output of the layers before, "
-                    f"got {arguments.shown(layer)}"
-                )
-            width = gives
+            read.append(width)
+            if isinstance(layer, Residual):
+                self._check_residual(n, layer, read)
+            elif not isinstance(layer, Activation):
+                takes, gives = features(layer)
+                if takes != width:
+                    raise ValueError(
+                        f"layers[{n}]: expected an input of {width}, the output of the layers "
+                        f"before, got {arguments.shown(layer)}"
+                    )
+                width = gives
+
+    def _check_residual(self, n: int, layer: Residual, read: list[int | None]) -> None:
+        """`read` is how many features each layer reads, up to this one; None for any number."""
+        if n == 0:
+            raise ValueError("layers[0]: expected a layer before the Residual, got none")
+        if layer.since >= n:
+            raise ValueError(
+                f"layers[{n}].since: expected less than {n}, the layer's own place, "
+                f"got {arguments.shown(layer.since)}"
+            )
+        there, width = read[layer.since], read[n]
+        if there is not None and width is not None and there < width:
+            raise ValueError(
+                f"layers[{n}]: expected layers[{layer.since}] to read at least {width} features, "
+                f"as many as come, got {there}"
+            )
 
     def _recurrent(self) -> list[tuple[int, RecurrentNet[Any]]]:
         return [
@@ -96,14 +118,14 @@ class Layers(Written):
 
     @property
     def input_size(self) -> int | None:
-        """Features of x; None if there are only activations, which take any."""
-        sizes = [features(m)[0] for m in self.layers if not isinstance(m, Activation)]
+        """Features of x; None if no layer has parameters, and all take any."""
+        sizes = [features(m)[0] for m in self.layers if isinstance(m, (RecurrentNet, Dense))]
         return sizes[0] if sizes else None
 
     @property
     def output_size(self) -> int | None:
-        """Features of y; None if there are only activations."""
-        sizes = [features(m)[1] for m in self.layers if not isinstance(m, Activation)]
+        """Features of y; None if no layer has parameters."""
+        sizes = [features(m)[1] for m in self.layers if isinstance(m, (RecurrentNet, Dense))]
         return sizes[-1] if sizes else None
 
     # Parameters.
@@ -251,6 +273,11 @@ class Layers(Written):
         return [
             tuple(map(rows, start)) if isinstance(start, tuple) else rows(start) for start in own
         ]
+
+    def _input(self, x: Any) -> Array:
+        """x as an array; where it is added again, one that nobody else can change meanwhile."""
+        found = arguments.array("x", x, self.dtype)
+        return found.copy() if 0 in self._sources else found
 
     def _batch(self, x: Array) -> int | None:
         return None if x.ndim != 3 else x.shape[0 if self.batch_first else 1]

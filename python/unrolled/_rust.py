@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ._layers import initial_names
 from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, RecurrentNet
 from ._native import __version__
+from ._residual import Residual
 from ._rust_cells import Types, parameters
 from ._sequential import Sequential
 from ._write import replace
@@ -88,7 +90,12 @@ def _lines(model: Sequential) -> Iterator[str]:
     types = Types()
     width = model.input_size
     for n, layer in enumerate(model.layers):
-        if isinstance(layer, Activation):
+        first = len(calls)
+        if isinstance(layer, Residual):
+            read = f"&read_{layer.since}" if layer.since else "x"
+            summed = f"for (y, x) in y.iter_mut().zip({read}) {{\n    *y += x;\n}}"
+            calls.append(Call(summed, in_place=True))
+        elif isinstance(layer, Activation):
             applied = f"{_function(layer)}.apply(Level::best(), &mut y, {width});"
             calls.append(Call(applied, in_place=True))
             used |= {"Function", "Level"}
@@ -118,6 +125,9 @@ def _lines(model: Sequential) -> Iterator[str]:
             if cell.named and not cell.own:
                 used.add(cell.name)
             width = layer.hidden_size
+        # The model's input is there all the while.
+        if n and n in model._sources:
+            calls[first] = replaced(calls[first], keep=f"read_{n}")
     if any("math::" in source for source in types.sources):
         used.add("math")
     yield from _head(model, used)
@@ -137,21 +147,27 @@ def _lines(model: Sequential) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Call:
-    """What a layer makes of ``{x}``: an expression, perhaps of a reference, or a change of `y`."""
+    """What a layer makes of ``{x}``: an expression, perhaps of a reference, or a change of `y`.
+
+    `keep` names what it reads, where that is wanted again.
+    """
 
     text: str
     reference: bool = False
     in_place: bool = False
+    keep: str = ""
 
 
 def _steps(calls: list[Call]) -> Iterator[str]:
     """The body of `step`, without a name that is only handed on."""
     name, reference, mutable = "x", True, False
     for n, call in enumerate(calls):
+        if call.keep:
+            yield f"let {call.keep} = {'*' * reference}{name};"
         if call.in_place:
             if not mutable:
                 yield f"let mut y = *{name};"
-            yield call.text
+            yield from call.text.splitlines()
             name, reference, mutable = "y", False, True
             continue
         text = call.text.format(x=name if reference else f"&{name}")

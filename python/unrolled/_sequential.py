@@ -10,6 +10,7 @@ from ._arguments import Array
 from ._dense import Dense
 from ._layers import LAYERS, Layers
 from ._modules import RecurrentNet
+from ._residual import Residual, added
 from ._sequential_run import SequentialStream, SequentialTape
 from ._tape import Given, Tape
 
@@ -19,9 +20,9 @@ class Sequential(Layers):
 
     Parameters
     ----------
-    *layers : LSTM, GRU, RNN, Dense or Activation
-        Each reads what the one before it gives. All of one dtype; recurrent ones agree in
-        `batch_first`.
+    *layers : LSTM, GRU, RNN, Recurrent, Dense, Activation or Residual
+        Each reads what the one before it gives; a `Residual` adds to that what an earlier one
+        read. All of one dtype; recurrent ones agree in `batch_first`.
     initial_state : bool or tuple of states, optional
         The state that a run without one starts from, and that a stream goes back to: a tuple with
         one state for each recurrent layer, each without the axis of rows, (L*D, H). It counts as
@@ -81,14 +82,19 @@ class Sequential(Layers):
         ValueError
             For a wrong shape or value.
         """
-        y = arguments.array("x", x, self.dtype)
+        y = self._input(x)
         modules, initial = self._now()
         starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends = []
-        for layer in self.layers:
+        read: dict[int, Array] = {}
+        for n, layer in enumerate(self.layers):
+            if n in self._sources:
+                read[n] = y
             if isinstance(layer, RecurrentNet):
                 y, end = next(natives).forward(y, next(starts), lengths, resets)
                 ends.append(end)
+            elif isinstance(layer, Residual):
+                y = added(y, read[layer.since])
             else:
                 y = layer._forward(next(natives), y) if isinstance(layer, Dense) else layer(y)
         return y, tuple(ends)
@@ -115,13 +121,16 @@ class Sequential(Layers):
             ``tape.backward(dy)`` gives the gradients.
         """
         arguments.flag("train", train)
-        y = arguments.array("x", x, self.dtype)
+        y = self._input(x)
         modules, initial = self._now()
         starts, natives = iter(self._start(state, self._batch(y), initial)), iter(modules)
         ends: list[Any] = []
         kept: list[Any] = []
-        for layer in self.layers:
+        read: dict[int, Array] = {}
+        for n, layer in enumerate(self.layers):
             before = y
+            if n in self._sources:
+                read[n] = y
             if isinstance(layer, RecurrentNet):
                 start, dropout = next(starts), layer._masks(train)
                 y, end, tape = next(natives).record(y, start, lengths, resets, checkpoint, dropout)
@@ -132,6 +141,9 @@ class Sequential(Layers):
                 native = next(natives)
                 y = layer._forward(native, y)
                 kept.append((before, y, native))
+            elif isinstance(layer, Residual):
+                y = added(y, read[layer.since])
+                kept.append((y.shape, read[layer.since].shape))
             else:
                 y = layer(y)
                 kept.append((before, y))

@@ -14,6 +14,7 @@ from ._dense import Dense, DenseGradients
 from ._gradients import ModuleGradients
 from ._layers import Layers
 from ._modules import RecurrentNet
+from ._residual import Residual, added, d_added
 from ._stream import Stream
 from ._tape import Gradients, Tape
 
@@ -27,6 +28,7 @@ class SequentialStream:
     def __init__(self, model: Layers, batch: int = 1) -> None:
         arguments.instance("model", model, Layers, "a Sequential")
         self._model = model
+        self._sources = model._sources
         self._batch = arguments.size("batch", batch, at_least=1)
         self._steps = [
             layer._stream(self._batch, undone=True) if isinstance(layer, RecurrentNet) else layer
@@ -54,11 +56,19 @@ class SequentialStream:
         On an error, and on Ctrl-C, the state is as it was.
         """
         y: Any = x
+        read: dict[int, Array] = {}
         # All of them have taken as many.
         count = self._streams[0].count if self._streams else 0
         try:
-            for layer in self._steps:
-                y = layer.step(y) if isinstance(layer, Stream) else layer(y)
+            if self._sources:
+                y = self._model._input(x)
+            for n, layer in enumerate(self._steps):
+                if n in self._sources:
+                    read[n] = y
+                if isinstance(layer, Stream):
+                    y = layer.step(y)
+                else:
+                    y = added(y, read[layer.since]) if isinstance(layer, Residual) else layer(y)
         except BaseException:
             _native.undo(self._streams, count)
             raise
@@ -180,17 +190,26 @@ class SequentialTape:
         d = arguments.array("dy", dy, model.dtype)
         d_ends = model._each_state("dstate", dstate)
         found: dict[int, ModuleGradients] = {}
+        # By what a layer read, of the sums with that.
+        d_read: dict[int, Array] = {}
         for n in reversed(range(len(model.layers))):
             layer, kept = model.layers[n], self._kept[n]
             g: DenseGradients | Gradients[Any]
-            if isinstance(layer, Activation):
+            if isinstance(layer, Residual):
+                d = arguments.shaped("dy", d, "of y", kept[0])
+                d_x = d_added(d, kept[1])
+                before = d_read.get(layer.since)
+                d_read[layer.since] = d_x if before is None else added(before, d_x)
+            elif isinstance(layer, Activation):
                 d = layer.backward(kept[0], d, y=kept[1])
-                continue
-            if isinstance(layer, Dense):
-                g = layer._backward(kept[2], kept[0], d)
             else:
-                g = kept.backward(d, d_ends.pop(), truncate=truncate)
-            found[n], d = g, g.input
+                if isinstance(layer, Dense):
+                    g = layer._backward(kept[2], kept[0], d)
+                else:
+                    g = kept.backward(d, d_ends.pop(), truncate=truncate)
+                found[n], d = g, g.input
+            if n in d_read:
+                d = added(d, d_read.pop(n))
         return self._gathered(found, d)
 
     def _gathered(self, found: dict[int, ModuleGradients], d_x: Array) -> SequentialGradients:

@@ -5,9 +5,12 @@
 #![feature(sanitize)]
 
 use std::hint::black_box;
+use std::sync::Arc;
+use unrolled::activation::Function;
 use unrolled::cell::{Cell, ResetBefore};
 use unrolled::fixed::{Dense, Fixed, Parameters, State, Tape};
 use unrolled::math::Fast;
+use unrolled::sequential::{Module, Player, Sequential, Stream, player};
 use unrolled::stream::NetworkStream;
 use unrolled::train::Adam;
 use unrolled::{Activation, CellKind, Config, Error, Gru, Level, Lstm, Network, Passes, Rnn};
@@ -76,6 +79,43 @@ fn run_time<T: Passes>(config: Config, batch: usize) -> Result<(), Error> {
 }
 
 #[sanitize(realtime = "nonblocking")]
+fn blocks(player: &mut Player<f32>, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
+    for len in [1, 32, 100] {
+        player.process(black_box(&x[..len]), &mut y[..len])?;
+    }
+    player.stream().process_in_place(y)?;
+    let (left, right) = y.split_at_mut(50);
+    let stream = player.stream();
+    stream.reset();
+    // Of a mono model: two channels would be two rows.
+    stream.process_channels(&[&x[..50]], &mut [left])?;
+    stream.process_channels(&[&x[50..]], &mut [right])
+}
+
+/// A model that plays, and in the middle of it another.
+fn model(kind: CellKind) -> Result<(), Error> {
+    let make = |units| -> Result<Stream<f32>, Error> {
+        let level = Level::best();
+        let modules = vec![
+            Module::Recurrent(Network::new(Config::new(kind, 1, units), level)?),
+            Module::Activation(Function::Elu { alpha: 1.0 }),
+            Module::Dense(unrolled::dense::Dense::new(units, 1, true, level)?),
+            Module::Residual { since: 0 },
+        ];
+        Sequential::stream(&Arc::new(Sequential::new(modules)?), 1)
+    };
+    let (mut player, mut replacer) = player(make(20)?);
+    // What a decaying state comes to as well: the smallest numbers there are.
+    let (mut x, mut y) = ([0.0; 100], [0.0; 100]);
+    for next in [40, 64] {
+        (x[0], x[1]) = (1.0, f32::from_bits(1));
+        blocks(&mut player, &x, &mut y)?;
+        replacer.replace(make(next)?)?;
+    }
+    blocks(&mut player, &x, &mut y)
+}
+
+#[sanitize(realtime = "nonblocking")]
 fn read_out(layer: &Dense<f32, 20, 3>, x: &[f32; 20]) -> [f32; 3] {
     layer.forward(x)
 }
@@ -110,6 +150,9 @@ fn main() -> Result<(), Error> {
         run_time::<f32>(Config { num_layers: 2, proj_size: 5, ..Config::new(lstm, 3, 20) }, 1)?;
         run_time::<f32>(Config::new(lstm, 1, 16), 1)?;
         run_time::<f64>(Config::new(lstm, 7, 70), 5)?;
+    }
+    for kind in [CellKind::Lstm { forget_gate: true }, CellKind::Gru { reset_after: true }] {
+        model(kind)?;
     }
     for reset_after in [true, false] {
         run_time::<f32>(Config::new(CellKind::Gru { reset_after }, 3, 20), 1)?;

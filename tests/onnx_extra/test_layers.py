@@ -155,6 +155,50 @@ def test_sequential(model: ur.Sequential) -> None:
     assert same(back(x)[0], y)
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_residual(batch_first: bool) -> None:
+    """Sums with what was read before and after time came first; wider, and as wide."""
+    model = ur.Sequential(
+        ur.Dense(3, 5, seed=0),
+        A("tanh"),
+        ur.LSTM(5, 6, batch_first=batch_first, seed=1),
+        ur.Dense(6, 3, seed=2),
+        ur.Residual(),
+        ur.Residual(since=1),
+        ur.GRU(3, 2, batch_first=batch_first, seed=3),
+        ur.Residual(since=6),
+        ur.Residual(since=2),
+        ur.Residual(since=8),
+    )
+    proto = unrolled.onnx.to_onnx(model)
+    # Sizes of T and B that no export has seen, and that cannot be taken for each other.
+    for shape in ((7, 4, 3), (1, 1, 3)):
+        x = normal(*shape)
+        y, states = model(x)
+        found = peer(proto, {"x": x})
+        for (name, a), e in zip(
+            found.items(), (y, *arrays(states[0]), *arrays(states[1])), strict=True
+        ):
+            assert_close(a, e, "peer.float32", name)
+        back = unrolled.onnx.load(proto)
+        assert isinstance(back, unrolled.onnx.Model) and "sum" in (back.unlike_layers or "")
+        assert_close(back({"x": x})["y"], y, "peer.float32", "graph")
+
+
+@pytest.mark.parametrize("model", ["plug-in", "activations"])
+def test_residual_of_rows(model: str) -> None:
+    """Nothing is cut where as many come, nor turned where time comes first anyway."""
+    if model == "activations":
+        net, x = ur.Sequential(A("tanh"), ur.Residual()), normal(7, 3)
+        operators = ["Tanh", "Add"]
+    else:
+        net = ur.Sequential(ur.GRU(1, 4, seed=0), ur.Dense(4, 1, seed=1), ur.Residual())
+        operators, x = ["GRU", "Squeeze", "MatMul", "Add", "Add"], normal(9, 2, 1)
+    proto = unrolled.onnx.to_onnx(net)
+    assert [node.op_type for node in proto.graph.node] == operators
+    assert_close(peer(proto, {"x": x})["y"], net(x)[0], "peer.float32", "y")
+
+
 def test_states_and_lengths_of_a_sequential() -> None:
     model = MODELS["both-directions"]
     proto = unrolled.onnx.to_onnx(model, state=True, lengths=True)

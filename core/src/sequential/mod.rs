@@ -160,7 +160,7 @@ impl<T: Passes> Sequential<T> {
 
 impl<T: Passes> Module<T> {
     /// Values a row that go in and come out, where the module says so.
-    fn sizes(&self) -> Option<(usize, usize)> {
+    pub(crate) fn sizes(&self) -> Option<(usize, usize)> {
         match self {
             Module::Recurrent(net) => Some((net.config().input_size, net.config().output_size())),
             Module::Dense(dense) => Some(dense.sizes()),

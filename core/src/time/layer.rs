@@ -15,8 +15,6 @@ use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::StatesMut;
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
-#[cfg(feature = "alloc")]
-use alloc::sync::Arc;
 use core::fmt::Debug;
 
 /// What a net asks of its cell. Every [`Cell`] does it, and so does every formula.
@@ -39,7 +37,7 @@ pub trait Mirror<T: Real>: Layer<T> {
 
 /// An [`Elementwise`] with the products around it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run<E>(pub E);
+pub struct Run<E>(pub E);
 
 impl<T: Element, E: Elementwise<T>> Layer<T> for Run<E> {
     fn layout(&self) -> &Layout {
@@ -137,7 +135,11 @@ pub trait Passes: Element {
     /// The cell of a formula.
     #[cfg(feature = "alloc")]
     #[doc(hidden)]
-    fn of_program(program: &Program) -> Arc<dyn Mirror<Self>>;
+    fn program(program: &Run<Program>) -> &dyn Layer<Self>;
+    /// The same for the way back.
+    #[cfg(feature = "alloc")]
+    #[doc(hidden)]
+    fn program_mirror(program: &Run<Program>) -> &dyn Mirror<Self>;
     /// Runs `Chunk`.
     #[doc(hidden)]
     fn chunk(level: Level, chunk: Chunk<'_, Self>);
@@ -163,8 +165,13 @@ macro_rules! passes {
             }
             #[cfg(feature = "alloc")]
             #[inline(never)]
-            fn of_program(program: &Program) -> Arc<dyn Mirror<Self>> {
-                Arc::new(Run(program.clone()))
+            fn program(program: &Run<Program>) -> &dyn Layer<Self> {
+                program
+            }
+            #[cfg(feature = "alloc")]
+            #[inline(never)]
+            fn program_mirror(program: &Run<Program>) -> &dyn Mirror<Self> {
+                program
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);

@@ -14,6 +14,7 @@ from .._activation import Activation
 from .._arguments import Array
 from .._keras_weights import from_keras_weights
 from .._layers import Layer
+from .._residual import Residual
 from .._sequential import Sequential
 from . import _keras_config as keras
 from ._format import MOST_INFLATED, Content, Format, json_object
@@ -186,7 +187,7 @@ def load_weights(content: Content, hints: Mapping[str, Any]) -> Any:
             raise TypeError(f"layers: expected a sequence, got {type(order).__name__}")
         layers: list[Layer] = []
         for entry in order:
-            if isinstance(entry, Activation):
+            if isinstance(entry, (Activation, Residual)):
                 layers.append(entry)
             elif isinstance(entry, str) and entry in groups:
                 layers.append(_by_group(entry, weights, hints))

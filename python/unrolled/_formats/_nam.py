@@ -102,7 +102,8 @@ def save(net: Any, path: Path) -> None:
     layers = net.layers if isinstance(net, Sequential) else ()
     lstm, head = layers if len(layers) == 2 else (None, None)
     if not isinstance(lstm, LSTM) or not isinstance(head, Dense):
-        raise ValueError("net: expected a Sequential of an LSTM and a Dense, got another model")
+        came = ", ".join(map(repr, layers)) or repr(net)
+        raise ValueError(f"net: expected a Sequential of an LSTM and a Dense, got {came:.200}")
     if lstm.bidirectional or lstm.proj_size or not lstm.forget_gate:
         raise ValueError(f"layers[0]: expected a plain LSTM in one direction, got {lstm!r}")
     if net.dtype != np.float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,14 @@ def array(name: str, value: Any, ndim: int, dtype: str = "float32") -> Array:
         cast = found.astype(dtype)
     finite({name: cast})
     return cast
+
+
+def dtype_name(hints: Mapping[str, Any]) -> str:
+    """What the user wants numbers of JSON as, which has no types: float32 unless they say so."""
+    dtype: str = hints.get("dtype", "float32")
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r:.80}")
+    return dtype
 
 
 def size(name: str, value: Any, *, at_least: int = 1) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import _arguments as arguments
-from . import _keras, _nam, _onnx, _pt, _rtneural, _rust_source, _safetensors
+from . import _coreaudioml, _keras, _nam, _onnx, _pt, _rtneural, _rust_source, _safetensors
 from ._format import Content, Format
 
 # In the order in which they are asked: those that look at the very first bytes come first.
@@ -17,6 +17,7 @@ FORMATS: tuple[Format, ...] = (
     _keras.WEIGHTS,
     _rtneural.FORMAT,
     _nam.FORMAT,
+    _coreaudioml.FORMAT,
     _rust_source.FORMAT,
 )
 

@@ -19,13 +19,14 @@ from .._activation import Activation
 from .._dense import Dense
 from .._keras_weights import from_keras_weights, to_keras_weights
 from .._layers import Layer, features
-from .._modules import GRU, LSTM
+from .._modules import GRU, LSTM, RecurrentNet
+from .._residual import Residual
 from .._sequential import Sequential
 from .._write import replace
 from ..cells._recurrent import Recurrent
 from ._format import Content, Format
 from ._keys import got, only, shown
-from ._numbers import array, last_size, text
+from ._numbers import array, dtype_name, last_size, text
 
 # RTNeural's names are ours; its elu has alpha = 1.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax", "elu")
@@ -33,11 +34,12 @@ ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax", "elu")
 # try them with, and what AIDA-X does beside the layers.
 NOTES = ("metadata", "input_batch", "output_batch")
 ADDED = {
-    "in_skip": "adding the input to the output is not known",
     "in_gain": "a gain before the layers is not known",
     "out_gain": "a gain behind the layers is not known",
 }
-TOP = ("in_shape", "layers", *NOTES, *ADDED)
+# 1 in models of one output, to which AIDA-X then adds the first input.
+SKIP = "in_skip"
+TOP = ("in_shape", "layers", *NOTES, SKIP, *ADDED)
 LAYER = ("type", "activation", "shape", "weights", "name")
 # How many lists deep the weights of a layer are.
 WEIGHTS = {"dense": (2, 1), "lstm": (2, 2, 1), "gru": (2, 2, 2)}
@@ -51,9 +53,7 @@ def sniff(content: Content) -> bool:
 
 def load(content: Content, hints: Mapping[str, Any]) -> Any:
     """The layers as a Sequential, float32 unless the user says otherwise: JSON has no types."""
-    dtype, batch_first = hints.get("dtype", "float32"), hints.get("batch_first", False)
-    if dtype not in ("float32", "float64"):
-        raise ValueError(f"dtype: expected 'float32' or 'float64', got {dtype!r:.80}")
+    dtype, batch_first = dtype_name(hints), hints.get("batch_first", False)
     only("", content.json, TOP)
     for name, why in ADDED.items():
         # 0 dB, or nothing added.
@@ -71,7 +71,7 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
             raise ValueError(f"path: {at}: expected an object, got {got(about)}")
         made = _layer(at, about, dtype, batch_first)
         for layer in made:
-            if not isinstance(layer, Activation):
+            if isinstance(layer, (RecurrentNet, Dense)):
                 takes, gives = features(layer)
                 if takes != width:
                     raise ValueError(f"path: {at}: expected {width} inputs, got {takes}")
@@ -81,7 +81,23 @@ def load(content: Content, hints: Mapping[str, Any]) -> Any:
         layers += made
     if not layers:
         raise ValueError("path: layers: expected at least one that computes something, got none")
+    if _skips(content.json.get(SKIP), width):
+        layers.append(Residual())
     return Sequential(*layers)
+
+
+def _skips(value: Any, width: int) -> bool:
+    """Whether the input is added to an output of that width."""
+    if value in (None, 0):
+        return False
+    # Of true and false the program takes neither for a number.
+    if isinstance(value, bool) or value != 1:
+        raise ValueError(f"path: {SKIP}: expected 0 or 1, got {got(value)}")
+    if width != 1:
+        raise ValueError(
+            f"path: {SKIP}: expected 0 in a model of {width} outputs, got {got(value)}"
+        )
+    return True
 
 
 def _layer(at: str, about: Mapping[str, Any], dtype: str, batch_first: bool) -> list[Layer]:
@@ -146,6 +162,13 @@ def save(net: Any, path: Path) -> None:
     begin = width
     for n, layer in enumerate(model.layers):
         at = f"layers[{n}]"
+        if isinstance(layer, Residual):
+            if layer.since or width != 1 or n + 1 < len(model.layers):
+                raise ValueError(
+                    f"{at}: expected Residual() alone, as the last layer of a model of one output, "
+                    f"which AIDA-X has, got {layer!r}"
+                )
+            continue
         if isinstance(layer, Activation):
             layers.append(_written_activation(at, layer, width))
             continue
@@ -172,7 +195,9 @@ def save(net: Any, path: Path) -> None:
                     "weights": [a.tolist() for a in weights],
                 }
             )
-    about = {"in_shape": [None, None, begin], "layers": layers}
+    about: dict[str, Any] = {"in_shape": [None, None, begin], "layers": layers}
+    if isinstance(model.layers[-1], Residual):
+        about[SKIP] = 1
     replace(path, json.dumps(about, allow_nan=False).encode())
 
 

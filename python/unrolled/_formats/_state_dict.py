@@ -11,6 +11,7 @@ from .._arguments import Array
 from .._dense import Dense
 from .._layers import Layer
 from .._modules import GRU, LSTM, RNN
+from .._residual import Residual
 from .._sequential import Sequential
 from . import _limits
 from ._keys import shown
@@ -39,7 +40,7 @@ def model(arrays: Mapping[str, Array], hints: Mapping[str, Any]) -> Any:
     nonlinearity : str
         Of an RNN, which its parameters do not show.
     batch_first : bool
-    layers : sequence of str and Activation
+    layers : sequence of str, Activation and Residual
         The prefixes in the order of computation, and what stands between them.
     """
     if not arrays:
@@ -101,7 +102,7 @@ def _layers(groups: Groups, order: Any, hints: Mapping[str, Any]) -> list[Layer]
     layers: list[Layer] = []
     used = []
     for entry in order:
-        if isinstance(entry, Activation):
+        if isinstance(entry, (Activation, Residual)):
             layers.append(entry)
             continue
         if not isinstance(entry, str) or entry not in groups:

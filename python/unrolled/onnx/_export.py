@@ -16,8 +16,10 @@ from .. import _arguments as arguments
 from .._activation import Activation
 from .._arguments import Array
 from .._dense import Dense
+from .._layers import features
 from .._modules import GRU, LSTM, RNN, RecurrentNet
 from .._native import __version__
+from .._residual import Residual
 from .._sequential import Sequential
 from .._write import replace
 from ..cells._recurrent import Recurrent
@@ -156,28 +158,40 @@ class Graph:
     def add_all(self) -> None:
         """Every layer, from x to y; the inputs and outputs of the graph."""
         lead = ["N"] if not self.recurrent else ["B", "T"] if self.batch_first else ["T", "B"]
-        first = next((layer for layer in self.layers if not isinstance(layer, Activation)), None)
-        last = next((m for m in reversed(self.layers) if not isinstance(m, Activation)), None)
-        # Activations alone take any number of features.
-        sizes = [
-            "I" if first is None else getattr(first, "in_features", None) or first.input_size,
-            "I" if last is None else getattr(last, "out_features", None) or _columns(last),
-        ]
+        sized = [layer for layer in self.layers if isinstance(layer, (RecurrentNet, Dense))]
+        # Without such layers any number of features.
+        sizes: list[Any] = ["I", "I"]
+        if sized:
+            sizes = [features(sized[0])[0], features(sized[-1])[1]]
         self.inputs.append(self.info("x", [*lead, sizes[0]]))
         if self.lengths:
             self.inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT32, ["B"]))
         value, ends = "x", []
         # Time comes first between recurrent layers. Nothing else cares.
         turned = False
+        # What each layer reads, whether time comes first there, and how many features.
+        read: list[tuple[str, bool, Any]] = []
+        width: Any = sizes[0]
         for n, layer in enumerate(self.layers):
+            if isinstance(layer, RecurrentNet) and self.batch_first and not turned:
+                value = self.node("Transpose", [value], perm=[1, 0, 2])
+                turned = True
+            read.append((value, turned, width))
             if isinstance(layer, RecurrentNet):
-                if self.batch_first and not turned:
-                    value = self.node("Transpose", [value], perm=[1, 0, 2])
-                    turned = True
+                width = features(layer)[1]
                 value, states = self.add_recurrent(n, layer, value)
                 ends += states
             elif isinstance(layer, Dense):
+                width = layer.out_features
                 value = self.add_dense(n, layer, value)
+            elif isinstance(layer, Residual):
+                earlier, was_turned, more = read[layer.since]
+                if turned and not was_turned:
+                    earlier = self.node("Transpose", [earlier], perm=[1, 0, 2])
+                if more != width:
+                    cut = [self.integers(0), self.integers(width), self.integers(-1)]
+                    earlier = self.node("Slice", [earlier, *cut])
+                value = self.node("Add", [value, earlier])
             else:
                 value = self.add_activation(n, layer, value)
         if turned:
@@ -305,7 +319,3 @@ class Graph:
         if layer.function == "softmax":
             constants["axis"] = -1
         return self.node(FUNCTIONS[layer.function], [value], **constants)
-
-
-def _columns(layer: RecurrentNet[Any]) -> int:
-    return layer.hidden_size * layer.num_directions

@@ -4,8 +4,9 @@
 
 Takes keras (3.15 made these), jax, torch, and Neural Amp Modeler's own package
 (neural-amp-modeler 0.13). Each ``<name>.npz`` holds an input ``x`` and the program's output ``y``,
-batch first. RTNeural has no writer but Keras' weights in JSON, and its tests judge it by Keras'
-outputs; so does this.
+batch first. CoreAudioML is not a package: here is what its `SimpleRNN` computes, and the file that
+its `save_model` writes, made with PyTorch. RTNeural has no writer but Keras' weights in JSON, and
+its tests judge it by Keras' outputs; so does this.
 """
 
 from __future__ import annotations
@@ -151,7 +152,34 @@ def torch_file() -> None:
     keep("net", x, y.numpy())
 
 
+def coreaudioml_file() -> None:
+    torch.manual_seed(8)
+    rec, lin = torch.nn.LSTM(2, 4, 2), torch.nn.Linear(4, 1)
+    about = {
+        "model": "SimpleRNN",
+        "input_size": 2,
+        "skip": 1,
+        "output_size": 1,
+        "unit_type": "LSTM",
+        "num_layers": 2,
+        "hidden_size": 4,
+        "bias_fl": True,
+    }
+    state = torch.nn.ModuleDict({"rec": rec, "lin": lin}).state_dict()
+    for a in state.values():
+        # Larger than PyTorch draws them, so that each is heard.
+        a *= 2
+    whole = {"model_data": about, "state_dict": {name: a.tolist() for name, a in state.items()}}
+    (HERE / "proteus.json").write_text(json.dumps(whole))
+    x = normal(3, 9, 2)
+    with torch.no_grad():
+        first = torch.from_numpy(x).transpose(0, 1)
+        y = lin(rec(first)[0]) + first[..., :1]
+    keep("proteus", x, y.transpose(0, 1).numpy())
+
+
 if __name__ == "__main__":
     keras_files()
     torch_file()
     nam_file()
+    coreaudioml_file()

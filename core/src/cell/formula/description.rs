@@ -88,6 +88,64 @@ pub enum Surrogate {
     Sigmoid,
 }
 
+impl Unary {
+    /// The one that files and the Python package call so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "neg" => Unary::Neg,
+            "abs" => Unary::Abs,
+            "exp" => Unary::Exp,
+            "log" => Unary::Log,
+            "sqrt" => Unary::Sqrt,
+            "sin" => Unary::Sin,
+            "cos" => Unary::Cos,
+            "tanh" => Unary::Tanh,
+            "sigmoid" => Unary::Sigmoid,
+            "log_sigmoid" => Unary::LogSigmoid,
+            "relu" => Unary::Relu,
+            "softplus" => Unary::Softplus,
+            "silu" => Unary::Silu,
+            "stop_gradient" => Unary::StopGradient,
+            "mean" => Unary::Mean,
+            _ => return None,
+        })
+    }
+}
+
+impl Binary {
+    /// The one that files and the Python package call so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "add" => Binary::Add,
+            "sub" => Binary::Sub,
+            "mul" => Binary::Mul,
+            "div" => Binary::Div,
+            "pow" => Binary::Pow,
+            "minimum" => Binary::Minimum,
+            "maximum" => Binary::Maximum,
+            "less" => Binary::Less,
+            "less_equal" => Binary::LessEqual,
+            "equal" => Binary::Equal,
+            _ => return None,
+        })
+    }
+}
+
+impl Surrogate {
+    /// The one that files and the Python package call so.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "fast_sigmoid" => Surrogate::FastSigmoid,
+            "atan" => Surrogate::Atan,
+            "sigmoid" => Surrogate::Sigmoid,
+            _ => return None,
+        })
+    }
+}
+
 /// A value of a formula, made of earlier ones, which are named by their places.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Node {

@@ -21,6 +21,8 @@ pub use description::{
 pub use program::Program;
 
 use crate::error::Error;
+#[cfg(feature = "formats")]
+use crate::kernel::layout::Layout;
 use alloc::string::String;
 use core::fmt::Write;
 
@@ -51,6 +53,11 @@ impl Formula {
 
     pub(crate) fn program(&self) -> &Program {
         &self.program
+    }
+
+    #[cfg(feature = "formats")]
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.program.layout
     }
 
     /// The cell as Rust source: a type `name` that implements [`Cell`](super::Cell), with the very operations of the

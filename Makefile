@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon formats
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor cross math-exhaustive fuzz sanitize clean
+	bench-rust-peers bench-monitor cross web math-exhaustive fuzz sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 cross:  ## built for other machines, run by emulators; ARGS=--fetch gets Debian's compiler for what rustup has not
 	$(PYTHON) tools/cross.py $(ARGS)
 
+web:  ## for browsers and node, into target/web: what loads models, and one with MODEL=model.rs, of net.to_rust
+	$(PYTHON) web/build.py $(if $(MODEL),--model '$(MODEL)') $(ARGS)
+
 lint: lint-rust lint-python  ## formats, clippy, documentation, ruff, mypy, stubs
 	@echo "make lint: nothing to object to"
 
@@ -83,9 +86,14 @@ lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
+	$(CARGO) fmt --manifest-path web/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --features unrolled/formats -- -D warnings
 	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
 	  -- -D warnings
+	for feature in '' loader; do \
+	  $(CARGO) clippy --manifest-path web/Cargo.toml --target-dir target/web-build --all-targets --features "$$feature" \
+	    -- -D warnings; \
+	done
 	$(CARGO) clippy -p unrolled --no-default-features -- -D warnings
 	for feature in $(FEATURES); do \
 	  $(CARGO) clippy -p unrolled --no-default-features --features $$feature -- -D warnings; \

@@ -37,19 +37,23 @@ AARCH64 = "aarch64-unknown-linux-gnu"
 PYTHON = ["python3.11", "python3.11-minimal", "libpython3.11-stdlib", "libpython3.11-minimal"]
 PYTHON += ["libexpat1", "zlib1g", "libbz2-1.0", "liblzma5", "libffi8", "libcrypt1", "libuuid1"]
 PYTHON += ["libsqlite3-0", "libssl3"]
-# Programs without an operating system, with core alone; SIMD128 is asked for, as a page would.
+# Programs without an operating system, with core alone.
 BARE = {
     "riscv": ["riscv32imac-unknown-none-elf", "riscv64gc-unknown-none-elf"],
     "cortex-m": ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"],
-    "wasm": ["wasm32-unknown-unknown"],
 }
-FLAGS = {"wasm32-unknown-unknown": "-Ctarget-feature=+simd128"}
+# Bytes that a page may load for one model of sixteen units.
+MOST_WASM = 60_000
 # The tests that an emulator runs in seconds: what levels do, number by number; and whole nets, each
 # level beside the others, to the last bit.
 TESTS = ["--lib", "--test", "formula"]
 # What takes minutes more, of which each property is tried on a few examples.
 LONG = ["--test", "guard", "--test", "network"]
 CASES = "8"
+
+
+# How a program says that it lacks something.
+SKIPPED = 77
 
 
 class MissingError(Exception):
@@ -76,7 +80,7 @@ def fetch() -> None:
     try:
         run("dpkg", "--add-architecture", "arm64")
         run("apt-get", "update", "-qq")
-        tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static"]
+        tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static", "lld-19"]
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *tools)
         depends = ["apt-cache", "depends", "--recurse", "--important", "rustc-web"]
         said = subprocess.run(depends, capture_output=True, text=True, check=True).stdout
@@ -225,14 +229,28 @@ def bare(name: str) -> None:
         if not by_rustup(target):
             environment = debian()
             command += ["-Zbuild-std=core"]
-        if flags := FLAGS.get(target):
-            environment["RUSTFLAGS"] = flags
         run(*command, **environment)
+
+
+def wasm() -> None:
+    """The modules for browsers, run by node beside the same models on this machine."""
+    made = OWN / "web"
+    command = [sys.executable, "web/build.py", "--test", "--out", str(made)]
+    print("+", *command, flush=True)
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    print(done.stdout, end="", flush=True)
+    if done.returncode == SKIPPED:
+        raise MissingError(done.stdout.splitlines()[-1].partition(", ")[2])
+    done.check_returncode()
+    if (size := (made / "fixed.wasm").stat().st_size) > MOST_WASM:
+        print(f"cross: fixed.wasm: expected {MOST_WASM} bytes at most, got {size}", file=sys.stderr)
+        raise subprocess.CalledProcessError(1, command)
 
 
 PARTS: dict[str, Callable[[], None]] = {
     "aarch64": aarch64,
     "x86-64": x86_64,
+    "wasm": wasm,
     **{name: partial(bare, name) for name in BARE},
     "aarch64-long": aarch64_long,
     "aarch64-python": aarch64_python,

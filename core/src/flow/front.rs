@@ -268,7 +268,7 @@ impl<T: Passes> Work<T> {
             scratch: Scratch { row, cell },
             d_projected: &mut self.d_projected,
         };
-        layer.net.cell().pull_back(layer.net.level(), rows);
+        layer.net.back(|cell| cell.pull_back(layer.net.level(), rows));
         if there.is_none() {
             for state in 0..shape.layout.states() {
                 let row = shape.state_row(state);

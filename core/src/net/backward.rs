@@ -226,7 +226,7 @@ impl<T: Passes> Network<T> {
                     add_d_x,
                     gradients,
                 };
-                self.cell().backward(self.level(), chunk);
+                self.back(|cell| cell.backward(self.level(), chunk));
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use super::tape::Version;
 pub use super::view::{Gradients, Input, Losses, Output, Recording, StateArrays, View};
 use crate::cell::Cell;
 use crate::cell::elementwise::Typed;
-use crate::cell::formula::Formula;
+use crate::cell::formula::{Formula, Program};
 use crate::error::Error;
 use crate::gates::{CellKind, Config, Counts};
 use crate::kernel::buffer::{room, size, zeros};
@@ -13,7 +13,7 @@ use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
 use crate::real::Real;
 use crate::simd::Level;
-use crate::time::{Layer, Passes, Run};
+use crate::time::{Layer, Mirror, Passes, Run};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -35,8 +35,20 @@ pub struct Network<T: Passes> {
 enum Cellular<T: Real> {
     /// One of the crate's.
     Own(&'static dyn Layer<T>),
+    /// A formula.
+    Formula(Arc<Run<Program>>),
     /// Anybody's.
-    Open(Arc<dyn Layer<T>>),
+    Open(Arc<dyn Mirror<T>>),
+}
+
+impl<T: Passes> Cellular<T> {
+    fn forth(&self) -> &dyn Layer<T> {
+        match self {
+            Cellular::Own(cell) => *cell,
+            Cellular::Formula(program) => T::program(program),
+            Cellular::Open(cell) => &**cell,
+        }
+    }
 }
 
 /// The kind of a cell that is none of the crate's.
@@ -66,7 +78,9 @@ impl<T: Passes> Network<T> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_cell<C: Cell>(config: Config, level: Level) -> Result<Self, Error> {
-        Self::with_layer(config, Arc::new(Run(Typed::<C>::NEW)), level)
+        let cell = Run(Typed::<C>::NEW);
+        let config = Config { kind: open_kind(Layer::<T>::layout(&cell)), ..config };
+        Self::of(config, Cellular::Open(Arc::new(cell)), level)
     }
 
     /// A net of a formula, with all parameters zero. `config`'s own `kind` does not matter.
@@ -74,13 +88,9 @@ impl<T: Passes> Network<T> {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_formula(config: Config, formula: &Formula, level: Level) -> Result<Self, Error> {
-        Self::with_layer(config, T::of_program(formula.program()), level)
-    }
-
-    /// A net of anything that does a cell's part.
-    fn with_layer(config: Config, cell: Arc<dyn Layer<T>>, level: Level) -> Result<Self, Error> {
-        let config = Config { kind: open_kind(cell.layout()), ..config };
-        Self::of(config, Cellular::Open(cell), level)
+        let program = formula.program().clone();
+        let config = Config { kind: open_kind(formula.layout()), ..config };
+        Self::of(config, Cellular::Formula(Arc::new(Run(program))), level)
     }
 
     fn of(config: Config, cell: Cellular<T>, level: Level) -> Result<Self, Error> {
@@ -110,10 +120,7 @@ impl<T: Passes> Network<T> {
         level: Level,
         parameters: Vec<T>,
     ) -> Result<Self, Error> {
-        let layout = match &cell {
-            Cellular::Own(cell) => cell.layout(),
-            Cellular::Open(cell) => cell.layout(),
-        };
+        let layout = cell.forth().layout();
         let shapes = [0, 1].map(|layer| Shape::of::<T>(layout, &config, layer));
         let (packed, version) = (Vec::new(), Version::next());
         let mut this = Network { config, cell, shapes, level, parameters, packed, version };
@@ -142,9 +149,19 @@ impl<T: Passes> Network<T> {
 
     /// What its cell does.
     pub(crate) fn cell(&self) -> &dyn Layer<T> {
-        match &self.cell {
-            Cellular::Own(cell) => *cell,
-            Cellular::Open(cell) => &**cell,
+        self.cell.forth()
+    }
+
+    /// Does what its cell does on the way back. It is looked up here, so that going forward does not name it.
+    pub(crate) fn back(&self, work: impl FnOnce(&dyn Mirror<T>)) {
+        let cell = match &self.cell {
+            Cellular::Own(_) => T::mirror(self.config.kind).map(|cell| cell as &dyn Mirror<T>),
+            Cellular::Formula(program) => Some(T::program_mirror(program)),
+            Cellular::Open(cell) => Some(&**cell),
+        };
+        debug_assert!(cell.is_some(), "a net of its own kind has a cell of that kind");
+        if let Some(cell) = cell {
+            work(cell);
         }
     }
 

@@ -15,8 +15,6 @@ use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::StatesMut;
 use crate::real::Real;
 use crate::simd::{Element, Kernel, Level, Simd};
-#[cfg(feature = "alloc")]
-use alloc::sync::Arc;
 use core::fmt::Debug;
 
 /// What a net asks of its cell. Every [`Cell`] does it, and so does every formula.
@@ -27,7 +25,11 @@ pub trait Layer<T: Real>: Debug + Send + Sync {
     fn scratch(&self, stride: usize) -> usize;
     /// Runs the steps of a window forward.
     fn forward(&self, level: Level, pass: &mut Forward<'_, T>);
-    /// The mirror.
+}
+
+/// What it asks on the way back: a trait of its own, so that a program that never goes back does not hold it.
+pub trait Mirror<T: Real>: Layer<T> {
+    /// The mirror of [`forward`](Layer::forward).
     fn backward(&self, level: Level, pass: Backward<'_, T>);
     /// Runs one step back for any rows.
     fn pull_back(&self, level: Level, rows: PullBack<'_, T>);
@@ -35,7 +37,7 @@ pub trait Layer<T: Real>: Debug + Send + Sync {
 
 /// An [`Elementwise`] with the products around it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run<E>(pub E);
+pub struct Run<E>(pub E);
 
 impl<T: Element, E: Elementwise<T>> Layer<T> for Run<E> {
     fn layout(&self) -> &Layout {
@@ -47,6 +49,9 @@ impl<T: Element, E: Elementwise<T>> Layer<T> for Run<E> {
     fn forward(&self, level: Level, pass: &mut Forward<'_, T>) {
         T::dispatch(level, With(pass, &self.0));
     }
+}
+
+impl<T: Element, E: Elementwise<T>> Mirror<T> for Run<E> {
     fn backward(&self, level: Level, pass: Backward<'_, T>) {
         T::dispatch(level, With(pass, &self.0));
     }
@@ -100,20 +105,22 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, PullBack<'_, T>, E> {
 }
 
 /// The cells that come with the crate, by name.
-fn of_kind<T: Element>(kind: CellKind) -> Option<&'static dyn Layer<T>> {
-    const fn run<C: Cell>() -> &'static Run<Typed<C>> {
-        &Run(Typed::NEW)
-    }
-    Some(match kind {
-        CellKind::Rnn(Activation::Tanh) => run::<Tanh>(),
-        CellKind::Rnn(Activation::Relu) => run::<Relu>(),
-        CellKind::Rnn(Activation::Sigmoid) => run::<Sigmoid>(),
-        CellKind::Lstm { forget_gate: true } => run::<ForgetGate>(),
-        CellKind::Lstm { forget_gate: false } => run::<NoForgetGate>(),
-        CellKind::Gru { reset_after: true } => run::<ResetAfter>(),
-        CellKind::Gru { reset_after: false } => run::<ResetBefore>(),
-        CellKind::Open(_) => return None,
-    })
+macro_rules! of_kind {
+    ($kind:expr) => {{
+        const fn run<C: Cell>() -> &'static Run<Typed<C>> {
+            &Run(Typed::NEW)
+        }
+        Some(match $kind {
+            CellKind::Rnn(Activation::Tanh) => run::<Tanh>(),
+            CellKind::Rnn(Activation::Relu) => run::<Relu>(),
+            CellKind::Rnn(Activation::Sigmoid) => run::<Sigmoid>(),
+            CellKind::Lstm { forget_gate: true } => run::<ForgetGate>(),
+            CellKind::Lstm { forget_gate: false } => run::<NoForgetGate>(),
+            CellKind::Gru { reset_after: true } => run::<ResetAfter>(),
+            CellKind::Gru { reset_after: false } => run::<ResetBefore>(),
+            CellKind::Open(_) => return None,
+        })
+    }};
 }
 
 /// The work on run-time sizes, compiled for each float type and level in this crate, once, and not again in
@@ -122,10 +129,17 @@ pub trait Passes: Element {
     /// The cell of a kind.
     #[doc(hidden)]
     fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>>;
+    /// The same for the way back.
+    #[doc(hidden)]
+    fn mirror(kind: CellKind) -> Option<&'static dyn Mirror<Self>>;
     /// The cell of a formula.
     #[cfg(feature = "alloc")]
     #[doc(hidden)]
-    fn of_program(program: &Program) -> Arc<dyn Layer<Self>>;
+    fn program(program: &Run<Program>) -> &dyn Layer<Self>;
+    /// The same for the way back.
+    #[cfg(feature = "alloc")]
+    #[doc(hidden)]
+    fn program_mirror(program: &Run<Program>) -> &dyn Mirror<Self>;
     /// Runs `Chunk`.
     #[doc(hidden)]
     fn chunk(level: Level, chunk: Chunk<'_, Self>);
@@ -143,12 +157,21 @@ macro_rules! passes {
             // Inlined into other crates, it would have all that it names compiled again there.
             #[inline(never)]
             fn cell(kind: CellKind) -> Option<&'static dyn Layer<Self>> {
-                of_kind(kind)
+                of_kind!(kind)
+            }
+            #[inline(never)]
+            fn mirror(kind: CellKind) -> Option<&'static dyn Mirror<Self>> {
+                of_kind!(kind)
             }
             #[cfg(feature = "alloc")]
             #[inline(never)]
-            fn of_program(program: &Program) -> Arc<dyn Layer<Self>> {
-                Arc::new(Run(program.clone()))
+            fn program(program: &Run<Program>) -> &dyn Layer<Self> {
+                program
+            }
+            #[cfg(feature = "alloc")]
+            #[inline(never)]
+            fn program_mirror(program: &Run<Program>) -> &dyn Mirror<Self> {
+                program
             }
             fn chunk(level: Level, chunk: Chunk<'_, Self>) {
                 Self::dispatch(level, chunk);

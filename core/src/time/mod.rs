@@ -12,6 +12,8 @@
 mod layer;
 mod truncate;
 
+#[cfg(feature = "alloc")]
+pub use layer::Mirror;
 pub use layer::{Layer, Passes};
 #[cfg(feature = "alloc")]
 pub(crate) use layer::{PullBack, Run};

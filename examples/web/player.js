@@ -1,0 +1,20 @@
+// A model as a node of Web Audio.
+
+import { compile } from "./unrolled.js";
+
+/** An AudioWorkletNode that applies a model: a file's bytes, or without them the one compiled in. */
+export async function player(context, bytes) {
+  await context.audioWorklet.addModule("worklet.js");
+  const module = await compile(fetch(bytes ? "unrolled.wasm" : "fixed.wasm"));
+  const node = new AudioWorkletNode(context, "unrolled-player", {
+    channelCount: 1,
+    channelCountMode: "explicit",
+    outputChannelCount: [1],
+    processorOptions: { module, file: bytes },
+  });
+  await new Promise((ready, failed) => {
+    node.onprocessorerror = () => failed(new Error("the worklet has failed"));
+    node.port.onmessage = ({ data }) => (data.error ? failed(new Error(data.error)) : ready());
+  });
+  return node;
+}

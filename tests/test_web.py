@@ -1,0 +1,148 @@
+"""Models in WebAssembly, in node and on the example's page in a browser, beside Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import unrolled as ur
+from support import normal
+
+ROOT = Path(__file__).resolve().parent.parent
+NODE = next(filter(None, map(shutil.which, ("node", "nodejs"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+# `web/build.py` says that something is missing.
+SKIPPED = 77
+# No whole number of blocks.
+STEPS = 5000
+
+FILES = ("fixed", "model.safetensors", "amp.nam", "model.json")
+
+
+def net(hidden: int, seed: int) -> ur.Sequential:
+    return ur.Sequential(
+        ur.LSTM(1, hidden, seed=seed), ur.Dense(hidden, 1, seed=seed + 1), ur.Activation("tanh")
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page, its modules, the models, and an input."""
+    directory = tmp_path_factory.mktemp("web")
+    net(16, 1).to_rust(directory / "model.rs")
+    command = [sys.executable, str(ROOT / "web" / "build.py"), "--model"]
+    command += [str(directory / "model.rs"), "--out", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == SKIPPED:
+        pytest.skip(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-4000:]
+    ur.save(net(32, 3), directory / "model.safetensors")
+    ur.export(net(12, 5), directory / "model.json")
+    shutil.copy(ROOT / "tests" / "data" / "formats" / "amp.nam", directory)
+    (directory / "x.f32").write_bytes(normal(STEPS, seed=8).tobytes())
+    return directory
+
+
+@pytest.fixture(scope="module")
+def expected(site: Path) -> dict[str, np.ndarray]:
+    """What Python gives at the level that WebAssembly has."""
+    before = ur.isa()
+    ur.set_max_isa("portable")
+    x = normal(STEPS, seed=8).reshape(-1, 1)
+    files = {name: ur.load(site / name) for name in FILES if name != "fixed"}
+    outputs = {
+        name: np.ravel(model(x)[0]) for name, model in {"fixed": net(16, 1), **files}.items()
+    }
+    ur.set_max_isa(before)
+    assert all(len(np.unique(y)) > STEPS // 2 for y in outputs.values())
+    return outputs
+
+
+def same(data: bytes, y: np.ndarray) -> bool:
+    return data == y.astype("<f4").tobytes()
+
+
+@pytest.mark.skipif(NODE is None, reason="no node on PATH: modules are not run in it")
+@pytest.mark.parametrize("name", FILES)
+def test_node_gives_the_same_bits(site: Path, expected: dict[str, np.ndarray], name: str) -> None:
+    command = [str(NODE), str(site / "play.mjs"), *([] if name == "fixed" else [str(site / name)])]
+    done = subprocess.run(command, input=(site / "x.f32").read_bytes(), capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    assert same(done.stdout, expected[name])
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a directory, and keeps what is posted."""
+
+    def do_POST(self) -> None:  # noqa: N802
+        name = self.path.strip("/")
+        self.server.posted[name] = self.rfile.read(int(self.headers["Content-Length"]))  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+        if name in ("seen.json", "failed"):
+            self.server.done.set()  # type: ignore[attr-defined]
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def posted(site: Path) -> dict[str, bytes]:
+    """What the harness found. Anything on the console is an error."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium): pages are not played")
+    shutil.copy(ROOT / "tests" / "data" / "web_harness.html", site)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site)))
+    server.posted, server.done = {}, threading.Event()  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--no-first-run", "--enable-logging=stderr", f"--user-data-dir={site / 'profile'}",
+        "--autoplay-policy=no-user-gesture-required", "--disable-audio-output",
+        "--remote-debugging-port=0",
+        f"http://127.0.0.1:{server.server_port}/web_harness.html?{','.join(FILES)}",
+    ]  # fmt: skip
+    log = site / "chromium.log"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(command, stdout=output, stderr=output) as browser,
+    ):
+        in_time = server.done.wait(300)  # type: ignore[attr-defined]
+        browser.terminate()
+    server.shutdown()
+    server.server_close()
+    found: dict[str, bytes] = server.posted  # type: ignore[attr-defined]
+    said = log.read_text(errors="replace")
+    assert in_time, said[-2000:]
+    assert "failed" not in found, found["failed"].decode()
+    assert not [line for line in said.splitlines() if "CONSOLE" in line]
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_worklet_gives_the_same_bits(
+    posted: dict[str, bytes], expected: dict[str, np.ndarray], name: str
+) -> None:
+    assert same(posted[f"{name}.f32"], expected[name])
+
+
+def test_the_page_plays_what_is_chosen(posted: dict[str, bytes]) -> None:
+    seen = json.loads(posted["seen.json"])
+    assert all(seen["labels"]), seen["labels"]
+    assert "the model compiled in" in seen["fixed"][0]
+    assert "model.safetensors" in seen["chosen"][0]
+    for _, percent, meter in (seen["fixed"], seen["chosen"]):
+        assert percent.endswith(" %")
+        assert 0 <= meter <= 1
+    assert seen["playing"] == "Stop"
+    assert seen["stopped"] == ["Start", "–"]
+    assert seen["refused"]

@@ -54,9 +54,11 @@ def compiled(name: str, more: dict[str, str], simd: bool = True) -> Path:
         "CARGO_PROFILE_RELEASE_OPT_LEVEL": level,
     }
     command = ["cargo", "build", "--release", "--manifest-path", str(HERE / "Cargo.toml")]
-    command += ["--target-dir", str(BUILD), "--target", TARGET, *options, *features]
+    # Both are called the same: in one directory, each would be linked anew after the other.
+    own = BUILD / name
+    command += ["--target-dir", str(own), "--target", TARGET, *options, *features]
     cross.run(*command, **environment | more)
-    return BUILD / TARGET / "release" / "unrolled_web.wasm"
+    return own / TARGET / "release" / "unrolled_web.wasm"
 
 
 def build(made: Path, more: dict[str, str]) -> None:

@@ -11,8 +11,22 @@ mod level;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pair;
+// Where `wide` has vectors, these; else its arrays would be slower than numbers. `--cfg unrolled_scalar` is for tests.
+#[cfg_attr(
+    any(
+        unrolled_scalar,
+        not(any(
+            target_feature = "sse2",
+            all(target_arch = "aarch64", target_feature = "neon"),
+            all(target_arch = "wasm32", target_feature = "simd128"),
+        ))
+    ),
+    path = "scalar.rs"
+)]
 mod portable;
 mod quick;
+#[cfg(all(test, feature = "std"))]
+mod scalar;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 pub(crate) mod tile;

@@ -55,6 +55,8 @@ test-rust:
 	$(if $(UNROLLED_ARTEFACT),PYO3_PYTHON='$(PYTHON)' $(CARGO) build --release -p unrolled-python)
 	$(CARGO) test --release --workspace --exclude unrolled-python
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
+	RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
+	  --no-default-features --features std --test guard --test fixed
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)

@@ -25,6 +25,9 @@
 //! step reads h one by one as soon as it is there. And a group is done before the next one begins ([`black_box`]): the
 //! compiler would put off what nothing waits for, and hold sums in registers that the next group's need.
 //!
+//! *Where vectors are numbers by themselves*, there is nothing to fill by turns. All sums go to a buffer, and then the
+//! constants of the cell's function stay in registers from unit to unit.
+//!
 //! *Maps of computed values* need the value of every unit, so such a cell goes in two halves, each over all groups: in the
 //! first, sums and [`Cell::value`]; in the second, the products with values, and [`Cell::forward`]. In the second nobody
 //! needs the old h of other units.
@@ -59,6 +62,11 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
     fn run<S: Simd<T>>(self, s: S) {
         let Self { cell, x, state, slots } = self;
         let mut next = [T::ZERO; H];
+        // Where all sums come before all activations.
+        let mut sums = C::Slots::<[T; H]>::filled([T::ZERO; H]);
+        let apart = const { S::LANES == 1 && Layout::of::<C>().stages() == 1 };
+        let keep = K::LEN > 0;
+        let slots = if apart && !keep { sums.as_mut() } else { slots.as_mut() };
         let mut units = Units::<T, Of<C, I, H>> {
             w_ih: flat(&cell.w_ih.0).as_flattened(),
             w_hh: flat(&cell.w_hh.0).as_flattened(),
@@ -68,12 +76,15 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
             x,
             states: state.as_mut().as_flattened_mut(),
             next: &mut next,
-            slots: slots.as_mut().as_flattened_mut(),
+            slots: slots.as_flattened_mut(),
+            keep,
             size: PhantomData,
         };
         if const { Layout::of::<C>().stages() > 1 } {
             units.all::<S, VALUES>(s);
             units.all::<S, REST>(s);
+        } else if const { S::LANES == 1 } {
+            units.one_by_one(s);
         } else {
             units.all::<S, WHOLE>(s);
         }
@@ -146,6 +157,8 @@ struct Units<'a, T, Z> {
     next: &'a mut [T],
     /// Rows of the gate buffer; none where nobody wants them.
     slots: &'a mut [T],
+    /// Whether anybody wants what stands there at the end.
+    keep: bool,
     size: PhantomData<Z>,
 }
 
@@ -182,6 +195,23 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         last!(0 1 2 3 4);
         if HALF == WHOLE {
             self.states[..u].copy_from_slice(&self.next[..u]);
+        }
+    }
+
+    /// All sums, then the function of each unit: where the vectors are numbers by themselves.
+    #[inline(always)]
+    fn one_by_one<S: Simd<T>>(&mut self, s: S) {
+        let run = const { together(Z::SLOTS) };
+        let mut u = 0;
+        while u + run <= Z::UNITS {
+            self.run::<S, SUMS>(s, u);
+            u += run;
+        }
+        for u in u..Z::UNITS {
+            self.group::<S, Tiles<SUMS, false, 1, NONE>>(s, u);
+        }
+        for u in 0..Z::UNITS {
+            self.group::<S, Tiles<REST, true, 1, NONE>>(s, u);
         }
     }
 
@@ -249,6 +279,14 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             sums!(self.states, self.w_hh, units, FedSlots::by_h::<T, Z>; 0 1 2 3);
         }
 
+        if R::HALF == SUMS {
+            for t in 0..R::COUNT {
+                self.put::<S, R>(t, u, &tiles[t]);
+            }
+            // They are made before the next group begins.
+            black_box(self.slots.as_mut_ptr());
+            return;
+        }
         let mut states = [States::<Z, T, S>::filled(zero); MOST];
         let mut own = [Parameters::<Z, T, S>::filled(zero); MOST];
         for t in 0..R::COUNT {
@@ -263,7 +301,8 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             }
         }
         let mut t = 0;
-        while t + 2 <= R::RUN {
+        // Numbers by themselves gain nothing by turns: what runs them does one after another.
+        while S::LANES > 1 && t + 2 <= R::RUN {
             let mut slots: Slots<Z, T, Pair<S>> = paired(s, &tiles[t], &tiles[t + 1]);
             let mut state: States<Z, T, Pair<S>> = paired(s, &states[t], &states[t + 1]);
             let p: Parameters<Z, T, Pair<S>> = paired(s, &own[t], &own[t + 1]);
@@ -286,13 +325,21 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     write::<T, S, R>(state, t, &mut to[k * units..][..units][u..]);
                 }
             }
-            for (row, &slot) in self.slots.chunks_exact_mut(units).zip(tiles[t].as_ref()) {
-                write::<T, S, R>(slot, t, &mut row[u..]);
+            if self.keep || R::HALF == VALUES {
+                self.put::<S, R>(t, u, &tiles[t]);
             }
         }
         if !R::LAST {
             // It is done before the next group begins.
             black_box(self.next.as_mut_ptr());
+        }
+    }
+
+    /// What stands in the slots of tile `t` of a group, to the gate buffer.
+    #[inline(always)]
+    fn put<S: Simd<T>, R: Group>(&mut self, t: usize, u: usize, tile: &Slots<Z, T, S>) {
+        for (row, &slot) in self.slots.chunks_exact_mut(Z::UNITS).zip(tile.as_ref()) {
+            write::<T, S, R>(slot, t, &mut row[u..]);
         }
     }
 }

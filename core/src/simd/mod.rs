@@ -77,6 +77,8 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     const FUSES: bool;
     /// Whether [`Lanes::tanh`] and [`Lanes::sigmoid`] may be less exact, to be faster.
     const FAST: bool = false;
+    /// Whether [`prefetch`](Simd::prefetch) does anything.
+    const PREFETCHES: bool = false;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;
@@ -270,6 +272,11 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     #[inline(always)]
     pub fn maximum(self, other: Self) -> Self {
         self.if_equal(self, Self::new(self.s, self.s.max(self.v, other.v)), self)
+    }
+    /// Whether `self` < `limit` in any lane.
+    #[inline(always)]
+    pub(crate) fn any_below(self, limit: f64) -> bool {
+        self.s.any(self.s.lt(self.v, self.like(limit).v))
     }
     /// Whether `self` > `limit` in any lane.
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The portable level where a target has no vectors that `wide` knows: numbers by themselves.
 //!
 //! `wide` would keep such a machine's vectors in arrays, that is in memory. Results are those of a portable level that
-//! does not fuse multiply-add, bit for bit.
+//! does not fuse multiply-add, bit for bit; with the feature `nightly-fma`, those of the levels that do.
 
 use super::{Kernel, Simd};
 
@@ -10,8 +10,8 @@ use super::{Kernel, Simd};
 pub struct Portable;
 
 impl Portable {
-    /// There is no multiply-add that stable Rust reaches without `std`, other than a function of `libm`.
-    pub const FUSES: bool = false;
+    /// Stable Rust reaches no instruction for it without `std`, and a function would take a hundred.
+    pub const FUSES: bool = cfg!(feature = "nightly-fma");
 }
 
 impl super::sealed::Sealed for Portable {}
@@ -115,11 +115,14 @@ macro_rules! scalar {
             }
             #[inline(always)]
             fn mul_add(self, a: $t, b: $t, c: $t) -> $t {
-                a * b + c
+                #[cfg(feature = "nightly-fma")]
+                return core::$t::math::mul_add(a, b, c);
+                #[cfg(not(feature = "nightly-fma"))]
+                return a * b + c;
             }
             #[inline(always)]
             fn neg_mul_add(self, a: $t, b: $t, c: $t) -> $t {
-                c - a * b
+                Simd::<$t>::mul_add(self, -a, b, c)
             }
             #[inline(always)]
             fn min(self, a: $t, b: $t) -> $t {

@@ -17,6 +17,7 @@
 
 use super::Simd;
 use crate::real::Real;
+use core::hint::black_box;
 
 /// Where the left operand's values lie: value k = (segment, step) of row r is
 /// `data[r * row + segment * self.segment + step * self.step]`.
@@ -121,20 +122,48 @@ pub fn accumulate<
                 rhs.data.as_ptr().add(segment * steps * rhs.step),
             )
         };
-        for k in 0..run {
-            for (c, chain) in chains.iter_mut().enumerate() {
-                let k = c * run + k;
-                // SAFETY: k < steps, so the reads lie before `left` and `right`.
-                unsafe {
-                    step::<T, S, ROWS, TILES, GATES, PART>(
-                        s,
-                        chain,
-                        a.add(k * lhs.step),
-                        w.add(k * rhs.step),
-                        lhs,
-                        rhs,
-                        width,
-                    );
+        // A processor without vectors does one thing after another: there the runs are better apart, each with few sums;
+        // and four steps at a time reach as far as its loads do.
+        let (together, turns) = if S::LANES > 1 { (CHAINS, 1) } else { (1, CHAINS) };
+        let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
+        // The compiler would write all of them out.
+        let fours = if by_four { black_box(run / 4) } else { 0 };
+        for turn in 0..turns {
+            let mut done = 0;
+            for _ in 0..fours {
+                for k in done..done + 4 {
+                    let k = turn * run + k;
+                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
+                    unsafe {
+                        step::<T, S, ROWS, TILES, GATES, PART>(
+                            s,
+                            &mut chains[turn],
+                            a.add(k * lhs.step),
+                            w.add(k * rhs.step),
+                            lhs,
+                            rhs,
+                            width,
+                        );
+                    }
+                }
+                done += 4;
+            }
+            let done = if by_four { run / 4 * 4 } else { 0 };
+            for k in done..run {
+                for (c, chain) in chains[turn..turn + together].iter_mut().enumerate() {
+                    let k = (turn + c) * run + k;
+                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
+                    unsafe {
+                        step::<T, S, ROWS, TILES, GATES, PART>(
+                            s,
+                            chain,
+                            a.add(k * lhs.step),
+                            w.add(k * rhs.step),
+                            lhs,
+                            rhs,
+                            width,
+                        );
+                    }
                 }
             }
         }

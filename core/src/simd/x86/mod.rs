@@ -92,6 +92,7 @@ macro_rules! simd_impl {
             const LANES: usize = $lanes;
             const REGISTERS: usize = $registers;
             const FUSES: bool = true;
+            const PREFETCHES: bool = true;
 
             #[inline(always)]
             fn run<K: Kernel<$t>>(self, kernel: K) -> K::Output {

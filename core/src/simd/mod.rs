@@ -6,6 +6,8 @@
 //! everything the kernel calls is inlined into it. `run` inside a kernel is how a
 //! piece of work becomes a function of its own: the same token, one more call.
 
+#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+mod arm;
 pub(crate) mod flat;
 mod level;
 #[cfg(target_arch = "aarch64")]

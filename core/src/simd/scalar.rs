@@ -3,6 +3,8 @@
 //! `wide` would keep such a machine's vectors in arrays, that is in memory. Results are those of a portable level that
 //! does not fuse multiply-add, bit for bit; with the feature `nightly-fma`, those of the levels that do.
 
+#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+use super::arm::sqrt_f32;
 use super::{Kernel, Simd};
 
 /// The token of the portable level; it needs no proof.
@@ -15,27 +17,6 @@ impl Portable {
 }
 
 impl super::sealed::Sealed for Portable {}
-
-/// √a. The processor's own, where it has one: integer registers, because floating-point ones are no operands of stable
-/// Rust's `asm!` on this architecture.
-#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
-#[inline(always)]
-fn sqrt_f32(a: f32) -> f32 {
-    let root: u32;
-    // SAFETY: the ABI passes floats in VFP registers, and every VFP has VSQRT.F32. It reads and writes one register, which
-    // is named, and neither memory nor flags that a program sees.
-    unsafe {
-        core::arch::asm!(
-            "vmov s0, {x}",
-            "vsqrt.f32 s0, s0",
-            "vmov {x}, s0",
-            x = inout(reg) a.to_bits() => root,
-            out("s0") _,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    f32::from_bits(root)
-}
 
 #[cfg(not(all(target_arch = "arm", target_abi = "eabihf")))]
 #[inline(always)]

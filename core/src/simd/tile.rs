@@ -60,13 +60,20 @@ pub struct Extent {
 pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
     [[[V; GATES]; TILES]; ROWS];
 
+/// Twice as long as `usize`.
+#[cfg(target_pointer_width = "64")]
+type Long = u128;
+#[cfg(not(target_pointer_width = "64"))]
+type Long = u64;
+
 /// The index after the last element that strides of `(stride, count)` reach with `width`
-/// elements there. The counts are 1 or more, and below 2⁶⁴ − 1 together: then no sum wraps, whatever the strides.
+/// elements there. The counts are 1 or more, and below the greatest `usize` together: then no sum wraps, whatever the
+/// strides.
 #[inline(always)]
-fn end(strides: [(usize, usize); 3], width: usize) -> u128 {
-    let mut end = width as u128;
+fn end(strides: [(usize, usize); 3], width: usize) -> Long {
+    let mut end = width as Long;
     for (stride, count) in strides {
-        end += stride as u128 * (count - 1) as u128;
+        end += stride as Long * (count - 1) as Long;
     }
     end
 }
@@ -101,18 +108,21 @@ pub fn accumulate<
         return acc;
     }
     let width = if PART { width.min(S::LANES) } else { S::LANES };
-    // So that `end` can count on it: below 2⁶³, to which the tile's own counts, whose vectors are in memory, add little.
+    // So that `end` can count on it: half of that at most, to which the tile's own counts, whose vectors are in memory, add little.
     let k = segments.checked_mul(steps).filter(|&k| k <= isize::MAX as usize);
     let Some(k) = k else { out_of_bounds() };
     let left = end([(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
     let right = end([(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width);
-    if left > lhs.data.len() as u128 || right > rhs.data.len() as u128 {
+    if left > lhs.data.len() as Long || right > rhs.data.len() as Long {
         out_of_bounds();
     }
 
     let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];
     chains[0] = acc;
     let run = steps / CHAINS;
+    // The compiler would write all of them out, in code that mostly computes addresses.
+    let opaque = S::LANES == 1 && ROWS == 1 && segments > 1;
+    let segments = if opaque { black_box(segments) } else { segments };
     for segment in 0..segments {
         // SAFETY: `left` and `right` are the largest sums of the offsets added here and in `step`, which only
         // grow with segment and k, and lie within the two slices.
@@ -126,13 +136,12 @@ pub fn accumulate<
         // and four steps at a time reach as far as its loads do.
         let (together, turns) = if S::LANES > 1 { (CHAINS, 1) } else { (1, CHAINS) };
         let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
-        // The compiler would write all of them out.
         let fours = if by_four { black_box(run / 4) } else { 0 };
         for turn in 0..turns {
             let mut done = 0;
             for _ in 0..fours {
-                for k in done..done + 4 {
-                    let k = turn * run + k;
+                for i in 0..4 {
+                    let k = turn * run + done + i;
                     // SAFETY: k < steps, so the reads lie before `left` and `right`.
                     unsafe {
                         step::<T, S, ROWS, TILES, GATES, PART>(

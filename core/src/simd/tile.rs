@@ -120,9 +120,6 @@ pub fn accumulate<
     let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];
     chains[0] = acc;
     let run = steps / CHAINS;
-    // The compiler would write all of them out, in code that mostly computes addresses.
-    let opaque = S::LANES == 1 && ROWS == 1 && segments > 1;
-    let segments = if opaque { black_box(segments) } else { segments };
     for segment in 0..segments {
         // SAFETY: `left` and `right` are the largest sums of the offsets added here and in `step`, which only
         // grow with segment and k, and lie within the two slices.
@@ -132,10 +129,10 @@ pub fn accumulate<
                 rhs.data.as_ptr().add(segment * steps * rhs.step),
             )
         };
-        // A processor without vectors does one thing after another: there the runs are better apart, each with few sums;
-        // and four steps at a time reach as far as its loads do.
-        let (together, turns) = if S::LANES > 1 { (CHAINS, 1) } else { (1, CHAINS) };
+        // A processor without vectors does one thing after another: there long runs are better apart, each with few sums,
+        // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
         let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
+        let (together, turns) = if by_four { (1, CHAINS) } else { (CHAINS, 1) };
         let fours = if by_four { black_box(run / 4) } else { 0 };
         for turn in 0..turns {
             let mut done = 0;

@@ -84,6 +84,7 @@ lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
+	$(CARGO) fmt --manifest-path examples/cortex-m/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
 	  -- -D warnings

@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+import cortex_m
+
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "target" / "cross"
 DEBIAN = OWN / "root"
@@ -28,7 +30,6 @@ AARCH64 = "aarch64-unknown-linux-gnu"
 # Programs without an operating system, with core alone; SIMD128 is asked for, as a page would.
 BARE = {
     "riscv": ["riscv32imac-unknown-none-elf", "riscv64gc-unknown-none-elf"],
-    "cortex-m": ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"],
     "wasm": ["wasm32-unknown-unknown"],
 }
 FLAGS = {"wasm32-unknown-unknown": "-Ctarget-feature=+simd128"}
@@ -39,6 +40,10 @@ TESTS = ["--lib", "--test", "formula"]
 
 class MissingError(Exception):
     """What a part needs and this machine has not."""
+
+
+class WrongError(Exception):
+    """What a part found."""
 
 
 def run(*command: str, **more: str) -> None:
@@ -61,13 +66,17 @@ def fetch() -> None:
     try:
         run("dpkg", "--add-architecture", "arm64")
         run("apt-get", "update", "-qq")
-        tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static"]
+        tools = ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user-static", "lld"]
         run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *tools)
         depends = ["apt-cache", "depends", "--recurse", "--important", "rustc-web"]
         said = subprocess.run(depends, capture_output=True, text=True, check=True).stdout
         packages = re.findall(r"^(libstd-rust-web-[\d.]+|libllvm\d+)$", said, re.M)
         packages += ["rustc-web", "rust-web-src", "libstd-rust-web-dev"]
         packages += ["libstd-rust-web-dev:arm64"]
+        # Installed, it would put others of QEMU's packages out of the system.
+        simulate = ["apt-get", "install", "-s", "--no-install-recommends", "qemu-system-arm"]
+        said = subprocess.run(simulate, capture_output=True, text=True, check=True).stdout
+        packages += re.findall(r"^Inst (\S+)", said, re.M)
         downloads = OWN / "packages"
         downloads.mkdir(parents=True, exist_ok=True)
         command = ["apt-get", "download", "-qq", *packages]
@@ -139,7 +148,48 @@ def bare(name: str) -> None:
         run(*command, **environment)
 
 
-PARTS = {"aarch64": aarch64, "x86-64": x86_64} | {
+def emulator_of_boards() -> list[str]:
+    """QEMU for Arm's boards: of the system, or as `--fetch` unpacks it."""
+    if found := shutil.which("qemu-system-arm"):
+        return [found]
+    unpacked = DEBIAN / "usr/bin/qemu-system-arm"
+    if not unpacked.exists():
+        raise MissingError("qemu-system-arm is not installed (or --fetch)")
+    libraries = ":".join(str(DEBIAN / of / "x86_64-linux-gnu") for of in ("usr/lib", "lib"))
+    return [
+        "env",
+        f"LD_LIBRARY_PATH={libraries}",
+        str(unpacked),
+        "-L",
+        str(DEBIAN / "usr/share/qemu"),
+    ]
+
+
+def boards() -> None:
+    """The program in `examples/cortex-m` on four boards: outputs of Python's bits, and figures."""
+    emulator = emulator_of_boards()
+    wrong = []
+    for target in dict.fromkeys(board.target for board in cortex_m.BOARDS.values()):
+        command = ["cargo", "build", "--release", "--target", target]
+        command += ["--manifest-path", "examples/cortex-m/Cargo.toml"]
+        command += ["--target-dir", str(OWN / "build")]
+        environment = {}
+        if not by_rustup(target):
+            linker = f"CARGO_TARGET_{re.sub(r'[-.]', '_', target.upper())}_LINKER"
+            lld = program("ld.lld", "ld.lld-19")
+            environment = {**debian(), linker: lld, "RUSTFLAGS": "-Clinker-flavor=ld.lld"}
+            command += ["-Zbuild-std=core"]
+        run(*command, **environment)
+        built = OWN / "build" / target / "release" / cortex_m.PROGRAM
+        for name, board in cortex_m.BOARDS.items():
+            if board.target == target:
+                said = cortex_m.says(emulator, board, built)
+                wrong += cortex_m.complaints(name, said, built)
+    if wrong:
+        raise WrongError("\n".join(wrong))
+
+
+PARTS = {"aarch64": aarch64, "x86-64": x86_64, "cortex-m": boards} | {
     name: (lambda name=name: bare(name)) for name in BARE
 }
 
@@ -165,6 +215,9 @@ def main() -> int:
             summary.append(f"{name}: not run, {missing}")
         except subprocess.CalledProcessError as error:
             print(f"cross: {name} failed: {' '.join(error.cmd)}", file=sys.stderr)
+            return 1
+        except WrongError as wrong:
+            print(f"cross: {wrong}", file=sys.stderr)
             return 1
         else:
             summary.append(f"{name}: passed in {time.monotonic() - start:.0f} s")

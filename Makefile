@@ -22,7 +22,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon formats
 
-.PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
+.PHONY: help demo course test test-rust test-scalar test-python test-extras lint lint-rust lint-python bench bench-rust \
 	bench-rust-peers bench-monitor cross web math-exhaustive fuzz sanitize clean
 
 help:  ## this list
@@ -56,6 +56,10 @@ test-rust:
 	$(CARGO) test --release --workspace --exclude unrolled-python --features unrolled/formats
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 
+test-scalar:  ## whole nets and steps with the portable level of a machine without vectors
+	RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
+	  --no-default-features --features std --test guard --test fixed
+
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
 
@@ -87,6 +91,7 @@ lint-rust:
 	$(CARGO) fmt --manifest-path benches/rust-peers/Cargo.toml --check
 	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
 	$(CARGO) fmt --manifest-path web/Cargo.toml --check
+	$(CARGO) fmt --manifest-path examples/cortex-m/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --features unrolled/formats -- -D warnings
 	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
 	  -- -D warnings

@@ -28,6 +28,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import cortex_m
+
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ROOT / "target" / "cross"
 DEBIAN = OWN / "root"
@@ -40,7 +42,6 @@ PYTHON += ["libsqlite3-0", "libssl3"]
 # Programs without an operating system, with core alone.
 BARE = {
     "riscv": ["riscv32imac-unknown-none-elf", "riscv64gc-unknown-none-elf"],
-    "cortex-m": ["thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"],
 }
 # Bytes that a page may load for one model of sixteen units.
 MOST_WASM = 60_000
@@ -58,6 +59,10 @@ SKIPPED = 77
 
 class MissingError(Exception):
     """What a part needs and this machine has not."""
+
+
+class WrongError(Exception):
+    """What a part found."""
 
 
 def run(*command: str, **more: str) -> None:
@@ -87,6 +92,10 @@ def fetch() -> None:
         packages = re.findall(r"^(libstd-rust-web-[\d.]+|libllvm\d+)$", said, re.M)
         packages += ["rustc-web", "rust-web-src", "libstd-rust-web-dev"]
         packages += ["libstd-rust-web-dev:arm64"]
+        # Installed, it would put others of QEMU's packages out of the system.
+        simulate = ["apt-get", "install", "-s", "--no-install-recommends", "qemu-system-arm"]
+        said = subprocess.run(simulate, capture_output=True, text=True, check=True).stdout
+        packages += re.findall(r"^Inst (\S+)", said, re.M)
         downloads = OWN / "packages"
         downloads.mkdir(parents=True, exist_ok=True)
         command = ["apt-get", "download", "-qq", *packages]
@@ -247,10 +256,52 @@ def wasm() -> None:
         raise subprocess.CalledProcessError(1, command)
 
 
+def emulator_of_boards() -> list[str]:
+    """QEMU for Arm's boards: of the system, or as `--fetch` unpacks it."""
+    if found := shutil.which("qemu-system-arm"):
+        return [found]
+    unpacked = DEBIAN / "usr/bin/qemu-system-arm"
+    if not unpacked.exists():
+        raise MissingError("qemu-system-arm is not installed (or --fetch)")
+    libraries = ":".join(str(DEBIAN / of / "x86_64-linux-gnu") for of in ("usr/lib", "lib"))
+    return [
+        "env",
+        f"LD_LIBRARY_PATH={libraries}",
+        str(unpacked),
+        "-L",
+        str(DEBIAN / "usr/share/qemu"),
+    ]
+
+
+def boards() -> None:
+    """The program in `examples/cortex-m` on four boards: outputs of Python's bits, and figures."""
+    emulator = emulator_of_boards()
+    wrong = []
+    for target in dict.fromkeys(board.target for board in cortex_m.BOARDS.values()):
+        command = ["cargo", "build", "--release", "--target", target]
+        command += ["--manifest-path", "examples/cortex-m/Cargo.toml"]
+        command += ["--target-dir", str(OWN / "build")]
+        environment = {}
+        if not by_rustup(target):
+            linker = f"CARGO_TARGET_{re.sub(r'[-.]', '_', target.upper())}_LINKER"
+            lld = program("ld.lld", "ld.lld-19")
+            environment = {**debian(), linker: lld, "RUSTFLAGS": "-Clinker-flavor=ld.lld"}
+            command += ["-Zbuild-std=core"]
+        run(*command, **environment)
+        built = OWN / "build" / target / "release" / cortex_m.PROGRAM
+        for name, board in cortex_m.BOARDS.items():
+            if board.target == target:
+                said = cortex_m.says(emulator, board, built)
+                wrong += cortex_m.complaints(name, said, built)
+    if wrong:
+        raise WrongError("\n".join(wrong))
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "aarch64": aarch64,
     "x86-64": x86_64,
     "wasm": wasm,
+    "cortex-m": boards,
     **{name: partial(bare, name) for name in BARE},
     "aarch64-long": aarch64_long,
     "aarch64-python": aarch64_python,
@@ -279,6 +330,9 @@ def main() -> int:
             summary.append(f"{name}: not run, {missing}")
         except subprocess.CalledProcessError as error:
             print(f"cross: {name} failed: {' '.join(error.cmd)}", file=sys.stderr)
+            return 1
+        except WrongError as wrong:
+            print(f"cross: {wrong}", file=sys.stderr)
             return 1
         else:
             summary.append(f"{name}: passed in {time.monotonic() - start:.0f} s")

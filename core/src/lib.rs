@@ -88,8 +88,17 @@
 //!
 //! AVX-512, AVX2 and NEON fuse multiply-add. The portable level does where the crate is compiled for AArch64, or for
 //! x86-64 with `target-feature=+fma`. Elsewhere, on x86-64 as it is by default, wasm32, RISC-V and Arm's
-//! microcontrollers, it rounds the product too.
+//! microcontrollers, it rounds the product too: those give the same bits as one another.
+//!
+//! # Microcontrollers
+//!
+//! Where a target has no vectors (Cortex-M, RISC-V), the portable level takes one number at a time. `examples/cortex-m`
+//! is a whole program; it says what a step takes there. Compile with `opt-level = 3`: for size, "s" or "z", the step is
+//! three times as slow, and larger, for the constants of its sizes no longer fold. A processor with hardware for f32
+//! alone, as most have, wants cells of f32; f64 is computed by functions. The feature `nightly-fma` needs Rust's
+//! nightly and fuses multiply-add there too, where the processor can: then the bits are those of AVX2.
 #![no_std]
+#![cfg_attr(feature = "nightly-fma", feature(core_float_math))]
 #![deny(unsafe_code, missing_docs)]
 
 #[cfg(feature = "alloc")]

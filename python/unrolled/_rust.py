@@ -63,8 +63,8 @@ def source(model: Module | Sequential) -> str:
     It has ``INPUTS``, ``OUTPUTS``, a ``State`` with ``State::new()``, and
     ``step(&[f32; INPUTS], &mut State) -> [f32; OUTPUTS]``, which neither allocates nor panics and
     gives, bit for bit, what the model's stream gives on a machine that fuses multiply-add. Numbers
-    are written so that they come back exactly. A cell of a formula is a type of the module, which
-    implements `unrolled::cell::Cell`, and its parameters are there to train on from.
+    are written so that they come back exactly. A recurrent layer's parameters are there to train on
+    from. A cell of a formula is a type of the module, which implements `unrolled::cell::Cell`.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _lines(model: Sequential) -> Iterator[str]:
             if isinstance(layer, Recurrent):
                 cell = Named(types.name(n, layer), "Fixed", own=True)
                 layers = _own_cells(n, layer, cell, t)
-                used |= {"Cell", "Derivatives", "Lanes", "Parameters", "Real", "Simd", "Slot"}
+                used |= {"Cell", "Derivatives", "Lanes", "Real", "Simd", "Slot"}
             else:
                 cell = _cell(layer)
                 layers = _cells(n, layer, cell, t)
@@ -121,7 +121,7 @@ def _lines(model: Sequential) -> Iterator[str]:
                 fields.append(Field(name, f"unrolled::fixed::{of}", _initial(model, n, at, layer)))
                 step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{name})"
                 calls.append(Call(step, reference=True))
-            used.add(cell.alias)
+            used |= {cell.alias, "Parameters"}
             if cell.named and not cell.own:
                 used.add(cell.name)
             width = layer.hidden_size
@@ -246,31 +246,38 @@ def _cells(n: int, layer: RecurrentNet[Any], cell: Named, t: str) -> Iterator[li
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
         columns = layer.input_size if at == 0 else hidden
-        own = []
-        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            key = f"{name}_l{at}"
+        own = {}
+        for field in ("ih", "hh"):
             rows = len(state[f"weight_hh_l{at}"])
-            a = state[key] if key in state else np.zeros(rows, dtype=layer.dtype)
-            own.append(a.reshape(-1, hidden, *a.shape[1:]))
-        typed = cell.fixed(f"{t}, {columns}, {hidden}")
-        yield _static(f"LAYER_{n}_{at}", typed, own)
+            for short, long in (("w", "weight"), ("b", "bias")):
+                a = state.get(f"{long}_{field}_l{at}")
+                a = np.zeros(rows, dtype=layer.dtype) if a is None else a
+                own[f"{short}_{field}"] = a.reshape(-1, hidden, *a.shape[1:])
+        own["w_p"] = np.zeros((0, hidden), dtype=layer.dtype)
+        sizes = f"{t}, {columns}, {hidden}"
+        yield _made(f"{n}_{at}", f"unrolled::cell::{cell.name}, {sizes}", cell.fixed(sizes), own)
 
 
 def _own_cells(n: int, layer: Recurrent, cell: Named, t: str) -> Iterator[list[str]]:
-    """The same of a cell of a formula, which is made from its parameters."""
+    """The same of a cell of a formula."""
     for at, own in enumerate(parameters(layer)):
-        generic = f"<{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}>"
-        name = f"PARAMETERS_{n}_{at}"
-        lines = [f"/// What `LAYER_{n}_{at}` is made from, to train on with.", "#[rustfmt::skip]"]
-        lines.append(f"#[allow({', '.join(NUMBERS)})]")
-        lines.append(f"pub const {name}: Parameters{generic} = Parameters {{")
-        for field, a in own.items():
-            first, *rest = _literal(a)
-            lines += [f"    {line}" for line in (f"{field}: {first}", *rest)]
-            lines[-1] += ","
-        lines += ["};", "#[rustfmt::skip]", "#[allow(long_running_const_eval)]"]
-        lines.append(f"static LAYER_{n}_{at}: Fixed{generic} = Fixed::from_parameters(&{name});")
-        yield [*lines, ""]
+        generic = f"{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}"
+        yield _made(f"{n}_{at}", generic, f"Fixed<{generic}>", own)
+
+
+def _made(name: str, generic: str, typed: str, own: dict[str, Array]) -> list[str]:
+    """Parameters, and the cell that is made from them."""
+    lines = [f"/// What `LAYER_{name}` is made from, to train on with.", "#[rustfmt::skip]"]
+    lines.append(f"#[allow({', '.join(NUMBERS)})]")
+    lines.append(f"pub const PARAMETERS_{name}: Parameters<{generic}> = Parameters {{")
+    for field in ("w_ih", "w_hh", "b_ih", "b_hh", "w_p"):
+        first, *rest = _literal(own[field])
+        lines += [f"    {line}" for line in (f"{field}: {first}", *rest)]
+        lines[-1] += ","
+    lines += ["};", "#[rustfmt::skip]", "#[allow(long_running_const_eval)]"]
+    maker = typed.partition("<")[0]
+    lines.append(f"static LAYER_{name}: {typed} = {maker}::from_parameters(&PARAMETERS_{name});")
+    return [*lines, ""]
 
 
 def _dense(name: str, layer: Dense, t: str) -> list[str]:

@@ -63,6 +63,7 @@ mod group;
 mod panel;
 mod state;
 mod step;
+mod sum;
 mod tape;
 
 use panel::{Aligned, fill, fill_slot, panel};

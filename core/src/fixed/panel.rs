@@ -26,8 +26,10 @@ pub(super) const fn place(
     panel: usize,
     unit: usize,
 ) -> (usize, usize) {
-    let first = unit / panel * panel;
-    let width = if units - first < panel { units - first } else { panel };
+    // Where there is one panel, or all are alike, no unit needs to be known for that to be.
+    let first = if units <= panel { 0 } else { unit / panel * panel };
+    let rest = if units % panel == 0 { panel } else { units - first };
+    let width = if rest < panel { rest } else { panel };
     (first * gates * steps + unit - first, width)
 }
 

@@ -25,6 +25,9 @@
 //! step reads h one by one as soon as it is there. And a group is done before the next one begins ([`black_box`]): the
 //! compiler would put off what nothing waits for, and hold sums in registers that the next group's need.
 //!
+//! *Where vectors are numbers by themselves*, there is nothing to fill by turns. All sums go to a buffer, and then the
+//! constants of the cell's function stay in registers from unit to unit.
+//!
 //! *Maps of computed values* need the value of every unit, so such a cell goes in two halves, each over all groups: in the
 //! first, sums and [`Cell::value`]; in the second, the products with values, and [`Cell::forward`]. In the second nobody
 //! needs the old h of other units.
@@ -33,13 +36,14 @@
 
 use super::group::*;
 use super::panel::{panel, place};
+use super::sum::MapSum;
 use super::{Fixed, State};
 use crate::cell::{Cell, Layout};
 use crate::kernel::plan::group;
-use crate::kernel::product::{chains, fit};
+use crate::kernel::product::chains;
 use crate::real::Real;
-use crate::simd::flat::{Array, flat};
-use crate::simd::{Extent, Kernel, Lanes, Lhs, Pair, Rhs, Simd, accumulate};
+use crate::simd::flat::{Array, flat, rows};
+use crate::simd::{Kernel, Lanes, Pair, Simd};
 use core::hint::black_box;
 use core::marker::PhantomData;
 
@@ -59,21 +63,48 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
     fn run<S: Simd<T>>(self, s: S) {
         let Self { cell, x, state, slots } = self;
         let mut next = [T::ZERO; H];
+        let keep = K::LEN > 0;
+        let (mut b_ih, mut b_hh) = (&cell.b_ih.0, &cell.b_hh.0);
+        if const { S::LANES == 1 } {
+            // Addresses of their own: they lie further from those of the weights than a load reaches.
+            (b_ih, b_hh) = (black_box(b_ih), black_box(b_hh));
+        }
+        let (b_ih, b_hh) = (b_ih.as_ref().as_flattened(), b_hh.as_ref().as_flattened());
+        // Where all sums come before all activations.
+        let mut sums: C::Slots<[T; H]>;
+        let slots = if const { S::LANES == 1 && Layout::of::<C>().stages() == 1 } {
+            let layout = const { Layout::of::<C>() };
+            sums = rows(|slot, unit| {
+                let (at, width) = place([1, layout.slots(), H], panel(layout.slots()), unit);
+                b_ih[at + slot * width] + b_hh[at + slot * width]
+            });
+            if keep {
+                slots.as_mut().copy_from_slice(sums.as_ref());
+                slots.as_mut()
+            } else {
+                sums.as_mut()
+            }
+        } else {
+            slots.as_mut()
+        };
         let mut units = Units::<T, Of<C, I, H>> {
             w_ih: flat(&cell.w_ih.0).as_flattened(),
             w_hh: flat(&cell.w_hh.0).as_flattened(),
-            b_ih: cell.b_ih.0.as_ref().as_flattened(),
-            b_hh: cell.b_hh.0.as_ref().as_flattened(),
+            b_ih,
+            b_hh,
             w_p: cell.w_p.0.as_ref().as_flattened(),
             x,
             states: state.as_mut().as_flattened_mut(),
             next: &mut next,
-            slots: slots.as_mut().as_flattened_mut(),
+            slots: slots.as_flattened_mut(),
+            keep,
             size: PhantomData,
         };
         if const { Layout::of::<C>().stages() > 1 } {
             units.all::<S, VALUES>(s);
             units.all::<S, REST>(s);
+        } else if const { S::LANES == 1 } {
+            units.one_by_one(s);
         } else {
             units.all::<S, WHOLE>(s);
         }
@@ -146,6 +177,8 @@ struct Units<'a, T, Z> {
     next: &'a mut [T],
     /// Rows of the gate buffer; none where nobody wants them.
     slots: &'a mut [T],
+    /// Whether anybody wants what stands there at the end.
+    keep: bool,
     size: PhantomData<Z>,
 }
 
@@ -185,6 +218,23 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         }
     }
 
+    /// All sums, then the function of each unit: where the vectors are numbers by themselves.
+    #[inline(always)]
+    fn one_by_one<S: Simd<T>>(&mut self, s: S) {
+        let run = const { together(Z::SLOTS) };
+        let mut u = 0;
+        while u + run <= Z::UNITS {
+            self.run::<S, SUMS>(s, u);
+            u += run;
+        }
+        for u in u..Z::UNITS {
+            self.group::<S, Tiles<SUMS, false, 1, NONE>>(s, u);
+        }
+        for u in 0..Z::UNITS {
+            self.group::<S, Tiles<REST, true, 1, NONE>>(s, u);
+        }
+    }
+
     /// A group before the last.
     #[inline(always)]
     fn run<S: Simd<T>, const HALF: u8>(&mut self, s: S, u: usize) {
@@ -202,7 +252,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         let mut tiles = [Slots::<Z, T, S>::filled(zero); MOST];
         for (t, tile) in tiles[..R::COUNT].iter_mut().enumerate() {
             for (k, sum) in tile.as_mut().iter_mut().enumerate() {
-                *sum = if R::HALF == REST {
+                *sum = if R::HALF == REST || R::HALF == SUMS {
                     read::<T, S, R>(s, t, &self.slots[k * units..][..units][u..])
                 } else {
                     let own = u + t * S::LANES;
@@ -249,6 +299,14 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             sums!(self.states, self.w_hh, units, FedSlots::by_h::<T, Z>; 0 1 2 3);
         }
 
+        if R::HALF == SUMS {
+            for t in 0..R::COUNT {
+                self.put::<S, R>(t, u, &tiles[t]);
+            }
+            // They are made before the next group begins.
+            black_box(self.slots.as_mut_ptr());
+            return;
+        }
         let mut states = [States::<Z, T, S>::filled(zero); MOST];
         let mut own = [Parameters::<Z, T, S>::filled(zero); MOST];
         for t in 0..R::COUNT {
@@ -263,7 +321,8 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             }
         }
         let mut t = 0;
-        while t + 2 <= R::RUN {
+        // Numbers by themselves gain nothing by turns: what runs them does one after another.
+        while S::LANES > 1 && t + 2 <= R::RUN {
             let mut slots: Slots<Z, T, Pair<S>> = paired(s, &tiles[t], &tiles[t + 1]);
             let mut state: States<Z, T, Pair<S>> = paired(s, &states[t], &states[t + 1]);
             let p: Parameters<Z, T, Pair<S>> = paired(s, &own[t], &own[t + 1]);
@@ -286,13 +345,21 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     write::<T, S, R>(state, t, &mut to[k * units..][..units][u..]);
                 }
             }
-            for (row, &slot) in self.slots.chunks_exact_mut(units).zip(tiles[t].as_ref()) {
-                write::<T, S, R>(slot, t, &mut row[u..]);
+            if self.keep || R::HALF == VALUES {
+                self.put::<S, R>(t, u, &tiles[t]);
             }
         }
         if !R::LAST {
             // It is done before the next group begins.
             black_box(self.next.as_mut_ptr());
+        }
+    }
+
+    /// What stands in the slots of tile `t` of a group, to the gate buffer.
+    #[inline(always)]
+    fn put<S: Simd<T>, R: Group>(&mut self, t: usize, u: usize, tile: &Slots<Z, T, S>) {
+        for (row, &slot) in self.slots.chunks_exact_mut(Z::UNITS).zip(tile.as_ref()) {
+            write::<T, S, R>(slot, t, &mut row[u..]);
         }
     }
 }
@@ -376,97 +443,5 @@ fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
         Lanes::read::<true>(s, from, 0)
     } else {
         Lanes::read::<false>(s, from, 0)
-    }
-}
-
-/// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
-#[derive(Clone, Copy)]
-struct MapSum<'a, T> {
-    by: &'a [T],
-    /// Panels of these gates.
-    w: &'a [T],
-    slot: usize,
-    /// Units in all, and in a panel.
-    units: usize,
-    panel: usize,
-}
-
-impl<T: Real> MapSum<'_, T> {
-    /// Adds it for a group of tiles.
-    #[inline(always)]
-    fn tiles<
-        S: Simd<T>,
-        R: Group,
-        A: Array<Lanes<T, S>>,
-        const GATES: usize,
-        const CHAINS: usize,
-    >(
-        self,
-        s: S,
-        u: usize,
-        tiles: &mut [A; MOST],
-    ) {
-        if const { R::RUN == 2 && fit::<T, S>(GATES, CHAINS) >= 2 } {
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
-        } else if const { R::RUN == 3 && fit::<T, S>(GATES, CHAINS) >= 3 } {
-            self.run::<S, A, 3, GATES, CHAINS, false>(s, u, &mut tiles[..3]);
-        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) >= 4 } {
-            self.run::<S, A, 4, GATES, CHAINS, false>(s, u, &mut tiles[..4]);
-        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) > 1 } {
-            // Not a loop: places that are known need no check.
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u + 2 * S::LANES, &mut tiles[2..4]);
-        } else {
-            for t in 0..R::RUN {
-                let tile = &mut tiles[t..=t];
-                self.run::<S, A, 1, GATES, CHAINS, false>(s, u + t * S::LANES, tile);
-            }
-        }
-        let (u, tile) = (u + R::RUN * S::LANES, &mut tiles[R::RUN..=R::RUN]);
-        if const { R::EXTRA == TILE } {
-            self.run::<S, A, 1, GATES, CHAINS, false>(s, u, tile);
-        } else if const { R::EXTRA == PART } {
-            self.run::<S, A, 1, GATES, CHAINS, true>(s, u, tile);
-        }
-    }
-
-    /// Adds it for tiles equally far apart.
-    #[inline(always)]
-    fn run<
-        S: Simd<T>,
-        A: Array<Lanes<T, S>>,
-        const TILES: usize,
-        const GATES: usize,
-        const CHAINS: usize,
-        const PART: bool,
-    >(
-        self,
-        s: S,
-        u: usize,
-        tiles: &mut [A],
-    ) {
-        let Self { by, w, slot, units, panel } = self;
-        let sizes = [by.len(), GATES, units];
-        let (at, width) = place(sizes, panel, u);
-        let apart = if TILES > 1 { place(sizes, panel, u + S::LANES).0 - at } else { 0 };
-        let mut sums = [[[s.zero(); GATES]; TILES]; 1];
-        for t in 0..TILES {
-            for g in 0..GATES {
-                sums[0][t][g] = tiles[t].as_ref()[slot + g].v;
-            }
-        }
-        let sums = accumulate::<T, S, 1, TILES, GATES, CHAINS, PART>(
-            s,
-            sums,
-            Lhs { data: by, row: 0, step: 1, segment: 0 },
-            Rhs { data: &w[at..], step: GATES * width, tile: apart, gate: width },
-            Extent { segments: 1, steps: by.len() },
-            units - u,
-        );
-        for t in 0..TILES {
-            for g in 0..GATES {
-                tiles[t].as_mut()[slot + g] = Lanes::new(s, sums[0][t][g]);
-            }
-        }
     }
 }

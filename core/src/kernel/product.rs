@@ -326,6 +326,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         let mut acc: Tile<S::V, ROWS, TILES, GATES> = [[[s.zero(); GATES]; TILES]; ROWS];
         match self.start {
             Start::Zero => {}
+            Start::Added if const { !S::PREFETCHES } => {}
             Start::Added => {
                 for r in 0..ROWS {
                     for t in 0..TILES {

@@ -20,6 +20,13 @@ pub fn sigmoid<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
     let a = x.copysign(x.like(-1.0));
     // v = 2u, so every term below is twice that of the formula.
     let (n, v) = reduce(a, 0.5, sigmoid_limit);
+    if S::LANES == 1 && !n.any_below(least_exponent) {
+        // What follows below, where `far` is 1. A number by itself takes a branch in half the time.
+        let near = n.pow2();
+        let rising = v.mul_add(near, near + near);
+        let low = rising / v.neg_mul_add(one - near, two.mul_add(near, two));
+        return x.if_less(x.like(0.0), low, one - low);
+    }
     // 2ⁿ as two factors, as it may be denormal. Beside 1 the first is as good as both.
     let first = n.at_least(least_exponent);
     let (near, far) = (first.pow2(), (n - first).pow2());

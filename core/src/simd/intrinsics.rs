@@ -42,6 +42,8 @@ macro_rules! simd_impl {
                 unsafe { inner(self, kernel) }
             }
             $(
+                const PREFETCHES: bool = true;
+
                 #[inline(always)]
                 fn prefetch(self, at: &[$t]) {
                     let $line = at.as_ptr();

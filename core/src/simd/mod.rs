@@ -6,6 +6,8 @@
 //! everything the kernel calls is inlined into it. `run` inside a kernel is how a
 //! piece of work becomes a function of its own: the same token, one more call.
 
+#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+mod arm;
 pub(crate) mod flat;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod intrinsics;
@@ -13,8 +15,22 @@ mod level;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pair;
+// Where `wide` has vectors, these; else its arrays would be slower than numbers. `--cfg unrolled_scalar` is for tests.
+#[cfg_attr(
+    any(
+        unrolled_scalar,
+        not(any(
+            target_feature = "sse2",
+            all(target_arch = "aarch64", target_feature = "neon"),
+            all(target_arch = "wasm32", target_feature = "simd128"),
+        ))
+    ),
+    path = "scalar.rs"
+)]
 mod portable;
 mod quick;
+#[cfg(all(test, feature = "std"))]
+mod scalar;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 pub(crate) mod tile;
@@ -65,6 +81,8 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     const FUSES: bool;
     /// Whether [`Lanes::tanh`] and [`Lanes::sigmoid`] may be less exact, to be faster.
     const FAST: bool = false;
+    /// Whether [`prefetch`](Simd::prefetch) does anything.
+    const PREFETCHES: bool = false;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;
@@ -258,6 +276,11 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     #[inline(always)]
     pub fn maximum(self, other: Self) -> Self {
         self.if_equal(self, Self::new(self.s, self.s.max(self.v, other.v)), self)
+    }
+    /// Whether `self` < `limit` in any lane.
+    #[inline(always)]
+    pub(crate) fn any_below(self, limit: f64) -> bool {
+        self.s.any(self.s.lt(self.v, self.like(limit).v))
     }
     /// Whether `self` > `limit` in any lane.
     #[inline(always)]

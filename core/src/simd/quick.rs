@@ -40,6 +40,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Quick<S> {
     const REGISTERS: usize = S::REGISTERS;
     const FUSES: bool = S::FUSES;
     const FAST: bool = true;
+    const PREFETCHES: bool = S::PREFETCHES;
 
     #[inline(always)]
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output {

@@ -1,5 +1,6 @@
 //! The operations of every level, and of its pairs, against the same on one number.
 
+use super::scalar::Portable as Scalar;
 use super::{Element, Isa, Kernel, Lanes, Level, Pair, Simd};
 use crate::real::Real;
 use std::vec::Vec;
@@ -36,6 +37,9 @@ impl<T: Real> Apply<'_, T> {
                 "maximum" => a.maximum(b),
                 "odd" => a.if_odd(yes, no),
                 "flip" => b.flip(a),
+                "square root" => a.sqrt(),
+                "of sign" => a.copysign(b),
+                "power of two" => a.pow2(),
                 "exponent" => a.split().0,
                 "mantissa" => a.split().1,
                 "any" => a.like(f64::from(u8::from(a.any_above(0.5)))),
@@ -52,10 +56,25 @@ impl<T: Real> Apply<'_, T> {
     }
 }
 
-/// Holds `operation` on every level, alone and in pairs, to `expected` of (a, b), bit for bit but for NaN.
-fn hold<T: Element>(operation: Operation, of: &[(f64, f64)], expected: impl Fn(f64, f64) -> f64) {
+/// Holds `operation` on every level, alone and in pairs, to `expected` of (a, b), bit for bit but for NaN; and on numbers
+/// by themselves, which are the portable level of other machines.
+fn hold<T: Element>(operation: Operation, of: &[(f64, f64)], expected: impl Fn(f64, f64) -> f64)
+where
+    Scalar: Simd<T>,
+{
     let (a, b): (Vec<T>, Vec<T>) =
         of.iter().map(|&(a, b)| (T::from_f64(a), T::from_f64(b))).unzip();
+    let compare = |name: &str, pairs: bool, y: Vec<f64>| {
+        for ((&a, &b), y) in a.iter().zip(&b).zip(y) {
+            let wanted = T::from_f64(expected(a.to_f64(), b.to_f64())).to_f64();
+            let same = y.to_bits() == wanted.to_bits() || y.is_nan() && wanted.is_nan();
+            assert!(same, "{operation} on {name}, pairs {pairs}: {a:?}, {b:?}: {y}, not {wanted}");
+        }
+    };
+    for pairs in [false, true] {
+        let apply = Apply { operation, a: &a, b: &b, pairs };
+        compare("numbers by themselves", pairs, Simd::<T>::run(Scalar, apply));
+    }
     for isa in Isa::ALL {
         let Some(level) = Level::get(isa) else {
             std::println!("{isa}: not run, this machine lacks it");
@@ -63,19 +82,15 @@ fn hold<T: Element>(operation: Operation, of: &[(f64, f64)], expected: impl Fn(f
         };
         for pairs in [false, true] {
             let y = T::dispatch(level, Apply { operation, a: &a, b: &b, pairs });
-            for ((&a, &b), y) in a.iter().zip(&b).zip(y) {
-                let wanted = T::from_f64(expected(a.to_f64(), b.to_f64())).to_f64();
-                let same = y.to_bits() == wanted.to_bits() || y.is_nan() && wanted.is_nan();
-                assert!(
-                    same,
-                    "{operation} on {isa}, pairs {pairs}: {a:?}, {b:?}: {y}, not {wanted}"
-                );
-            }
+            compare(isa.name(), pairs, y);
         }
     }
 }
 
-fn hold_all<T: Element>(most: f64, least_normal: f64, greatest: f64) {
+fn hold_all<T: Element>(most: f64, least_normal: f64, greatest: f64)
+where
+    Scalar: Simd<T>,
+{
     let (inf, nan) = (f64::INFINITY, f64::NAN);
     let of = [-inf, -2.0, -1.0, -0.0, 0.0, 0.5, 1.0, 3.0, inf, nan];
     let two: Vec<_> = of.iter().flat_map(|&a| of.map(|b| (a, b))).collect();
@@ -91,6 +106,10 @@ fn hold_all<T: Element>(most: f64, least_normal: f64, greatest: f64) {
     };
     hold::<T>("minimum", &unequal, |a, b| either(a, b, true));
     hold::<T>("maximum", &unequal, |a, b| either(a, b, false));
+    hold::<T>("square root", &two, |a, _| libm::sqrt(a));
+    hold::<T>("of sign", &two, libm::copysign);
+    let exponents = [libm::log2(least_normal), -1.0, 0.0, 1.0, libm::log2(greatest)];
+    hold::<T>("power of two", &exponents.map(|n| (n, 0.0)), |n, _| libm::exp2(n));
     hold::<T>("by lane", &two, |a, b| T::from_f64(a).to_f64() + b);
 
     let whole = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 101.0, 102.0, 103.0, most - 1.0, most - 2.0];
@@ -110,6 +129,7 @@ fn hold_all<T: Element>(most: f64, least_normal: f64, greatest: f64) {
         let n = libm::floor(libm::log2(a));
         if a / libm::exp2(n) > root { n + 1.0 } else { n }
     };
+    hold::<T>("square root", &positive, |a, _| libm::sqrt(T::from_f64(a).to_f64()));
     hold::<T>("exponent", &positive, |a, _| exponent(a));
     hold::<T>("mantissa", &positive, |a, _| a / libm::exp2(exponent(a)));
 

@@ -17,6 +17,7 @@
 
 use super::Simd;
 use crate::real::Real;
+use core::hint::black_box;
 
 /// Where the left operand's values lie: value k = (segment, step) of row r is
 /// `data[r * row + segment * self.segment + step * self.step]`.
@@ -59,13 +60,20 @@ pub struct Extent {
 pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
     [[[V; GATES]; TILES]; ROWS];
 
+/// Twice as long as `usize`.
+#[cfg(target_pointer_width = "64")]
+type Long = u128;
+#[cfg(not(target_pointer_width = "64"))]
+type Long = u64;
+
 /// The index after the last element that strides of `(stride, count)` reach with `width`
-/// elements there. The counts are 1 or more, and below 2⁶⁴ − 1 together: then no sum wraps, whatever the strides.
+/// elements there. The counts are 1 or more, and below the greatest `usize` together: then no sum wraps, whatever the
+/// strides.
 #[inline(always)]
-fn end(strides: [(usize, usize); 3], width: usize) -> u128 {
-    let mut end = width as u128;
+fn end(strides: [(usize, usize); 3], width: usize) -> Long {
+    let mut end = width as Long;
     for (stride, count) in strides {
-        end += stride as u128 * (count - 1) as u128;
+        end += stride as Long * (count - 1) as Long;
     }
     end
 }
@@ -100,12 +108,12 @@ pub fn accumulate<
         return acc;
     }
     let width = if PART { width.min(S::LANES) } else { S::LANES };
-    // So that `end` can count on it: below 2⁶³, to which the tile's own counts, whose vectors are in memory, add little.
+    // So that `end` can count on it: half of that at most, to which the tile's own counts, whose vectors are in memory, add little.
     let k = segments.checked_mul(steps).filter(|&k| k <= isize::MAX as usize);
     let Some(k) = k else { out_of_bounds() };
     let left = end([(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
     let right = end([(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width);
-    if left > lhs.data.len() as u128 || right > rhs.data.len() as u128 {
+    if left > lhs.data.len() as Long || right > rhs.data.len() as Long {
         out_of_bounds();
     }
 
@@ -121,20 +129,47 @@ pub fn accumulate<
                 rhs.data.as_ptr().add(segment * steps * rhs.step),
             )
         };
-        for k in 0..run {
-            for (c, chain) in chains.iter_mut().enumerate() {
-                let k = c * run + k;
-                // SAFETY: k < steps, so the reads lie before `left` and `right`.
-                unsafe {
-                    step::<T, S, ROWS, TILES, GATES, PART>(
-                        s,
-                        chain,
-                        a.add(k * lhs.step),
-                        w.add(k * rhs.step),
-                        lhs,
-                        rhs,
-                        width,
-                    );
+        // A processor without vectors does one thing after another: there long runs are better apart, each with few sums,
+        // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
+        let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
+        let (together, turns) = if by_four { (1, CHAINS) } else { (CHAINS, 1) };
+        let fours = if by_four { black_box(run / 4) } else { 0 };
+        for turn in 0..turns {
+            let mut done = 0;
+            for _ in 0..fours {
+                for i in 0..4 {
+                    let k = turn * run + done + i;
+                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
+                    unsafe {
+                        step::<T, S, ROWS, TILES, GATES, PART>(
+                            s,
+                            &mut chains[turn],
+                            a.add(k * lhs.step),
+                            w.add(k * rhs.step),
+                            lhs,
+                            rhs,
+                            width,
+                        );
+                    }
+                }
+                done += 4;
+            }
+            let done = if by_four { run / 4 * 4 } else { 0 };
+            for k in done..run {
+                for (c, chain) in chains[turn..turn + together].iter_mut().enumerate() {
+                    let k = (turn + c) * run + k;
+                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
+                    unsafe {
+                        step::<T, S, ROWS, TILES, GATES, PART>(
+                            s,
+                            chain,
+                            a.add(k * lhs.step),
+                            w.add(k * rhs.step),
+                            lhs,
+                            rhs,
+                            width,
+                        );
+                    }
                 }
             }
         }

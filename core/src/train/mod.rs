@@ -31,7 +31,7 @@ pub(crate) mod reduce;
 pub use clip::{clip_coefficient, global_norm, scale};
 pub use init::{Init, initialise, orthogonal, uniform, xavier_uniform};
 pub use loss::{binary_cross_entropy_with_logits, cross_entropy, mse};
-pub use optimizer::{Adam, Sgd};
+pub use optimizer::{Adam, AdamStep, Sgd};
 
 use crate::error::Error;
 

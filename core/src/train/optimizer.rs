@@ -168,7 +168,8 @@ impl Adam {
     }
 
     /// Step `t` for one slice of parameters. `m` and `v` are as long as `parameter`, zero
-    /// before step 1, and keep the running means of the gradient and its square.
+    /// before step 1, and keep the running means of the gradient and its square. Where there are many slices, or no
+    /// hardware for f64, see [`at`](Self::at).
     ///
     /// # Errors
     /// [`Error::Invalid`] for hyper-parameters or a `t` that make no sense, [`Error::Length`]
@@ -181,68 +182,126 @@ impl Adam {
         m: &mut [T],
         v: &mut [T],
     ) -> Result<(), Error> {
+        self.at(t)?.step(parameter, gradient, m, v)
+    }
+
+    /// Step `t`, with what all slices share made ready: powers of β in f64, which take a processor without hardware for
+    /// it as long as hundreds of parameters.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for hyper-parameters or a `t` that make no sense.
+    pub fn at<T: Element>(&self, t: u64) -> Result<AdamStep<T>, Error> {
         self.validate()?;
         check_step(t)?;
+        let Adam { lr, betas, eps, weight_decay, decoupled } = *self;
+        let correction1 = 1.0 - libm::pow(betas.0, t as f64);
+        let correction2 = 1.0 - libm::pow(betas.1, t as f64);
+        // Rounded before it is compared and subtracted from 1, as PyTorch does.
+        let weight1 = T::from_f64(1.0 - betas.0).to_f64();
+        Ok(AdamStep {
+            decoupled,
+            decays: weight_decay != 0.0,
+            decay: T::from_f64(if decoupled { 1.0 - lr * weight_decay } else { weight_decay }),
+            from_m: weight1 < 0.5,
+            weight1: T::from_f64(if weight1 < 0.5 { weight1 } else { 1.0 - weight1 }),
+            beta2: T::from_f64(betas.1),
+            weight2: T::from_f64(1.0 - betas.1),
+            step_size: T::from_f64(-(lr / correction1)),
+            root2: T::from_f64(libm::sqrt(correction2)),
+            eps: T::from_f64(eps),
+        })
+    }
+}
+
+/// A step of [`Adam`], by [`Adam::at`]: its numbers in the type of the parameters.
+///
+/// ```
+/// use unrolled::train::Adam;
+///
+/// let (mut w, mut b) = ([0.5_f32, -0.5], [0.1_f32]);
+/// let (mut m, mut v) = ([0.0; 3], [0.0; 3]);
+/// let step = Adam::default().at(1)?;
+/// step.step(&mut w, &[1.0, -1.0], &mut m[..2], &mut v[..2])?;
+/// step.step(&mut b, &[1.0], &mut m[2..], &mut v[2..])?;
+/// assert!((w[0] - 0.499).abs() < 1e-6 && (b[0] - 0.099).abs() < 1e-6);
+/// # Ok::<(), unrolled::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep<T> {
+    decoupled: bool,
+    decays: bool,
+    /// 1 − lr · weight decay where decoupled, else the weight decay.
+    decay: T,
+    /// Whether 1 − β₁ is below ½: the mean of g then starts from m, else from g.
+    from_m: bool,
+    /// 1 − β₁, or β₁.
+    weight1: T,
+    /// β₂
+    beta2: T,
+    /// 1 − β₂
+    weight2: T,
+    /// −lr / (1 − β₁ᵗ)
+    step_size: T,
+    /// √(1 − β₂ᵗ)
+    root2: T,
+    eps: T,
+}
+
+impl<T: Element> AdamStep<T> {
+    /// The step for one slice of parameters: see [`Adam::step`].
+    ///
+    /// # Errors
+    /// [`Error::Length`] where the slices do not fit `parameter`.
+    pub fn step(
+        &self,
+        parameter: &mut [T],
+        gradient: &[T],
+        m: &mut [T],
+        v: &mut [T],
+    ) -> Result<(), Error> {
         check_length("gradient", parameter.len(), gradient.len())?;
         check_length("m", parameter.len(), m.len())?;
         check_length("v", parameter.len(), v.len())?;
-        let correction1 = 1.0 - libm::pow(self.betas.0, t as f64);
-        let correction2 = 1.0 - libm::pow(self.betas.1, t as f64);
-        let step = AdamStep {
-            adam: *self,
-            // Rounded before it is compared and subtracted from 1, as PyTorch does.
-            weight1: T::from_f64(1.0 - self.betas.0).to_f64(),
-            step_size: self.lr / correction1,
-            root2: libm::sqrt(correction2),
-            parameter,
-            gradient,
-            m,
-            v,
-        };
-        T::dispatch(Level::best(), Each(step));
+        let slice = AdamSlice { step: *self, parameter, gradient, m, v };
+        T::dispatch(Level::best(), Each(slice));
         Ok(())
     }
 }
 
-struct AdamStep<'a, T> {
-    adam: Adam,
-    /// 1 − β₁
-    weight1: f64,
-    /// lr / (1 − β₁ᵗ)
-    step_size: f64,
-    /// √(1 − β₂ᵗ)
-    root2: f64,
+struct AdamSlice<'a, T> {
+    step: AdamStep<T>,
     parameter: &'a mut [T],
     gradient: &'a [T],
     m: &'a mut [T],
     v: &'a mut [T],
 }
 
-impl<T: Element> OfElements<T> for AdamStep<'_, T> {
+impl<T: Element> OfElements<T> for AdamSlice<'_, T> {
     fn len(&self) -> usize {
         self.parameter.len()
     }
     #[inline(always)]
     fn vector<S: Simd<T>, const PART: bool>(&mut self, s: S, at: usize) {
-        let Adam { lr, betas, eps, weight_decay, decoupled } = self.adam;
+        let step = self.step;
+        let all = |x: T| Lanes::new(s, s.splat(x));
         let mut p = Lanes::read::<PART>(s, self.parameter, at);
         let mut g = Lanes::read::<PART>(s, self.gradient, at);
         let m = Lanes::read::<PART>(s, self.m, at);
         let v = Lanes::read::<PART>(s, self.v, at);
-        if decoupled {
-            p = p * p.like(1.0 - lr * weight_decay);
-        } else if weight_decay != 0.0 {
-            g = g + p.like(weight_decay) * p;
+        if step.decoupled {
+            p = p * all(step.decay);
+        } else if step.decays {
+            g = g + all(step.decay) * p;
         }
         // torch.lerp: from whichever end is nearer.
-        let m = if self.weight1 < 0.5 {
-            m + g.like(self.weight1) * (g - m)
+        let m = if step.from_m {
+            m + all(step.weight1) * (g - m)
         } else {
-            g - (g - m) * g.like(1.0 - self.weight1)
+            g - (g - m) * all(step.weight1)
         };
-        let v = v * g.like(betas.1) + g.like(1.0 - betas.1) * g * g;
-        let denominator = v.sqrt() / v.like(self.root2) + v.like(eps);
-        p = p + m.like(-self.step_size) * m / denominator;
+        let v = v * all(step.beta2) + all(step.weight2) * g * g;
+        let denominator = v.sqrt() / all(step.root2) + all(step.eps);
+        p = p + all(step.step_size) * m / denominator;
         m.write::<PART>(self.m, at);
         v.write::<PART>(self.v, at);
         p.write::<PART>(self.parameter, at);

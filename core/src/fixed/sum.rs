@@ -1,0 +1,100 @@
+//! What a map adds to the slots of a group of tiles.
+
+use super::group::{Group, MOST, PART, TILE};
+use super::panel::place;
+use crate::kernel::product::fit;
+use crate::real::Real;
+use crate::simd::flat::Array;
+use crate::simd::{Extent, Lanes, Lhs, Rhs, Simd, accumulate};
+
+/// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
+#[derive(Clone, Copy)]
+pub struct MapSum<'a, T> {
+    pub by: &'a [T],
+    /// Panels of these gates.
+    pub w: &'a [T],
+    pub slot: usize,
+    /// Units in all, and in a panel.
+    pub units: usize,
+    pub panel: usize,
+}
+
+impl<T: Real> MapSum<'_, T> {
+    /// Adds it for a group of tiles.
+    #[inline(always)]
+    pub fn tiles<
+        S: Simd<T>,
+        R: Group,
+        A: Array<Lanes<T, S>>,
+        const GATES: usize,
+        const CHAINS: usize,
+    >(
+        self,
+        s: S,
+        u: usize,
+        tiles: &mut [A; MOST],
+    ) {
+        if const { R::RUN == 2 && fit::<T, S>(GATES, CHAINS) >= 2 } {
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+        } else if const { R::RUN == 3 && fit::<T, S>(GATES, CHAINS) >= 3 } {
+            self.run::<S, A, 3, GATES, CHAINS, false>(s, u, &mut tiles[..3]);
+        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) >= 4 } {
+            self.run::<S, A, 4, GATES, CHAINS, false>(s, u, &mut tiles[..4]);
+        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) > 1 } {
+            // Not a loop: places that are known need no check.
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+            self.run::<S, A, 2, GATES, CHAINS, false>(s, u + 2 * S::LANES, &mut tiles[2..4]);
+        } else {
+            for t in 0..R::RUN {
+                let tile = &mut tiles[t..=t];
+                self.run::<S, A, 1, GATES, CHAINS, false>(s, u + t * S::LANES, tile);
+            }
+        }
+        let (u, tile) = (u + R::RUN * S::LANES, &mut tiles[R::RUN..=R::RUN]);
+        if const { R::EXTRA == TILE } {
+            self.run::<S, A, 1, GATES, CHAINS, false>(s, u, tile);
+        } else if const { R::EXTRA == PART } {
+            self.run::<S, A, 1, GATES, CHAINS, true>(s, u, tile);
+        }
+    }
+
+    /// Adds it for tiles equally far apart.
+    #[inline(always)]
+    fn run<
+        S: Simd<T>,
+        A: Array<Lanes<T, S>>,
+        const TILES: usize,
+        const GATES: usize,
+        const CHAINS: usize,
+        const PART: bool,
+    >(
+        self,
+        s: S,
+        u: usize,
+        tiles: &mut [A],
+    ) {
+        let Self { by, w, slot, units, panel } = self;
+        let sizes = [by.len(), GATES, units];
+        let (at, width) = place(sizes, panel, u);
+        let apart = if TILES > 1 { place(sizes, panel, u + S::LANES).0 - at } else { 0 };
+        let mut sums = [[[s.zero(); GATES]; TILES]; 1];
+        for t in 0..TILES {
+            for g in 0..GATES {
+                sums[0][t][g] = tiles[t].as_ref()[slot + g].v;
+            }
+        }
+        let sums = accumulate::<T, S, 1, TILES, GATES, CHAINS, PART>(
+            s,
+            sums,
+            Lhs { data: by, row: 0, step: 1, segment: 0 },
+            Rhs { data: &w[at..], step: GATES * width, tile: apart, gate: width },
+            Extent { segments: 1, steps: by.len() },
+            units - u,
+        );
+        for t in 0..TILES {
+            for g in 0..GATES {
+                tiles[t].as_mut()[slot + g] = Lanes::new(s, sums[0][t][g]);
+            }
+        }
+    }
+}

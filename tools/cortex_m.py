@@ -1,0 +1,80 @@
+"""`examples/cortex-m` on four boards that an emulator plays: its outputs, and what it takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import thumb
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = "unrolled-cortex-m"
+# What a step may not reach: panics, and floating point by software.
+FORBIDDEN = re.compile(r"panic|slice_index|(unwrap|expect)_failed|__aeabi_(d|f2d|[iul]+2d)")
+
+
+@dataclass(frozen=True)
+class Board:
+    """A machine of the emulator, and what the program may take there.
+
+    In instructions: `step`, the step of LSTM(1, 16) and its read-out; `forward` and `backward`, a
+    window of 24 steps; `adam`, a parameter. In bytes: the `stack` of a step, its machine `code`.
+    """
+
+    machine: str
+    target: str
+    bounds: dict[str, int]
+
+
+# A twelfth above what was measured on the M4.
+BOUNDS = {
+    "step": 7000,
+    "forward": 170000,
+    "backward": 396000,
+    "adam": 75,
+    "stack": 820,
+    "code": 4200,
+}
+V7EM, V8M = "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"
+BOARDS = {
+    "Cortex-M4": Board("mps2-an386", V7EM, BOUNDS),
+    "Cortex-M7": Board("mps2-an500", V7EM, BOUNDS),
+    "Cortex-M33": Board("mps2-an505", V8M, BOUNDS),
+    "Cortex-M55": Board("mps3-an547", V8M, BOUNDS),
+}
+
+
+def says(emulator: list[str], board: Board, program: Path) -> dict[str, str]:
+    """What the program prints, a word and its value a line."""
+    # One instruction lasts 64 ns, whatever it is.
+    semihosting = ["-semihosting-config", "enable=on,target=native", "-icount", "shift=6"]
+    quiet = ["-nographic", "-monitor", "none", "-serial", "none"]
+    command = [*emulator, "-machine", board.machine, *quiet, *semihosting, "-kernel", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    lines = [line.split(" ", 1) for line in done.stdout.splitlines() if " " in line]
+    said = {line[0]: line[1] for line in lines}
+    if done.returncode and set(said.values()).isdisjoint({"differ"}):
+        raise subprocess.CalledProcessError(done.returncode, command, done.stdout, done.stderr)
+    return said
+
+
+def complaints(name: str, said: dict[str, str], program: Path) -> Iterator[str]:
+    """What is not as it should be; the figures are printed."""
+    functions = thumb.functions(program)
+    steps = [function for symbol, function in functions.items() if "OneStep" in symbol]
+    figures = {"code": max((step.size for step in steps), default=0)}
+    figures |= {key: int(value) for key, value in said.items() if value.isdigit()}
+    print(f"{name}: {', '.join(f'{key} {value}' for key, value in figures.items())}")
+    for key in ("outputs", "adapted"):
+        if said.get(key) != "equal":
+            yield f"{name}: {key}: expected those of Python, bit for bit, got {said.get(key)}"
+    for key, most in BOARDS[name].bounds.items():
+        got = figures.get(key, 0)
+        if not 0 < got <= most:
+            yield f"{name}: {key}: expected at most {most}, got {got}"
+    for symbol in thumb.reached(functions, [step.name for step in steps]):
+        if FORBIDDEN.search(symbol):
+            yield f"{name}: a step reaches {symbol}"

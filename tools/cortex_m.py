@@ -35,7 +35,7 @@ BOUNDS = {
     "forward": 170000,
     "backward": 396000,
     "adam": 75,
-    "stack": 820,
+    "stack": 880,
     "code": 4200,
 }
 V7EM, V8M = "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"

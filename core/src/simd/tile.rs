@@ -60,20 +60,14 @@ pub struct Extent {
 pub type Tile<V, const ROWS: usize, const TILES: usize, const GATES: usize> =
     [[[V; GATES]; TILES]; ROWS];
 
-/// Twice as long as `usize`.
-#[cfg(target_pointer_width = "64")]
-type Long = u128;
-#[cfg(not(target_pointer_width = "64"))]
-type Long = u64;
-
 /// The index after the last element that strides of `(stride, count)` reach with `width`
 /// elements there. The counts are 1 or more, and below the greatest `usize` together: then no sum wraps, whatever the
 /// strides.
 #[inline(always)]
-fn end(strides: [(usize, usize); 3], width: usize) -> Long {
-    let mut end = width as Long;
+fn end(strides: [(usize, usize); 3], width: usize) -> u128 {
+    let mut end = width as u128;
     for (stride, count) in strides {
-        end += stride as Long * (count - 1) as Long;
+        end += stride as u128 * (count - 1) as u128;
     }
     end
 }
@@ -113,7 +107,7 @@ pub fn accumulate<
     let Some(k) = k else { out_of_bounds() };
     let left = end([(lhs.row, ROWS), (lhs.segment, segments), (lhs.step, steps)], 1);
     let right = end([(rhs.step, k), (rhs.tile, TILES), (rhs.gate, GATES)], width);
-    if left > lhs.data.len() as Long || right > rhs.data.len() as Long {
+    if left > lhs.data.len() as u128 || right > rhs.data.len() as u128 {
         out_of_bounds();
     }
 
@@ -129,10 +123,10 @@ pub fn accumulate<
                 rhs.data.as_ptr().add(segment * steps * rhs.step),
             )
         };
-        // A processor without vectors does one thing after another: there long runs are better apart, each with few sums,
+        // A processor without vectors does one thing after another: there runs are better apart, each with few sums,
         // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
         let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
-        let (together, turns) = if by_four { (1, CHAINS) } else { (CHAINS, 1) };
+        let (together, turns) = if S::LANES > 1 { (CHAINS, 1) } else { (1, CHAINS) };
         let fours = if by_four { black_box(run / 4) } else { 0 };
         for turn in 0..turns {
             let mut done = 0;

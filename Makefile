@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon formats
 
 .PHONY: help demo course test test-rust test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor cross math-exhaustive fuzz sanitize clean
+	bench-rust-peers bench-monitor install-capi cross math-exhaustive fuzz sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +51,15 @@ ifeq ($(shell uname -s),Linux)
 test-rust: export UNROLLED_ARTEFACT := $(abspath $(or $(CARGO_TARGET_DIR),target)/release/lib_native.so)
 endif
 
+# Python's extension is tried from Python; the C library is built as it is installed, with no more features than it has.
+NOT_HERE := unrolled-python unrolled-capi unrolled-capi-header
+
 test-rust:
 	$(if $(UNROLLED_ARTEFACT),PYO3_PYTHON='$(PYTHON)' $(CARGO) build --release -p unrolled-python)
-	$(CARGO) test --release --workspace --exclude unrolled-python --features unrolled/formats
+	$(CARGO) test --release --workspace $(NOT_HERE:%=--exclude %) --features unrolled/formats
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
+	$(CARGO) test --release -p unrolled-capi
+	$(CARGO) test -p unrolled-capi-header
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)
@@ -72,6 +77,10 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
 	  tests/test_docstrings.py tests/test_docs.py \
 	  $(ARGS)
+
+install-capi:  ## the C and C++ library: PREFIX=/usr/local, or wherever pkg-config and CMake are to find it
+	$(if $(PREFIX),,$(error PREFIX says where to: make install-capi PREFIX=$$HOME/.local))
+	CARGO='$(CARGO)' capi/install.sh '$(PREFIX)'
 
 cross:  ## built for other machines, run by emulators; ARGS=--fetch gets Debian's compiler for what rustup has not
 	$(PYTHON) tools/cross.py $(ARGS)

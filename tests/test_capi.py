@@ -3,6 +3,7 @@ sanitizer or valgrind objects to."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,17 @@ def test_examples_of_both_libraries(kind: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mono, y[:, 0, 0])
     both = play(tmp_path / "play_cpp", DATA / "amp.nam", 2, x=x, env=env)
     np.testing.assert_array_equal(both.reshape(x.shape), y[:, :, 0])
+
+
+@pytest.mark.parametrize("language", ["c", "cpp"])
+def test_programs_of_the_documentation(language: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deploy_c.md").read_text()
+    (program,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    source = tmp_path / f"play.{language}"
+    source.write_text(program)
+    shutil.copy(DATA / "amp.nam", tmp_path)
+    compiled(tmp_path / "play", source, "-std=c11" if language == "c" else "-std=c++17")
+    run(tmp_path / "play", env=environment(), cwd=tmp_path)
 
 
 def test_cmake_finds_a_tree_that_was_moved(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon formats
 
-.PHONY: help demo course test test-rust test-scalar test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor cross web math-exhaustive fuzz sanitize clean
+.PHONY: help demo course test test-rust test-alone test-python test-extras lint lint-rust lint-python bench bench-rust \
+	bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,12 +51,16 @@ ifeq ($(shell uname -s),Linux)
 test-rust: export UNROLLED_ARTEFACT := $(abspath $(or $(CARGO_TARGET_DIR),target)/release/lib_native.so)
 endif
 
+# Python's extension is tried from Python; what the header is made with would bring features of its own.
+NOT_HERE := unrolled-python unrolled-capi-header
+
 test-rust:
 	$(if $(UNROLLED_ARTEFACT),PYO3_PYTHON='$(PYTHON)' $(CARGO) build --release -p unrolled-python)
-	$(CARGO) test --release --workspace --exclude unrolled-python --features unrolled/formats
-	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
+	$(CARGO) test --release --workspace $(NOT_HERE:%=--exclude %) --features unrolled/formats
+	$(CARGO) test -p unrolled-capi-header
 
-test-scalar:  ## whole nets and steps with the portable level of a machine without vectors
+test-alone:  ## nets without std or threads, and with the portable level of a machine without vectors
+	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 	RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
 	  --no-default-features --features std --test guard --test fixed
 
@@ -76,6 +80,10 @@ test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, 
 	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
 	  tests/test_docstrings.py tests/test_docs.py \
 	  $(ARGS)
+
+install-capi:  ## the C and C++ library: PREFIX=/usr/local, or wherever pkg-config and CMake are to find it
+	$(if $(PREFIX),,$(error PREFIX says where to: make install-capi PREFIX=$$HOME/.local))
+	CARGO='$(CARGO)' capi/install.sh '$(PREFIX)'
 
 cross:  ## built for other machines, run by emulators; ARGS=--fetch gets Debian's compiler for what rustup has not
 	$(PYTHON) tools/cross.py $(ARGS)

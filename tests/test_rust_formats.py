@@ -1,4 +1,4 @@
-"""Files as the crate reads them: the same sound, to the last bit, and refusals of the same things."""
+"""Files as the crate reads them: the same sound to the last bit, refusals of the same things."""
 
 from __future__ import annotations
 

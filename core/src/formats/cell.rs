@@ -1,7 +1,7 @@
 //! A cell's description in a file of ours as a formula: see `unrolled.cells` of the Python package, which writes it.
 
 use super::LoadError;
-use super::json::{At, Json, Object, refused};
+use super::json::{At, Json, Object, indices, refused};
 use crate::cell::formula::{
     Binary, Description, Fed, Formula, MOST_NODES, MapOf, Node, Surrogate, Unary,
 };
@@ -107,17 +107,6 @@ impl Nodes {
         };
         nodes.iter().map(place).collect()
     }
-}
-
-fn indices(at: At<'_>, list: Option<&Json>) -> Result<Vec<usize>, LoadError> {
-    let found = match list {
-        Some(Json::Numbers { values, whole }) => {
-            let index = |&value: &f64| Json::Number { value, whole: *whole }.index();
-            values.iter().map(index).collect()
-        }
-        _ => None,
-    };
-    found.ok_or_else(|| refused(at, "a list of integers", "other things"))
 }
 
 fn nodes(at: At<'_>, cell: &Object) -> Result<Nodes, LoadError> {

@@ -109,6 +109,10 @@ impl Object {
         self.0.len()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     pub fn object(&self, at: At<'_>, key: &str) -> Result<&Object, LoadError> {
         match self.get(key) {
             Some(Json::Object(object)) => Ok(object),
@@ -196,6 +200,18 @@ fn refused_key(at: At<'_>, key: &str, expected: &str, got: Option<&Json>) -> Loa
 /// The place of a key in the object that stands there.
 pub fn join(at: At<'_>, key: &str) -> String {
     if at.is_empty() { key.to_owned() } else { format!("{at}.{key}") }
+}
+
+/// A list of integers from 0 on.
+pub fn indices(at: At<'_>, list: Option<&Json>) -> Result<Vec<usize>, LoadError> {
+    let found = match list {
+        Some(Json::Numbers { values, whole }) => {
+            let index = |&value: &f64| Json::Number { value, whole: *whole }.index();
+            values.iter().map(index).collect()
+        }
+        _ => None,
+    };
+    found.ok_or_else(|| refused(at, "a list of integers", "other things"))
 }
 
 /// Numbers in rows.

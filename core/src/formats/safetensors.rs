@@ -3,7 +3,7 @@
 
 use super::LoadError;
 use super::cell::formula;
-use super::json::{At, Json, Object, join, parse, refused};
+use super::json::{At, Json, Object, indices, join, parse, refused};
 use super::layers::{Tensors, dense_of, function, recurrent_of};
 use crate::cell::formula::Formula;
 use crate::gates::{Activation, CellKind, Config};
@@ -15,8 +15,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use safetensors::{Dtype, SafeTensors};
 
+const METADATA: &str = "__metadata__";
 const OURS: &str = "unrolled";
 /// By the format's own rule.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -43,14 +43,12 @@ fn header_len(data: &[u8]) -> Option<u64> {
 }
 
 pub fn load<T: Passes>(data: &[u8], level: Level) -> Result<Sequential<T>, LoadError> {
-    let damaged = |error: safetensors::SafeTensorError| refused("", "a safetensors file", error);
-    let (_, metadata) = SafeTensors::read_metadata(data).map_err(damaged)?;
-    let file = SafeTensors::deserialize(data).map_err(damaged)?;
-    // The library takes one of two entries of a name.
-    let header = header_len(data).and_then(|len| data.get(8..)?.get(..usize::try_from(len).ok()?));
-    parse(header.unwrap_or_default())?;
-    let about = metadata.metadata().as_ref().and_then(|strings| strings.get(OURS));
-    let Some(about) = about else {
+    let (header, mut of) = Arrays::new(data)?;
+    let about = match header.get(METADATA) {
+        Some(Json::Object(strings)) => strings.get(OURS),
+        _ => None,
+    };
+    let Some(Json::Text(about)) = about else {
         let expected = "a file written by unrolled.save, whose metadata say what it is";
         return Err(refused("", expected, "none of ours"));
     };
@@ -58,7 +56,6 @@ pub fn load<T: Passes>(data: &[u8], level: Level) -> Result<Sequential<T>, LoadE
     about.only(OURS, &["class", "version", "config"])?;
     let (class, config) = (about.text(OURS, "class", None)?, about.object(OURS, "config")?);
 
-    let mut of = Arrays { file: &file, taken: 0 };
     let model = if class == "Sequential" {
         sequential(&mut of, config, level)?
     } else {
@@ -68,9 +65,9 @@ pub fn load<T: Passes>(data: &[u8], level: Level) -> Result<Sequential<T>, LoadE
         }
         Sequential::new(vec![module])?
     };
-    if of.taken != file.len() {
+    if of.taken != of.all.len() {
         let expected = format!("{} arrays by its configuration", of.taken);
-        return Err(refused("", expected, file.len()));
+        return Err(refused("", expected, of.all.len()));
     }
     Ok(model)
 }
@@ -209,40 +206,101 @@ fn check_dtype<T: Real>(at: At<'_>, config: &Object) -> Result<(), LoadError> {
     if dtype == T::NAME { Ok(()) } else { Err(refused(&join(at, "dtype"), T::NAME, dtype)) }
 }
 
-/// The arrays of a file.
+/// An array: where its numbers are.
+struct Array<'a> {
+    name: String,
+    /// Of a type with so many bytes, if it is one that is read.
+    dtype: String,
+    shape: Vec<usize>,
+    begin: usize,
+    bytes: &'a [u8],
+}
+
+/// The arrays of a file, of which every byte belongs to one.
 struct Arrays<'a> {
-    file: &'a SafeTensors<'a>,
+    all: Vec<Array<'a>>,
     taken: usize,
+}
+
+impl<'a> Arrays<'a> {
+    /// The header, and what it names.
+    fn new(data: &'a [u8]) -> Result<(Object, Self), LoadError> {
+        let rest = data.get(8..).unwrap_or_default();
+        let len = header_len(data).and_then(|len| usize::try_from(len).ok());
+        let Some((header, numbers)) = len.and_then(|len| rest.split_at_checked(len)) else {
+            return Err(damaged("less than its header is long"));
+        };
+        let header = parse(header)?;
+        let mut all = Vec::new();
+        for (name, entry) in header.iter().filter(|(name, _)| *name != METADATA) {
+            let Json::Object(entry) = entry else { return Err(damaged(entry)) };
+            all.push(Array::new(name, entry, numbers)?);
+        }
+        let mut by_place: Vec<_> =
+            all.iter().map(|array| (array.begin, array.bytes.len())).collect();
+        by_place.sort_unstable();
+        let end = by_place.iter().try_fold(0, |end, &(begin, len)| {
+            if begin == end { Ok(end + len) } else { Err(damaged("arrays that do not adjoin")) }
+        })?;
+        if end != numbers.len() {
+            return Err(damaged(format!("{} bytes where {end} are named", numbers.len())));
+        }
+        Ok((header, Arrays { all, taken: 0 }))
+    }
+}
+
+fn damaged(got: impl core::fmt::Display) -> LoadError {
+    refused("", "a safetensors file", got)
+}
+
+impl<'a> Array<'a> {
+    fn new(name: &str, entry: &Object, numbers: &'a [u8]) -> Result<Self, LoadError> {
+        entry.only(name, &["dtype", "shape", "data_offsets"])?;
+        let dtype = entry.text(name, "dtype", None)?;
+        let shape = indices(&join(name, "shape"), entry.get("shape"))?;
+        let places = indices(&join(name, "data_offsets"), entry.get("data_offsets"))?;
+        let &[begin, end] = &places[..] else { return Err(damaged("an array without a place")) };
+        let Some(bytes) = numbers.get(begin..end) else {
+            return Err(damaged(format!("{} bytes of {end}", numbers.len())));
+        };
+        let size = match dtype {
+            "F32" => Some(4),
+            "F64" => Some(8),
+            _ => None,
+        };
+        if let Some(size) = size {
+            let expected = shape.iter().try_fold(size, |n: usize, &axis| n.checked_mul(axis));
+            if expected != Some(bytes.len()) {
+                return Err(damaged(format!("{} bytes of shape {shape:?}", bytes.len())));
+            }
+        }
+        Ok(Array { name: name.to_string(), dtype: dtype.to_string(), shape, begin, bytes })
+    }
 }
 
 impl<T: Real> Tensors<T> for Arrays<'_> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<T>, LoadError> {
-        let Ok(array) = self.file.tensor(name) else {
+        let Some(array) = self.all.iter().find(|array| array.name == name) else {
             return Err(refused(name, "it, by the configuration", "nothing"));
         };
-        if array.shape() != shape {
-            let got = format!("{:?}", array.shape());
+        if array.shape != shape {
+            let got = format!("{:?}", array.shape);
             return Err(refused(name, format!("shape {shape:?} by the configuration"), got));
         }
-        let dtype = if T::NAME == "float32" { Dtype::F32 } else { Dtype::F64 };
-        if array.dtype() != dtype {
-            return Err(refused(
-                name,
-                format!("{} numbers", T::NAME),
-                format!("{:?}", array.dtype()),
-            ));
+        let single = T::NAME == "float32";
+        if array.dtype != if single { "F32" } else { "F64" } {
+            return Err(refused(name, format!("{} numbers", T::NAME), &array.dtype));
         }
-        let bytes = array.data();
         let mut values = Vec::new();
         values
-            .try_reserve_exact(bytes.len() / size_of::<T>())
+            .try_reserve_exact(array.bytes.len() / size_of::<T>())
             .map_err(|_| LoadError::too_large("parameters"))?;
-        if dtype == Dtype::F32 {
+        if single {
             let number = |b: &[u8; 4]| f64::from(f32::from_le_bytes(*b));
-            values.extend(bytes.as_chunks().0.iter().map(|b| T::from_f64(number(b))));
+            values.extend(array.bytes.as_chunks().0.iter().map(|b| T::from_f64(number(b))));
         } else {
             let number = |b: &[u8; 8]| f64::from_le_bytes(*b);
-            values.extend(bytes.as_chunks().0.iter().map(|b| T::from_f64(number(b))));
+            values.extend(array.bytes.as_chunks().0.iter().map(|b| T::from_f64(number(b))));
         }
         if let Some(wrong) = values.iter().find(|value| !value.is_finite()) {
             return Err(refused(name, "finite numbers", wrong));

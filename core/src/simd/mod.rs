@@ -6,8 +6,6 @@
 //! everything the kernel calls is inlined into it. `run` inside a kernel is how a
 //! piece of work becomes a function of its own: the same token, one more call.
 
-#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
-mod arm;
 pub(crate) mod flat;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod intrinsics;
@@ -34,6 +32,9 @@ mod scalar;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 pub(crate) mod tile;
+#[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
+#[path = "neon/vfp.rs"]
+mod vfp;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -4,7 +4,7 @@
 //! does not fuse multiply-add, bit for bit; with the feature `nightly-fma`, those of the levels that do.
 
 #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
-use super::arm::sqrt_f32;
+use super::vfp::sqrt_f32;
 use super::{Kernel, Simd};
 
 /// The token of the portable level; it needs no proof.

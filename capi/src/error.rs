@@ -122,8 +122,8 @@ fn bounded(text: &str) -> [u8; MESSAGE_SIZE] {
     const MORE: &str = "…";
     let mut bytes = [0; MESSAGE_SIZE];
     let room = MESSAGE_SIZE - 1;
-    let kept =
-        if text.len() <= room { text.len() } else { text.floor_char_boundary(room - MORE.len()) };
+    let most = if text.len() <= room { text.len() } else { room - MORE.len() };
+    let kept = (0..=most).rfind(|&n| text.is_char_boundary(n)).unwrap_or(0);
     let more = if kept < text.len() { MORE } else { "" };
     bytes[..kept].copy_from_slice(&text.as_bytes()[..kept]);
     bytes[kept..kept + more.len()].copy_from_slice(more.as_bytes());

@@ -108,7 +108,7 @@ def test_examples_of_both_libraries(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("language", ["c", "cpp"])
 def test_programs_of_the_documentation(language: str, tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "deploy_c.md").read_text()
+    text = (ROOT / "docs" / "deploy.md").read_text()
     (program,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     source = tmp_path / f"play.{language}"
     source.write_text(program)

@@ -1,4 +1,4 @@
-"""The programs in the documents on PyTorch, JAX, ONNX and scikit-learn run, in their order."""
+"""The programs in Python in the documents run, in their order."""
 
 import re
 from pathlib import Path
@@ -32,6 +32,7 @@ def sklearn_names() -> dict:
     ("document", "needs", "names"),
     [
         ("cells.md", "numpy", nothing),
+        ("deploy.md", "numpy", nothing),
         ("torch.md", "torch", nothing),
         ("jax.md", "jax", nothing),
         ("onnx.md", "onnx", onnx_names),

@@ -157,3 +157,8 @@ pub mod internals {
 #[cfg(all(doctest, feature = "rayon"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The programs in docs/deploy.md.
+#[cfg(all(doctest, feature = "formats", feature = "std"))]
+#[doc = include_str!("../../docs/deploy.md")]
+struct Deploy;

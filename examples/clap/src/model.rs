@@ -52,7 +52,9 @@ impl Refused {
 
 /// A stream of the model in a file.
 pub fn open(path: &str) -> Result<Stream<f32>, Refused> {
-    let model = formats::load_file::<f32>(path, Level::best())
+    let model = regular(path)
+        .map_err(LoadError::File)
+        .and_then(|()| formats::load_file::<f32>(path, Level::best()))
         .map_err(|error| Refused::Load { path: path.into(), error })?;
     let (inputs, outputs) = (model.input_size(), model.output_size());
     if (inputs, outputs) != (1, 1) {
@@ -60,6 +62,15 @@ pub fn open(path: &str) -> Result<Stream<f32>, Refused> {
     }
     Sequential::stream(&Arc::new(model), CHANNELS)
         .map_err(|error| Refused::Stream { path: path.into(), error })
+}
+
+/// Devices and pipes have no end, and a state may name any path.
+fn regular(path: &str) -> std::io::Result<()> {
+    if std::fs::metadata(path)?.is_file() {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("expected a regular file"))
+    }
 }
 
 /// A stream that gives what comes in: y = 1 · x.

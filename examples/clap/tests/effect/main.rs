@@ -115,6 +115,25 @@ fn a_block_may_come_out_where_it_went_in() {
 }
 
 #[test]
+fn a_block_of_one_channel_is_an_error() {
+    use clack_host::prelude::*;
+
+    let mut rack = Rack::new(&entry());
+    let mut audio = rack.start();
+    let (mut x, mut y) = ([0.5_f32; 8], [0.0_f32; 8]);
+    let (mut ins, mut outs) = (AudioPorts::with_capacity(1, 1), AudioPorts::with_capacity(1, 1));
+    let channels = AudioPortBufferType::f32_input_only([InputChannel::variable(&mut x)]);
+    let ins = ins.with_input_buffers([AudioPortBuffer { latency: 0, channels }]);
+    let channels = AudioPortBufferType::f32_output_only([&mut y[..]]);
+    let mut outs = outs.with_output_buffers([AudioPortBuffer { latency: 0, channels }]);
+    let mut events = EventBuffer::new();
+    let mut events = OutputEvents::from_buffer(&mut events);
+    audio.process(&ins, &mut outs, &InputEvents::empty(), &mut events, None, None).unwrap_err();
+    assert!(rack.logged().iter().any(|line| line.contains("expected two channels")));
+    rack.stop(audio);
+}
+
+#[test]
 fn a_model_follows_another_between_two_blocks() {
     let (amp, half) = (data("amp.nam"), factor("half.json", 0.5));
     let mut rack = Rack::new(&entry());

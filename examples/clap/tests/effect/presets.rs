@@ -20,7 +20,9 @@ fn a_file_that_is_refused_changes_nothing() {
         ("proteus.json", sizes),
         ("refused.json", "expected a file of"),
         ("nowhere.nam", "nowhere.nam: "),
-        ("", "formats/: "),
+        ("", "formats/: expected a regular file"),
+        #[cfg(unix)]
+        ("/dev/zero", "/dev/zero: expected a regular file"),
     ];
     for (name, message) in cases {
         let error = rack.preset(&data(name)).unwrap_err();

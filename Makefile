@@ -23,7 +23,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 FEATURES := alloc std rayon formats
 
 .PHONY: help demo course test test-rust test-alone test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clean
+	bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clap clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +100,7 @@ lint-rust:
 	$(CARGO) fmt --manifest-path open-cell/Cargo.toml --check
 	$(CARGO) fmt --manifest-path web/Cargo.toml --check
 	$(CARGO) fmt --manifest-path examples/cortex-m/Cargo.toml --check
+	$(CARGO) fmt --manifest-path examples/clap/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --features unrolled/formats -- -D warnings
 	$(CARGO) clippy --manifest-path open-cell/Cargo.toml --target-dir target/open-cell --all-targets --all-features \
 	  -- -D warnings
@@ -162,6 +163,14 @@ fuzz: $(VENV)/installed-fuzz  ## what reads files, coverage-guided, and every fu
 	done
 	$(BIN)/python fuzz/api.py --seconds $(SECONDS)
 	UNROLLED_FUZZ=$(SECONDS)000 $(CARGO) test --release -p unrolled --features formats --test formats
+
+# A folder of its own: the crate is built without rayon here.
+CLAP := --manifest-path examples/clap/Cargo.toml --target-dir target/clap
+
+clap:  ## the CLAP audio effect of examples/clap: built and tested in a host (minutes: the crate is built anew)
+	$(CARGO) build --release $(CLAP)
+	$(CARGO) test --release $(CLAP)
+	$(CARGO) clippy $(CLAP) --all-targets -- -D warnings
 
 clean:  ## remove what was built and installed
 	rm -rf $(VENV) target demo-output bench-output fuzz/corpus fuzz/found .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -26,6 +26,7 @@ class Board:
 
     machine: str
     target: str
+    memory: str
     bounds: dict[str, int]
 
 
@@ -40,10 +41,10 @@ BOUNDS = {
 }
 V7EM, V8M = "thumbv7em-none-eabihf", "thumbv8m.main-none-eabihf"
 BOARDS = {
-    "Cortex-M4": Board("mps2-an386", V7EM, BOUNDS),
-    "Cortex-M7": Board("mps2-an500", V7EM, BOUNDS),
-    "Cortex-M33": Board("mps2-an505", V8M, BOUNDS),
-    "Cortex-M55": Board("mps3-an547", V8M, BOUNDS),
+    "Cortex-M4": Board("mps2-an386", V7EM, "m4", BOUNDS),
+    "Cortex-M7": Board("mps2-an500", V7EM, "m4", BOUNDS),
+    "Cortex-M33": Board("mps2-an505", V8M, "m33", BOUNDS),
+    "Cortex-M55": Board("mps3-an547", V8M, "m55", BOUNDS),
 }
 
 

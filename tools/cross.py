@@ -285,11 +285,11 @@ def boards(target: str) -> None:
         lld = program("ld.lld", "ld.lld-19")
         environment = {**debian(), linker: lld, "RUSTFLAGS": "-Clinker-flavor=ld.lld"}
         command += ["-Zbuild-std=core"]
-    run(*command, **environment)
     built = OWN / "build" / target / "release" / cortex_m.PROGRAM
     wrong: list[str] = []
     for name, board in cortex_m.BOARDS.items():
         if board.target == target:
+            run(*command, **environment, UNROLLED_MEMORY=board.memory)
             said = cortex_m.says(emulator, board, built)
             wrong += cortex_m.complaints(name, said, built)
     if wrong:

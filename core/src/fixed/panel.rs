@@ -28,7 +28,7 @@ pub(super) const fn place(
 ) -> (usize, usize) {
     // Where there is one panel, or all are alike, no unit needs to be known for that to be.
     let first = if units <= panel { 0 } else { unit / panel * panel };
-    let rest = if units % panel == 0 { panel } else { units - first };
+    let rest = if units / panel * panel == units { panel } else { units - first };
     let width = if rest < panel { rest } else { panel };
     (first * gates * steps + unit - first, width)
 }

@@ -54,11 +54,11 @@ fn far<T: Real, S: Simd<T>>(
     x: Lanes<T, S>,
     y: Lanes<T, S>,
     limit: f64,
-    f: fn(T) -> T,
+    f: impl Fn(T) -> T,
 ) -> Lanes<T, S> {
     #[cold]
     #[inline(never)]
-    fn each<T: Real>(x: &[T], y: &mut [T], limit: T, f: fn(T) -> T) {
+    fn each<T: Real>(x: &[T], y: &mut [T], limit: T, f: impl Fn(T) -> T) {
         for (x, y) in x.iter().zip(y) {
             if x.abs() > limit {
                 *y = f(*x);

@@ -242,7 +242,7 @@ fn a_seed_says_all() {
     let config = Config { num_layers: 2, bidirectional: true, ..Config::new(LSTM, 3, 8) };
     for init in INITS {
         let first: Vec<f64> = filled(&config, init, 0.0, 1);
-        assert_eq!(first, filled(&config, init, 0.0, 1));
+        assert_eq!(first, filled::<f64>(&config, init, 0.0, 1));
         assert_ne!(first, filled::<f64>(&config, init, 0.0, 2));
 
         // One layer fewer: the same start. No biases: the same weights.

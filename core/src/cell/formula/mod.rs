@@ -21,7 +21,6 @@ pub use description::{
 pub use program::Program;
 
 use crate::error::Error;
-#[cfg(feature = "formats")]
 use crate::kernel::layout::Layout;
 use alloc::string::String;
 use core::fmt::Write;
@@ -55,7 +54,6 @@ impl Formula {
         &self.program
     }
 
-    #[cfg(feature = "formats")]
     pub(crate) fn layout(&self) -> &Layout {
         &self.program.layout
     }

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FUNCTION, NO_TYPE = 2, 0
+FUNCTION = 2
 
 
 @dataclass

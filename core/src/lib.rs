@@ -93,8 +93,8 @@
 //! # Microcontrollers
 //!
 //! Where a target has no vectors (Cortex-M, RISC-V), the portable level takes one number at a time. `examples/cortex-m`
-//! is a whole program; it says what a step takes there. Compile with `opt-level = 3`: for size, "s" or "z", the step is
-//! three times as slow, and larger, for the constants of its sizes no longer fold. A processor with hardware for f32
+//! is a whole program; it says what a step takes there. Compile with `opt-level = 3`: "s" and "z" do not unroll by the sizes
+//! that a cell knows, so that a step is slower, and may even be larger. A processor with hardware for f32
 //! alone, as most have, wants cells of f32; f64 is computed by functions. The feature `nightly-fma` needs Rust's
 //! nightly and fuses multiply-add there too, where the processor can: then the bits are those of AVX2.
 #![no_std]

@@ -22,8 +22,8 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon formats
 
-.PHONY: help demo course test test-rust test-alone test-python test-extras lint lint-rust lint-python bench bench-rust \
-	bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clap clean
+.PHONY: help demo course test test-rust test-alone test-python test-extras test-others lint lint-rust lint-python bench \
+	bench-rust bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clap clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,14 +72,16 @@ $(VENV)/installed-extras: $(VENV)/installed-test
 	$(PIP) install --quiet '.[test,torch,jax,sklearn,onnx,keras]' 'onnxruntime>=1.20' onnxscript pandas
 	@touch $@
 
+# Tests of which a part needs them.
+WITH_EXTRAS := $(patsubst %,tests/%_extra,torch jax sklearn onnx) $(wildcard tests/test_formats*.py) \
+	$(patsubst %,tests/test_%.py,torch write flow flow_kernels extras reader docstrings docs)
+
 test-extras: $(VENV)/installed-extras  ## what comes with extras: PyTorch, JAX, scikit-learn, ONNX, Keras
-	$(BIN)/python -m pytest tests/torch_extra tests/jax_extra tests/sklearn_extra tests/onnx_extra tests/test_torch.py \
-	  tests/test_formats.py tests/test_formats_refused.py tests/test_formats_keys.py tests/test_formats_hostile.py \
-	  tests/test_formats_fuzz.py tests/test_formats_cli.py tests/test_formats_torch.py tests/test_formats_keras.py \
-	  tests/test_formats_coreaudioml.py \
-	  tests/test_write.py tests/test_flow.py tests/test_flow_kernels.py tests/test_extras.py tests/test_reader.py \
-	  tests/test_docstrings.py tests/test_docs.py \
-	  $(ARGS)
+	$(BIN)/python -m pytest $(WITH_EXTRAS) $(ARGS)
+
+# The same as `make test`, but for the tests that `make test-extras` runs whole.
+test-others: test-rust $(VENV)/installed-test
+	$(BIN)/python -m pytest $(WITH_EXTRAS:%=--ignore=%) $(ARGS)
 
 install-capi:  ## the C and C++ library: PREFIX=/usr/local, or wherever pkg-config and CMake are to find it
 	$(if $(PREFIX),,$(error PREFIX says where to: make install-capi PREFIX=$$HOME/.local))

@@ -226,7 +226,8 @@ def x86_64() -> None:
         raise MissingError("this machine is no x86-64")
     emulator = program("qemu-x86_64-static", "qemu-x86_64")
     runner = {"CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER": f"{emulator} -cpu Nehalem"}
-    run("cargo", "test", "--release", "-p", "unrolled", *TESTS, **runner)
+    # With the features of `make test`, whose build this then is.
+    run("cargo", "test", "--release", "-p", "unrolled", "--features", "formats", *TESTS, **runner)
 
 
 def bare(name: str) -> None:

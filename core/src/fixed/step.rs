@@ -163,6 +163,25 @@ impl FedSlots {
     }
 }
 
+/// What feeds gates.
+const BY_X: u8 = 0;
+const BY_H: u8 = 1;
+const BY_VALUE: u8 = 2;
+
+/// The slots fed by one of these, by number. A constant of a type that knows no more than it needs is made once, not
+/// for each level and group of tiles: half the time in which cells compiled went into that.
+struct Fed<T, Z, const BY: u8, const N: usize>(PhantomData<(T, Z)>);
+
+impl<T: Real, Z: Size, const BY: u8, const N: usize> Fed<T, Z, BY, N> {
+    const SLOTS: FedSlots = match BY {
+        BY_X => FedSlots::by_x::<Z>(N),
+        BY_H => FedSlots::by_h::<T, Z>(N),
+        _ => FedSlots::by_value::<T, Z>(N),
+    };
+    /// How they are summed, as a number to be matched: in the tens how many gates, in the ones in how many runs.
+    const SUMMED: usize = 10 * Self::SLOTS.gates + Self::SLOTS.chains;
+}
+
 /// What a step reads and writes.
 struct Units<'a, T, Z> {
     w_ih: &'a [T],
@@ -262,23 +281,26 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             }
         }
         macro_rules! sum {
-            ($by:expr, $w:expr, $steps:expr, $fed:expr; $(($gates:literal, $chains:literal))*) => {
-                $(
-                    if const { $fed.gates == $gates && $fed.chains == $chains } {
-                        let FedSlots { slot, at, .. } = const { $fed };
+            ($by:expr, $w:expr, $steps:expr, $fed:ident; $($n:literal)*) => {
+                $(sum!(
+                    $by, $w, $steps, $fed, $n;
+                    (11: 1, 1) (21: 2, 1) (31: 3, 1) (41: 4, 1) (12: 1, 2) (22: 2, 2) (32: 3, 2) (42: 4, 2)
+                    (14: 1, 4) (24: 2, 4) (34: 3, 4)
+                );)*
+            };
+            (
+                $by:expr, $w:expr, $steps:expr, $fed:ident, $n:literal;
+                $(($summed:literal: $gates:literal, $chains:literal))*
+            ) => {
+                match Fed::<T, Z, $fed, $n>::SUMMED {
+                    $($summed => {
+                        let FedSlots { slot, at, .. } = Fed::<T, Z, $fed, $n>::SLOTS;
                         let w = &$w[at..at + $gates * $steps * units];
                         let of = MapSum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
                         of.tiles::<S, R, _, $gates, $chains>(s, u, &mut tiles);
-                    }
-                )*
-            };
-        }
-        macro_rules! sums {
-            ($by:expr, $w:expr, $steps:expr, $fed:path; $($n:literal)*) => {
-                $(sum!(
-                    $by, $w, $steps, $fed($n);
-                    (1, 1) (2, 1) (3, 1) (4, 1) (1, 2) (2, 2) (3, 2) (4, 2) (1, 4) (2, 4) (3, 4)
-                );)*
+                    })*
+                    _ => {}
+                }
             };
         }
         macro_rules! maps {
@@ -287,7 +309,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     if const { Z::LAYOUT.maps().len() > $n } {
                         let value = const { Z::LAYOUT.maps() }[$n].value as usize;
                         let value = &self.slots[value * units..];
-                        sum!(value, self.w_hh, units, FedSlots::by_value::<T, Z>($n); (1, 1) (1, 2) (1, 4));
+                        sum!(value, self.w_hh, units, BY_VALUE, $n; (11: 1, 1) (12: 1, 2) (14: 1, 4));
                     }
                 )*
             };
@@ -295,8 +317,8 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         if R::HALF == REST {
             maps!(0 1 2 3);
         } else {
-            sums!(self.x, self.w_ih, Z::INPUTS, FedSlots::by_x::<Z>; 0 1 2 3);
-            sums!(self.states, self.w_hh, units, FedSlots::by_h::<T, Z>; 0 1 2 3);
+            sum!(self.x, self.w_ih, Z::INPUTS, BY_X; 0 1 2 3);
+            sum!(self.states, self.w_hh, units, BY_H; 0 1 2 3);
         }
 
         if R::HALF == SUMS {

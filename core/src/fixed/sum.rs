@@ -6,6 +6,7 @@ use crate::kernel::product::fit;
 use crate::real::Real;
 use crate::simd::flat::Array;
 use crate::simd::{Extent, Lanes, Lhs, Rhs, Simd, accumulate};
+use core::marker::PhantomData;
 
 /// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
 #[derive(Clone, Copy)]
@@ -17,6 +18,19 @@ pub struct MapSum<'a, T> {
     /// Units in all, and in a panel.
     pub units: usize,
     pub panel: usize,
+}
+
+/// How many tiles of a group's run are summed together.
+struct Together<T, S, R, const GATES: usize, const CHAINS: usize>(PhantomData<(T, S, R)>);
+
+impl<T: Real, S: Simd<T>, R: Group, const GATES: usize, const CHAINS: usize>
+    Together<T, S, R, GATES, CHAINS>
+{
+    const TILES: usize = match (R::RUN, fit::<T, S>(GATES, CHAINS)) {
+        (2..=4, fit) if fit >= R::RUN => R::RUN,
+        (4, 2 | 3) => 2,
+        _ => 1,
+    };
 }
 
 impl<T: Real> MapSum<'_, T> {
@@ -34,27 +48,27 @@ impl<T: Real> MapSum<'_, T> {
         u: usize,
         tiles: &mut [A; MOST],
     ) {
-        if const { R::RUN == 2 && fit::<T, S>(GATES, CHAINS) >= 2 } {
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
-        } else if const { R::RUN == 3 && fit::<T, S>(GATES, CHAINS) >= 3 } {
-            self.run::<S, A, 3, GATES, CHAINS, false>(s, u, &mut tiles[..3]);
-        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) >= 4 } {
-            self.run::<S, A, 4, GATES, CHAINS, false>(s, u, &mut tiles[..4]);
-        } else if const { R::RUN == 4 && fit::<T, S>(GATES, CHAINS) > 1 } {
-            // Not a loop: places that are known need no check.
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
-            self.run::<S, A, 2, GATES, CHAINS, false>(s, u + 2 * S::LANES, &mut tiles[2..4]);
-        } else {
-            for t in 0..R::RUN {
-                let tile = &mut tiles[t..=t];
-                self.run::<S, A, 1, GATES, CHAINS, false>(s, u + t * S::LANES, tile);
+        match Together::<T, S, R, GATES, CHAINS>::TILES {
+            2 if R::RUN == 2 => self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]),
+            3 => self.run::<S, A, 3, GATES, CHAINS, false>(s, u, &mut tiles[..3]),
+            4 => self.run::<S, A, 4, GATES, CHAINS, false>(s, u, &mut tiles[..4]),
+            2 => {
+                // Not a loop: places that are known need no check.
+                self.run::<S, A, 2, GATES, CHAINS, false>(s, u, &mut tiles[..2]);
+                self.run::<S, A, 2, GATES, CHAINS, false>(s, u + 2 * S::LANES, &mut tiles[2..4]);
+            }
+            _ => {
+                for t in 0..R::RUN {
+                    let tile = &mut tiles[t..=t];
+                    self.run::<S, A, 1, GATES, CHAINS, false>(s, u + t * S::LANES, tile);
+                }
             }
         }
         let (u, tile) = (u + R::RUN * S::LANES, &mut tiles[R::RUN..=R::RUN]);
-        if const { R::EXTRA == TILE } {
-            self.run::<S, A, 1, GATES, CHAINS, false>(s, u, tile);
-        } else if const { R::EXTRA == PART } {
-            self.run::<S, A, 1, GATES, CHAINS, true>(s, u, tile);
+        match R::EXTRA {
+            TILE => self.run::<S, A, 1, GATES, CHAINS, false>(s, u, tile),
+            PART => self.run::<S, A, 1, GATES, CHAINS, true>(s, u, tile),
+            _ => {}
         }
     }
 

@@ -212,7 +212,7 @@ impl<T: Passes> Dense<T> {
         let mut padded = [T::ZERO; BLOCK];
         for first in (0..outputs).step_by(UNITS) {
             let own = UNITS.min(outputs - first);
-            let units = own.next_multiple_of(T::PAD);
+            let units = own.next_multiple_of(lanes);
             let rhs = Rhs { data: &rhs.data[first / lanes * rhs.tile..], ..rhs };
             let start = match start {
                 Start::Row(row) => Start::Row(&row[first..]),
@@ -233,7 +233,8 @@ impl<T: Passes> Dense<T> {
                 };
                 T::dispatch(self.level, product);
                 for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(units)) {
-                    to[first..][..own].copy_from_slice(&from[..own]);
+                    // Not `copy_from_slice`: most rows are too short for a call.
+                    to[first..][..own].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
                 }
             }
         }

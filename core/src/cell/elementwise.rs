@@ -1,9 +1,10 @@
 //! What lies between the products of a step: the cell's own function, unit by unit, over rows of a batch.
 
+use super::row::{self, Row};
 use super::spec::{Cell, Derivatives};
 use super::units;
 use crate::kernel::layout::Layout;
-use crate::kernel::plan::Known;
+use crate::kernel::plan::{Known, Plan};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
@@ -16,13 +17,19 @@ use core::marker::PhantomData;
 pub trait Elementwise<T: Real>: Debug + Send + Sync {
     /// What is known when compiled.
     type Known: Known;
-    /// Whether all of it is: then a step of a single row is worth compiling for its size.
+    /// Whether all of it is: then steps of a single row are worth a kernel of their own.
     const SHORT: bool;
 
     /// The layout.
     fn layout(&self) -> &Layout;
     /// Numbers of scratch that rows of so many units need.
     fn scratch(&self, stride: usize) -> usize;
+    /// All of a step of a single row, where it is [`SHORT`](Self::SHORT); where no more is known, for so many units that
+    /// sums are made in one run.
+    #[inline(always)]
+    fn row<S: Simd<T>, P: Plan>(&self, _: S, _: Row<'_, T>) {
+        unreachable!("this cell is not short");
+    }
     /// A round forward.
     fn forward<S: Simd<T>>(&self, s: S, work: Forth<'_, T>);
     /// A round back.
@@ -90,7 +97,7 @@ impl<C: Cell> Known for Typed<C> {
 
 impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     type Known = Self;
-    const SHORT: bool = C::SHORT;
+    const SHORT: bool = C::SHORT && row::fits(&<Self as Known>::LAYOUT);
 
     #[inline(always)]
     fn layout(&self) -> &Layout {
@@ -99,6 +106,11 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     #[inline(always)]
     fn scratch(&self, _: usize) -> usize {
         0
+    }
+
+    #[inline(always)]
+    fn row<S: Simd<T>, P: Plan>(&self, s: S, row: Row<'_, T>) {
+        row::step::<C, T, S, P>(s, row);
     }
 
     #[inline(always)]
@@ -187,7 +199,7 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
 
 /// Where each state's row begins.
 #[inline(always)]
-fn places<C: Cell>(place: impl Fn(usize) -> usize) -> C::States<usize> {
+pub(super) fn places<C: Cell>(place: impl Fn(usize) -> usize) -> C::States<usize> {
     let mut places = C::States::filled(0);
     for (k, at) in places.as_mut().iter_mut().enumerate() {
         *at = place(k);
@@ -197,7 +209,7 @@ fn places<C: Cell>(place: impl Fn(usize) -> usize) -> C::States<usize> {
 
 /// A vector of units of each of the runs of `n` that stand `stride` apart.
 #[inline(always)]
-fn read<A: Array<Lanes<T, S>>, T: Real, S: Simd<T>, const PART: bool>(
+pub(super) fn read<A: Array<Lanes<T, S>>, T: Real, S: Simd<T>, const PART: bool>(
     s: S,
     from: &[T],
     stride: usize,
@@ -213,7 +225,7 @@ fn read<A: Array<Lanes<T, S>>, T: Real, S: Simd<T>, const PART: bool>(
 
 /// A vector of units of each state; of h, zeros where it is not read.
 #[inline(always)]
-fn gather<C: Cell, T: Real, S: Simd<T>, const PART: bool>(
+pub(super) fn gather<C: Cell, T: Real, S: Simd<T>, const PART: bool>(
     s: S,
     from: &[T],
     at: &C::States<usize>,

@@ -5,7 +5,7 @@
 //! W_ih x + b; `forward` adds W_hh h₋, applies the cell in place and moves the states on. `backward` reads the same
 //! buffer, of run-time networks and of [fixed-size cells](crate::fixed) alike: sizes come as plain numbers, and where they are
 //! constants the compiler folds them. Going forward, fixed-size cells have a step of their own, which keeps the buffer
-//! in registers.
+//! in registers, and so has a single row of a run-time network (`row`).
 
 mod chunk;
 pub(crate) mod elementwise;
@@ -16,6 +16,7 @@ mod gru_original;
 mod lstm;
 mod lstm_1997;
 mod rnn;
+pub(crate) mod row;
 mod spec;
 mod step;
 

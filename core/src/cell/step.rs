@@ -2,7 +2,9 @@
 
 use super::elementwise::{Back, Elementwise, Forth};
 use crate::kernel::layout::{Map, Slots};
-use crate::kernel::plan::{INPUT, MOST_GATES, OUTER, Plan, SINGLE, STATE, group, may_have};
+use crate::kernel::plan::{
+    INPUT, MOST_GATES, OUTER, Plan, RunTime, SINGLE, STATE, group, may_have,
+};
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::{States, StatesMut};
@@ -74,7 +76,7 @@ fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
 /// Fills the gate buffer with b + W_ih x, for any number of rows (of any time steps) at once.
 /// Rows of x stand `x_row` apart.
 #[inline(always)]
-pub fn input<T: Real, S: Simd<T>, P: Plan>(
+pub fn input<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
     w: &Weights<'_, T>,
@@ -96,7 +98,7 @@ pub fn input<T: Real, S: Simd<T>, P: Plan>(
     if rows == 0 || count == 0 {
         return;
     }
-    product::<T, S, P, INPUT>(
+    product::<T, S, RunTime, INPUT>(
         s,
         count,
         Product {
@@ -148,7 +150,7 @@ pub struct Scratch<'a, T> {
 /// new ones, in place.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
+pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
     s: S,
     cell: &E,
     shape: &Shape,
@@ -162,7 +164,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
     let layout = &shape.layout;
     let Slots { count, .. } = layout.h_slots();
     if count > 0 {
-        product::<T, S, P, STATE>(
+        product::<T, S, RunTime, STATE>(
             s,
             count,
             Product {
@@ -186,7 +188,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
     }
     let last = layout.stages() - 1;
     for stage in 0..=last {
-        let projected = const { P::FIXED.is_none() } && shape.projected;
+        let projected = shape.projected;
         let work = Forth {
             shape,
             stage,
@@ -198,7 +200,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             parameters: w.parameters,
             scratch: scratch.cell,
         };
-        run::<T, S, P, _>(s, (cell, work));
+        s.run((cell, work));
         if stage == last {
             break;
         }
@@ -206,20 +208,11 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             layout.maps().iter().enumerate().filter(|(_, map)| map.stage as usize == stage)
         {
             copy_slot(shape, rows, slots, map.value, scratch.row);
-            mapped::<T, S, P>(
-                s,
-                shape,
-                rows,
-                map_weights(shape, w.maps, i),
-                w.turn,
-                map,
-                scratch.row,
-                slots,
-            );
+            mapped(s, shape, rows, map_weights(shape, w.maps, i), w.turn, map, scratch.row, slots);
         }
     }
-    if const { P::FIXED.is_none() } && shape.projected {
-        product::<T, S, P, SINGLE>(
+    if shape.projected {
+        product::<T, S, RunTime, SINGLE>(
             s,
             1,
             Product {
@@ -256,7 +249,7 @@ fn copy_slot<T: Real>(shape: &Shape, rows: usize, slots: &[T], slot: u8, to: &mu
 /// Adds the product with a value to the slot it feeds.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn mapped<T: Real, S: Simd<T>, P: Plan>(
+fn mapped<T: Real, S: Simd<T>>(
     s: S,
     shape: &Shape,
     rows: usize,
@@ -266,7 +259,7 @@ fn mapped<T: Real, S: Simd<T>, P: Plan>(
     value: &[T],
     slots: &mut [T],
 ) {
-    product::<T, S, P, SINGLE>(
+    product::<T, S, RunTime, SINGLE>(
         s,
         1,
         Product {

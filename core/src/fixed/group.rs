@@ -1,7 +1,8 @@
 //! How a step's units are cut: into blocks, and these into groups of tiles that are summed and activated together.
 
-use super::panel::panel;
 use crate::cell::{Cell, Layout};
+use crate::kernel::panel::panel;
+use crate::kernel::sum::{NONE, PART, TILE, together};
 use crate::real::Real;
 use crate::simd::{Lanes, Simd};
 use core::marker::PhantomData;
@@ -34,41 +35,6 @@ pub const WHOLE: u8 = 0;
 pub const VALUES: u8 = 1;
 pub const REST: u8 = 2;
 pub const SUMS: u8 = 3;
-
-/// What follows a run of tiles in a group: no more, another tile, or a part of one.
-pub const NONE: u8 = 0;
-pub const TILE: u8 = 1;
-pub const PART: u8 = 2;
-
-/// A group of tiles: which half of the step it is in, whether it is the last, which may overwrite h; a run of tiles,
-/// equally far apart, and what follows.
-pub struct Tiles<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8>;
-
-/// It, as one type.
-pub trait Group {
-    const HALF: u8;
-    const LAST: bool;
-    const RUN: usize;
-    const EXTRA: u8;
-    const COUNT: usize = Self::RUN + if Self::EXTRA == NONE { 0 } else { 1 };
-}
-
-impl<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8> Group
-    for Tiles<HALF, LAST, RUN, EXTRA>
-{
-    const HALF: u8 = HALF;
-    const LAST: bool = LAST;
-    const RUN: usize = RUN;
-    const EXTRA: u8 = EXTRA;
-}
-
-/// Tiles of a group at most.
-pub const MOST: usize = 5;
-
-/// Tiles that are activated together, by pairs; and summed together, where the registers hold the sums.
-pub const fn together(slots: usize) -> usize {
-    if slots == 1 { 4 } else { 2 }
-}
 
 /// Units of a block: whole panels, and whole groups of tiles.
 pub const fn block<T: Real, S: Simd<T>>(slots: usize) -> usize {

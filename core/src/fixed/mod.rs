@@ -47,6 +47,7 @@
 use crate::cell::elementwise::Typed;
 use crate::cell::{self, Cell, ForgetGate, Layout, ResetAfter, Scratch, Step, Tanh};
 use crate::error::Error;
+use crate::kernel::panel::panel;
 use crate::kernel::plan::Static;
 use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::{States, StatesMut};
@@ -63,10 +64,9 @@ mod group;
 mod panel;
 mod state;
 mod step;
-mod sum;
 mod tape;
 
-use panel::{Aligned, fill, fill_slot, panel};
+use panel::{Aligned, fill, fill_slot};
 use step::OneStep;
 
 pub use dense::Dense;

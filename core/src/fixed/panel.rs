@@ -4,6 +4,7 @@
 //! all units it would take a line here and there, of the same few sets of the caches. Gates that are not summed
 //! together (see [`group`]) follow one another, each group in panels of its own.
 
+use crate::kernel::panel::place;
 use crate::kernel::plan::group;
 use crate::real::Real;
 
@@ -11,27 +12,6 @@ use crate::real::Real;
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub(super) struct Aligned<A>(pub A);
-
-/// Units in a panel, of a cell with so many slots: as many as fill the registers with sums.
-#[inline(always)]
-pub(super) const fn panel(slots: usize) -> usize {
-    if slots == 1 { 64 } else { 16 }
-}
-
-/// A unit's place in panels of so many steps, gates and units in all: where its value of the first step and gate
-/// stands, and how far apart the gates are. Steps are as many times further apart as there are gates.
-#[inline(always)]
-pub(super) const fn place(
-    [steps, gates, units]: [usize; 3],
-    panel: usize,
-    unit: usize,
-) -> (usize, usize) {
-    // Where there is one panel, or all are alike, no unit needs to be known for that to be.
-    let first = if units <= panel { 0 } else { unit / panel * panel };
-    let rest = if units / panel * panel == units { panel } else { units - first };
-    let width = if rest < panel { rest } else { panel };
-    (first * gates * steps + unit - first, width)
-}
 
 /// Where a gate's values of a unit begin, and how far apart their steps are, where gates stand in groups.
 const fn column(

@@ -35,14 +35,15 @@
 //! *The order of each sum* is that of run-time networks, a function of sizes alone: hence the same bits.
 
 use super::group::*;
-use super::panel::{panel, place};
-use super::sum::MapSum;
 use super::{Fixed, State};
 use crate::cell::{Cell, Layout};
+use crate::kernel::panel::{panel, place};
 use crate::kernel::plan::group;
 use crate::kernel::product::chains;
+use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, TILE, Tiles, together};
 use crate::real::Real;
 use crate::simd::flat::{Array, flat, rows};
+use crate::simd::pair::{half, paired};
 use crate::simd::{Kernel, Lanes, Pair, Simd};
 use core::hint::black_box;
 use core::marker::PhantomData;
@@ -397,34 +398,6 @@ fn activate<T: Real, S: Simd<T>, Z: Size, R: Group>(
         Z::Cell::value(slots, states, own);
     } else {
         Z::Cell::forward(slots, states, own);
-    }
-}
-
-/// Vectors of two tiles, in pairs.
-#[inline(always)]
-fn paired<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
-    s: S,
-    a: &A,
-    b: &A,
-) -> B {
-    let two = Pair(s);
-    let mut pairs = B::filled(Lanes::new(two, two.zero()));
-    for (pair, (a, b)) in pairs.as_mut().iter_mut().zip(a.as_ref().iter().zip(b.as_ref())) {
-        *pair = Lanes::new(two, [a.v, b.v]);
-    }
-    pairs
-}
-
-/// The vectors of one of the two.
-#[inline(always)]
-fn half<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
-    s: S,
-    which: usize,
-    pairs: &B,
-    to: &mut A,
-) {
-    for (pair, to) in pairs.as_ref().iter().zip(to.as_mut()) {
-        *to = Lanes::new(s, pair.v[which]);
     }
 }
 

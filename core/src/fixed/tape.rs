@@ -1,8 +1,9 @@
 //! The caller's memory of a training pass.
 
-use super::panel::{panel, place, rows};
+use super::panel::rows;
 use super::{Fixed, Parameters};
 use crate::cell::{Cell, Chunk, Sum, WeightGradients};
+use crate::kernel::panel::{panel, place};
 use crate::real::Real;
 use crate::simd::Rhs;
 use crate::simd::flat::{Joined, filled, flat, flat_mut};

@@ -5,7 +5,9 @@ pub mod buffer;
 pub mod layout;
 #[cfg(feature = "alloc")]
 pub mod pack;
+pub mod panel;
 pub mod plan;
 pub mod product;
 pub mod shape;
 pub mod states;
+pub mod sum;

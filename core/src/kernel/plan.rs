@@ -45,9 +45,9 @@ pub trait Known: Copy + Send + Sync + 'static {
     const LAYOUT: Layout;
 }
 
-/// A layer of a run-time network that a single row goes through, in rows of `STRIDE` values: few enough that calls of
-/// products and activations, and what these do to find out their sizes, take as long as the work itself. All
-/// of a step is then inlined into the loop over the steps.
+/// A layer of a run-time network that a single row goes through, in rows of `STRIDE` values: few enough that what it takes
+/// to find out sizes, and on the way back to call products and activations, takes as long as the work itself. All of a
+/// step is then inlined into the loop over the steps.
 #[derive(Clone, Copy, Debug)]
 pub struct Short<C, const STRIDE: usize>(PhantomData<C>);
 

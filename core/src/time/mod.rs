@@ -9,8 +9,11 @@
 //! state, which is thus the final one, and a row that the reverse direction has not
 //! reached still holds the initial one. Going back, the same holds for the derivatives.
 
+mod forward;
 mod layer;
 mod truncate;
+
+pub use forward::Forward;
 
 #[cfg(feature = "alloc")]
 pub use layer::Mirror;
@@ -20,9 +23,9 @@ pub(crate) use layer::{PullBack, Run};
 pub use truncate::Truncation;
 
 use crate::cell::elementwise::Elementwise;
-use crate::cell::{self, Chunk, Scratch, Step, WeightGradients, input};
+use crate::cell::{self, Chunk, Scratch, Step, WeightGradients};
 use crate::kernel::plan::{Plan, RunTime, Short};
-use crate::kernel::shape::{Shape, Transposed, Weights};
+use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
 use crate::simd::{Kernel, Simd};
@@ -161,25 +164,6 @@ pub struct TapeRef<'a, T> {
     pub unprojected: &'a [T],
 }
 
-/// Runs the steps of a window forward.
-pub struct Forward<'a, T> {
-    /// The layer, the sequence.
-    pub pass: Pass<'a, T>,
-    /// Packed weights.
-    pub weights: Weights<'a, T>,
-    /// The steps.
-    pub window: Range<usize>,
-    /// What to keep.
-    pub tape: TapeMut<'a, T>,
-    /// Gets h after each step, unless empty: packed rows from the window's first on, the first value at `.2` of a
-    /// row, rows `.1` apart.
-    pub y: (&'a mut [T], usize, usize),
-    /// In: the states of all rows of the batch before the window; out: after it.
-    pub carry: StatesMut<'a, T>,
-    /// Of a step.
-    pub scratch: Scratch<'a, T>,
-}
-
 /// Work on a layer, and what its cell does.
 struct With<'c, W, E>(W, &'c E);
 
@@ -215,91 +199,6 @@ fn steps<T: Real, S: Simd<T>, E: Elementwise<T>, W: StepByStep<T>>(
         }
     }
     work.all::<S, RunTime>(s);
-}
-
-impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        let (pass, window) = (&self.0.pass, &self.0.window);
-        if !pass.rows.range(window).is_empty() {
-            let (shape, one_row) = (pass.shape, pass.rows.count(window.start) == 1);
-            steps::<T, S, E, _>(s, shape, one_row, self);
-        }
-    }
-}
-
-impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Forward<'_, T>, E> {
-    #[inline(always)]
-    fn all<S: Simd<T>, P: Plan>(self, s: S) {
-        let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self;
-        let (y, y_row, y_first) = (&mut *y.0, y.1, y.2);
-        let shape = &P::known::<T>(pass.shape);
-        let Range { start: first_row, end } = pass.rows.range(window);
-        let (rows, row) = (end - first_row, shape.row());
-        let Pass { x, x_row, .. } = *pass;
-        match rows {
-            // A stream's step, as short as any.
-            1 => input::<T, S, P>(s, shape, weights, rows, x, x_row, tape.slots),
-            _ => input::<T, S, RunTime>(s, shape, weights, rows, x, x_row, tape.slots),
-        }
-        let mut ends = 0;
-        for t in pass.steps(window, false) {
-            let n = pass.rows.count(t);
-            if n == 0 {
-                continue;
-            }
-            let n = if const { P::FIXED.is_some() } { 1 } else { n };
-            let at = pass.rows.offsets[t] - first_row;
-            if !tape.ends.is_empty() {
-                ends += pass.keep_ends(shape, t, n, carry, &mut tape.ends[ends..]);
-            }
-            pass.cut(shape, t, 0..n, carry);
-            let keep = !tape.before.data.is_empty();
-            if keep {
-                for state in 0..shape.layout.states() {
-                    let to = tape.before.of(shape, state, at..at + n);
-                    copy::<T, S>(s, carry.of(shape, state, 0..n), to);
-                }
-            }
-            let slots = &mut tape.slots[at * row..][..n * row];
-            let weights = Weights { turn: weights.turn != (t % 2 == 1), ..*weights };
-            let kept = shape.projected && !tape.unprojected.is_empty();
-            let own =
-                if kept { &mut tape.unprojected[at * shape.stride..] } else { &mut *scratch.row };
-            let mut scratch = Scratch { row: own, cell: scratch.cell };
-            cell::forward::<T, S, E, P>(
-                s,
-                cell,
-                shape,
-                &weights,
-                n,
-                keep,
-                slots,
-                carry,
-                &mut scratch,
-            );
-            for b in 0..if y.is_empty() { 0 } else { n } {
-                let to = (at + b) * y_row + y_first;
-                let h = &carry.of(shape, 0, b..b + 1)[..shape.state];
-                copy::<T, S>(s, h, &mut y[to..to + shape.state]);
-            }
-        }
-    }
-}
-
-/// `copy_from_slice` without a call: rows are short.
-#[inline(always)]
-fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
-    let (from, to) = (&from[..to.len()], to);
-    let mut at = 0;
-    while at + S::LANES <= from.len() {
-        s.store(&mut to[at..], s.load(&from[at..]));
-        at += S::LANES;
-    }
-    if at < from.len() {
-        s.store_partial(&mut to[at..], s.load_partial(&from[at..]));
-    }
 }
 
 /// Scratch of a backward pass: rows for a chunk, or for a step.

@@ -1,12 +1,46 @@
 //! What a map adds to the slots of a group of tiles.
 
-use super::group::{Group, MOST, PART, TILE};
 use super::panel::place;
-use crate::kernel::product::fit;
+use super::product::fit;
 use crate::real::Real;
 use crate::simd::flat::Array;
 use crate::simd::{Extent, Lanes, Lhs, Rhs, Simd, accumulate};
 use core::marker::PhantomData;
+
+/// What follows a run of tiles in a group: no more, another tile, or a part of one.
+pub const NONE: u8 = 0;
+pub const TILE: u8 = 1;
+pub const PART: u8 = 2;
+
+/// A group of tiles: which half of the step it is in, whether it is the last, which may overwrite h; a run of tiles,
+/// equally far apart, and what follows.
+pub struct Tiles<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8>;
+
+/// It, as one type.
+pub trait Group {
+    const HALF: u8;
+    const LAST: bool;
+    const RUN: usize;
+    const EXTRA: u8;
+    const COUNT: usize = Self::RUN + if Self::EXTRA == NONE { 0 } else { 1 };
+}
+
+impl<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8> Group
+    for Tiles<HALF, LAST, RUN, EXTRA>
+{
+    const HALF: u8 = HALF;
+    const LAST: bool = LAST;
+    const RUN: usize = RUN;
+    const EXTRA: u8 = EXTRA;
+}
+
+/// Tiles of a group at most.
+pub const MOST: usize = 5;
+
+/// Tiles that are activated together, by pairs; and summed together, where the registers hold the sums.
+pub const fn together(slots: usize) -> usize {
+    if slots == 1 { 4 } else { 2 }
+}
 
 /// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
 #[derive(Clone, Copy)]

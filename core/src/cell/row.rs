@@ -1,0 +1,163 @@
+//! A step of a single row, forward: some units at a time are summed, go through the cell's function and leave as new
+//! states, all in registers.
+//!
+//! What a step costs where there is one row, and few units, is not the products but what lies between them: sums that
+//! go to memory and come back, and loops that find out their sizes. As in a [fixed cell](crate::fixed), whose module
+//! says more, a group of tiles is done before the next begins, and only states are written; the sums are those of
+//! [`super::step`], to the last bit.
+
+use super::elementwise::{gather, places, read};
+use super::{Array, Cell, Layout};
+use crate::kernel::plan::Plan;
+use crate::kernel::product::chains;
+use crate::kernel::shape::{Shape, Weights};
+use crate::kernel::states::StatesMut;
+use crate::kernel::sum::{Group, MOST, MapSum, NONE, Tiles, together};
+use crate::real::Real;
+use crate::simd::pair::{half, paired};
+use crate::simd::{Lanes, Pair, Rhs, Simd};
+
+/// The row.
+pub struct Row<'a, T> {
+    /// Sizes.
+    pub shape: &'a Shape,
+    /// Packed weights.
+    pub weights: Weights<'a, T>,
+    /// x, if it is to be added here, to the bias; else the sums go on from what stands in the slots.
+    pub x: Option<&'a [T]>,
+    /// Whether a way back will read the slots.
+    pub keep: bool,
+    /// A row of the gate buffer.
+    pub slots: &'a mut [T],
+    /// From the old states to the new; the row is the first.
+    pub states: StatesMut<'a, T>,
+    /// Gets the new h, as well.
+    pub next: &'a mut [T],
+}
+
+/// Whether a cell's steps can be done so: nothing is mapped but x and h, into as many slots as a tile has room for.
+pub const fn fits(layout: &Layout) -> bool {
+    layout.stages() == 1 && layout.x_slots().count <= 4 && layout.h_slots().count <= 4
+}
+
+/// The step. Where no more is known than the cell, sums are made in one run.
+#[inline(always)]
+pub fn step<C: Cell, T: Real, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
+    match const {
+        match P::FIXED {
+            Some((layout, units)) => chains::<T>(units, layout.h_slots().count),
+            None => 1,
+        }
+    } {
+        1 => all::<C, T, S, 1>(s, row),
+        2 => all::<C, T, S, 2>(s, row),
+        _ => all::<C, T, S, 4>(s, row),
+    }
+}
+
+#[inline(always)]
+fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_, T>) {
+    let Shape { hidden, stride, state, .. } = *row.shape;
+    // Padding is nobody's, but a way back goes over whole rows.
+    let units = if row.keep { stride } else { hidden.next_multiple_of(S::LANES) };
+    let run = const { together(C::Slots::<u8>::LEN) } * S::LANES;
+    let at = places::<C>(|k| row.states.at(row.shape, k, 0));
+    let whole = units / run;
+    for i in 0..whole {
+        let u = run * if row.weights.turn { whole - 1 - i } else { i };
+        match const { together(C::Slots::<u8>::LEN) } {
+            2 => group::<C, T, S, Tiles<0, false, 2, NONE>, CHAINS>(s, &mut row, &at, u),
+            _ => group::<C, T, S, Tiles<0, false, 4, NONE>, CHAINS>(s, &mut row, &at, u),
+        }
+    }
+    for u in (whole * run..units).step_by(S::LANES) {
+        group::<C, T, S, Tiles<0, false, 1, NONE>, CHAINS>(s, &mut row, &at, u);
+    }
+    let h = &mut row.states.data[at.as_ref()[0]..][..units];
+    for (h, next) in h.chunks_exact_mut(S::LANES).zip(row.next[..units].chunks_exact(S::LANES)) {
+        s.store(h, s.load(next));
+    }
+    debug_assert!(state == hidden, "a projected h is no function of its unit");
+}
+
+/// The tiles of a group, from unit `u` on.
+#[inline(always)]
+fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
+    s: S,
+    row: &mut Row<'_, T>,
+    at: &C::States<usize>,
+    u: usize,
+) {
+    let stride = row.shape.stride;
+    // Whole tiles, as the compiler sees here: then it knows how far apart weights are.
+    let units = stride / S::LANES * S::LANES;
+    let own = u + R::RUN * S::LANES;
+    let zero = Lanes::<T, S>::new(s, s.zero());
+    let mut tiles = [C::Slots::filled(zero); MOST];
+    let begin = if row.x.is_some() { row.weights.bias } else { &*row.slots };
+    for t in 0..R::RUN {
+        tiles[t] = read::<_, _, _, false>(s, begin, stride, own, u + t * S::LANES);
+    }
+    macro_rules! sum {
+        ($by:expr, $w:expr, $slots:ident, $chains:expr) => {{
+            let slots = const { Layout::of::<C>().$slots() };
+            let of = MapSum { by: $by, w: $w, slot: slots.first, units, panel: S::LANES };
+            match const { Layout::of::<C>().$slots().count } {
+                0 => {}
+                1 => of.tiles::<S, R, _, 1, $chains>(s, u, &mut tiles),
+                2 => of.tiles::<S, R, _, 2, $chains>(s, u, &mut tiles),
+                3 => of.tiles::<S, R, _, 3, $chains>(s, u, &mut tiles),
+                _ => of.tiles::<S, R, _, 4, $chains>(s, u, &mut tiles),
+            }
+        }};
+    }
+    let Weights { input: Rhs { data: w_ih, .. }, state: Rhs { data: w_hh, .. }, .. } = row.weights;
+    match row.x {
+        None => {}
+        // A signal: without a loop.
+        Some(&[x]) => sum!(&[x], w_ih, x_slots, 1),
+        Some(x) => sum!(x, w_ih, x_slots, 1),
+    }
+    let h = &row.states.data[at.as_ref()[0]..][..row.shape.state];
+    sum!(h, w_hh, h_slots, CHAINS);
+
+    let mut states = [C::States::filled(zero); MOST];
+    let mut parameters = [C::Parameters::filled(zero); MOST];
+    for t in 0..R::RUN {
+        let u = u + t * S::LANES;
+        states[t] = gather::<C, _, _, false>(s, row.states.data, at, own, u);
+        parameters[t] = read::<_, _, _, false>(s, row.weights.parameters, stride, own, u);
+    }
+    let mut t = 0;
+    while t + 2 <= R::RUN {
+        let mut slots: C::Slots<Lanes<T, Pair<S>>> = paired(s, &tiles[t], &tiles[t + 1]);
+        let mut state: C::States<Lanes<T, Pair<S>>> = paired(s, &states[t], &states[t + 1]);
+        let p: C::Parameters<Lanes<T, Pair<S>>> = paired(s, &parameters[t], &parameters[t + 1]);
+        C::forward(&mut slots, &mut state, &p);
+        for i in 0..2 {
+            half(s, i, &slots, &mut tiles[t + i]);
+            half(s, i, &state, &mut states[t + i]);
+        }
+        t += 2;
+    }
+    while t < R::RUN {
+        C::forward(&mut tiles[t], &mut states[t], &parameters[t]);
+        t += 1;
+    }
+    for t in 0..R::RUN {
+        let u = u + t * S::LANES;
+        for (k, state) in states[t].as_ref().iter().enumerate() {
+            // The groups to come need h as it was.
+            let to = match k {
+                0 => &mut *row.next,
+                _ => &mut row.states.data[at.as_ref()[k]..],
+            };
+            state.write::<false>(&mut to[..own], u);
+        }
+        if row.keep {
+            for (k, slot) in tiles[t].as_ref().iter().enumerate() {
+                slot.write::<false>(&mut row.slots[k * stride..][..own], u);
+            }
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Steps forward.
+
+use super::{Pass, TapeMut, With};
+use crate::cell::elementwise::Elementwise;
+use crate::cell::row::Row;
+use crate::cell::{self, Scratch, input};
+use crate::kernel::plan::{Plan, RunTime, Short};
+use crate::kernel::product::chains;
+use crate::kernel::shape::{Shape, Weights};
+use crate::kernel::states::StatesMut;
+use crate::real::Real;
+use crate::simd::{Kernel, Simd};
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Runs the steps of a window forward.
+pub struct Forward<'a, T> {
+    /// The layer, the sequence.
+    pub pass: Pass<'a, T>,
+    /// Packed weights.
+    pub weights: Weights<'a, T>,
+    /// The steps.
+    pub window: Range<usize>,
+    /// What to keep.
+    pub tape: TapeMut<'a, T>,
+    /// Gets h after each step, unless empty: packed rows from the window's first on, the first value at `.2` of a
+    /// row, rows `.1` apart.
+    pub y: (&'a mut [T], usize, usize),
+    /// In: the states of all rows of the batch before the window; out: after it.
+    pub carry: StatesMut<'a, T>,
+    /// Of a step.
+    pub scratch: Scratch<'a, T>,
+}
+
+impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let (pass, window) = (&self.0.pass, &self.0.window);
+        match pass.rows.range(window).len() {
+            0 => {}
+            rows if const { E::SHORT }
+                && rows == window.len()
+                && pass.rows.count(window.start) == 1 =>
+            {
+                match pass.shape.stride {
+                    _ if pass.shape.projected => self.all(s),
+                    16 => s.run(OneRow(self, PhantomData::<Short<E::Known, 16>>)),
+                    32 => s.run(OneRow(self, PhantomData::<Short<E::Known, 32>>)),
+                    stride if chains::<T>(stride, pass.shape.layout.h_slots().count) == 1 => {
+                        s.run(OneRow(self, PhantomData::<RunTime>));
+                    }
+                    _ => self.all(s),
+                }
+            }
+            _ => self.all(s),
+        }
+    }
+}
+
+/// What a single row goes through from the first step to the last.
+struct OneRow<W, P>(W, PhantomData<P>);
+
+/// Values of x at most that are added step by step: a product over all steps would take as long to begin.
+const FEW_INPUTS: usize = 8;
+
+impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
+    for OneRow<With<'_, &mut Forward<'_, T>, E>, P>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self.0;
+        let (shape, y) = (&P::known::<T>(pass.shape), (&mut *y.0, y.1, y.2));
+        let (row, Pass { x, x_row, .. }) = (shape.row(), *pass);
+        let few = shape.input <= FEW_INPUTS;
+        if !few {
+            input(s, shape, weights, window.len(), x, x_row, tape.slots);
+        }
+        let keep = !tape.before.data.is_empty();
+        let mut ends = 0;
+        for t in pass.steps(window, false) {
+            let at = t - window.start;
+            if !tape.ends.is_empty() {
+                ends += pass.keep_ends(shape, t, 1, carry, &mut tape.ends[ends..]);
+            }
+            pass.cut(shape, t, 0..1, carry);
+            if keep {
+                keep_states(s, shape, at, 1, carry, &mut tape.before);
+            }
+            let next = &mut scratch.row[..shape.stride];
+            let step = Row {
+                shape,
+                weights: Weights { turn: weights.turn != (t % 2 == 1), ..*weights },
+                x: few.then(|| &x[at * x_row..][..shape.input]),
+                keep,
+                slots: &mut tape.slots[at * row..][..row],
+                states: carry.again(),
+                next,
+            };
+            cell.row::<S, P>(s, step);
+            if !y.0.is_empty() {
+                let to = at * y.1 + y.2;
+                copy(s, &scratch.row[..shape.state], &mut y.0[to..to + shape.state]);
+            }
+        }
+    }
+}
+
+/// The states entering a step, for the tape.
+#[inline(always)]
+fn keep_states<T: Real, S: Simd<T>>(
+    s: S,
+    shape: &Shape,
+    at: usize,
+    rows: usize,
+    states: &mut StatesMut<'_, T>,
+    before: &mut StatesMut<'_, T>,
+) {
+    for state in 0..shape.layout.states() {
+        let to = before.of(shape, state, at..at + rows);
+        copy::<T, S>(s, states.of(shape, state, 0..rows), to);
+    }
+}
+
+impl<T: Real, E: Elementwise<T>> With<'_, &mut Forward<'_, T>, E> {
+    #[inline(always)]
+    fn all<S: Simd<T>>(self, s: S) {
+        let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self;
+        let (y, y_row, y_first) = (&mut *y.0, y.1, y.2);
+        let shape = pass.shape;
+        let Range { start: first_row, end } = pass.rows.range(window);
+        let (rows, row) = (end - first_row, shape.row());
+        let Pass { x, x_row, .. } = *pass;
+        input(s, shape, weights, rows, x, x_row, tape.slots);
+        let mut ends = 0;
+        for t in pass.steps(window, false) {
+            let n = pass.rows.count(t);
+            if n == 0 {
+                continue;
+            }
+            let at = pass.rows.offsets[t] - first_row;
+            if !tape.ends.is_empty() {
+                ends += pass.keep_ends(shape, t, n, carry, &mut tape.ends[ends..]);
+            }
+            pass.cut(shape, t, 0..n, carry);
+            let keep = !tape.before.data.is_empty();
+            if keep {
+                keep_states(s, shape, at, n, carry, &mut tape.before);
+            }
+            let slots = &mut tape.slots[at * row..][..n * row];
+            let weights = Weights { turn: weights.turn != (t % 2 == 1), ..*weights };
+            let kept = shape.projected && !tape.unprojected.is_empty();
+            let own =
+                if kept { &mut tape.unprojected[at * shape.stride..] } else { &mut *scratch.row };
+            let mut scratch = Scratch { row: own, cell: scratch.cell };
+            cell::forward(s, cell, shape, &weights, n, keep, slots, carry, &mut scratch);
+            for b in 0..if y.is_empty() { 0 } else { n } {
+                let to = (at + b) * y_row + y_first;
+                let h = &carry.of(shape, 0, b..b + 1)[..shape.state];
+                copy::<T, S>(s, h, &mut y[to..to + shape.state]);
+            }
+        }
+    }
+}
+
+/// `copy_from_slice` without a call: rows are short.
+#[inline(always)]
+fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
+    let (from, to) = (&from[..to.len()], to);
+    let mut at = 0;
+    while at + S::LANES <= from.len() {
+        s.store(&mut to[at..], s.load(&from[at..]));
+        at += S::LANES;
+    }
+    if at < from.len() {
+        s.store_partial(&mut to[at..], s.load_partial(&from[at..]));
+    }
+}

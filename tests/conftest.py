@@ -1,7 +1,8 @@
-"""What every test may rely on: the machine's settings are as they were before it."""
+"""What every test may rely on: settings are as they were before it, and no figure is open."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,6 +15,9 @@ def _settings() -> Iterator[None]:
     yield
     ur.set_num_threads(threads)
     ur.set_max_isa(highest)
+    # pyplot keeps what it made until it is told, and warns of many.
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 def pytest_report_header() -> str:

@@ -170,7 +170,7 @@ const BY_H: u8 = 1;
 const BY_VALUE: u8 = 2;
 
 /// The slots fed by one of these, by number. A constant of a type that knows no more than it needs is made once, not
-/// for each level and group of tiles: half the time in which cells compiled went into that.
+/// for each level and group of tiles: a third of the time in which cells compiled went into that.
 struct Fed<T, Z, const BY: u8, const N: usize>(PhantomData<(T, Z)>);
 
 impl<T: Real, Z: Size, const BY: u8, const N: usize> Fed<T, Z, BY, N> {

@@ -79,6 +79,25 @@ MODELS: dict[str, Any] = {
 }
 
 
+# Weights stored smaller: cells of every alias, a stack, gates in groups with maps of values.
+SMALLER: dict[str, Any] = {
+    f"{name}_{weights}": (name, weights)
+    for name, weights in [
+        ("lstm", "int8"),
+        ("lstm_stack", "float16"),
+        ("lstm_1997", "int8"),
+        ("lstm_f64", "float16"),
+        ("gru", "float16"),
+        ("gru_before", "int8"),
+        ("rnn", "int8"),
+        ("rnn_relu", "float16"),
+        ("rnn_sigmoid", "int8"),
+        ("residual", "int8"),
+        ("everything", "int8"),
+    ]
+}
+
+
 def inputs(net: Any) -> np.ndarray:
     size = net.in_features if isinstance(net, ur.Dense) else net.input_size
     return 2 * normal(STEPS, size, dtype=net.dtype, seed=3)
@@ -91,6 +110,12 @@ def expected(net: Any, x: np.ndarray) -> np.ndarray:
 
 def bits(a: np.ndarray) -> np.ndarray:
     return a.view(np.uint32 if a.dtype == np.float32 else np.uint64)
+
+
+def smaller(name: str) -> Any:
+    """The net of the weights that the smaller ones stand for."""
+    of, weights = SMALLER[name]
+    return MODELS[of]().compress(weights)
 
 
 def program(nets: dict[str, Any]) -> str:
@@ -177,6 +202,9 @@ def crate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nets = {name: make() for name, make in MODELS.items()}
     for name, net in nets.items():
         net.to_rust(crate / "src" / f"{name}.rs")
+    for name, (of, weights) in SMALLER.items():
+        nets[of].to_rust(crate / "src" / f"{name}.rs", weights=weights)
+    nets |= {name: smaller(name) for name in SMALLER}
     modules = "\n".join(f"pub mod {name};" for name in nets)
     lints = "#![no_std]\n#![deny(warnings, missing_docs)]\n//! Models.\n"
     docs = modules.replace("pub mod", "/// A model.\npub mod")
@@ -204,11 +232,11 @@ def outputs(crate: Path) -> dict[str, np.ndarray]:
     return {name: np.array(rows) for name, rows in found.items()}
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *SMALLER])
 def test_bit_for_bit(name: str, outputs: dict[str, np.ndarray]) -> None:
     if ur.isa() == "portable":
         pytest.skip("this machine does not fuse multiply-add: its bits may differ")
-    net = MODELS[name]()
+    net = smaller(name) if name in SMALLER else MODELS[name]()
     y = expected(net, inputs(net))
     assert outputs[name].shape == y.shape
     assert np.array_equal(outputs[name], bits(y))

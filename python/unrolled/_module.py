@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ import numpy as np
 from . import _arguments as arguments
 from . import _native
 from ._arguments import Array, Sizes
+from ._compress import Weights, check, is_stored_smaller, rounded
 from ._gradients import ModuleGradients
 from ._native import Dense as NativeDense
 from ._native import Network as NativeNetwork
@@ -23,9 +25,41 @@ class Written:
     """What can be written as Rust source."""
 
     # `_rust` knows all that can be written, so that it gives the writer to them.
-    _to_rust: ClassVar[Callable[[Any, str | os.PathLike[str]], None]]
+    _to_rust: ClassVar[Callable[[Any, str | os.PathLike[str], Weights | None], None]]
 
-    def to_rust(self, path: str | os.PathLike[str]) -> None:
+    def compress(self, weights: Weights) -> Self:
+        """A copy whose recurrent weights are what they become when they are stored smaller.
+
+        It computes in `dtype`, as before: run it to see what smaller weights cost in accuracy.
+        ``to_rust(path, weights=...)`` of the original stores them so.
+
+        Parameters
+        ----------
+        weights : {"float16", "int8"}
+            How ``weight_ih`` and ``weight_hh`` are stored: as IEEE 754's binary16, what is nearer
+            to 0 than 2⁻¹⁴ being rounded to that or to 0; or as integers from -127 to 127 and, for
+            each row, a scale, which is its largest magnitude / 127.
+
+        Examples
+        --------
+        >>> import numpy as np, unrolled as ur
+        >>> net = ur.LSTM(1, 16, seed=0)
+        >>> x = np.ones((100, 1, 1), dtype=np.float32)
+        >>> error = net.compress("int8")(x)[0] - net(x)[0]
+        >>> bool(0 < abs(error).max() < 0.01)
+        True
+        """
+        check(weights)
+        made = copy.deepcopy(self)
+        module: Any = made
+        state = {
+            name: rounded(a, weights) if is_stored_smaller(name) else a
+            for name, a in module.state_dict().items()
+        }
+        module.load_state_dict(state)
+        return made
+
+    def to_rust(self, path: str | os.PathLike[str], *, weights: Weights | None = None) -> None:
         """Write the model as Rust source for programs without `std` and without an allocator.
 
         A module with the weights as `static` cells of fixed size and
@@ -35,6 +69,9 @@ class Written:
         Parameters
         ----------
         path : path
+        weights : {"float16", "int8"}, optional
+            Stores recurrent weights in half or a quarter of the memory: see `compress`, whose
+            stream the program then equals, bit for bit. Such cells cannot be trained.
 
         Raises
         ------
@@ -42,7 +79,9 @@ class Written:
             For what cells of fixed size do not have: a second direction, a projection, `normalise`,
             which needs the whole row; and for parameters that are not finite.
         """
-        type(self)._to_rust(self, path)
+        if weights is not None:
+            check(weights)
+        type(self)._to_rust(self, path, weights)
 
 
 class Module(Written):

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._activation import Activation
 from ._arguments import Array
+from ._compress import Weights, stored
 from ._dense import Dense
 from ._layers import initial_names
 from ._module import Module, Written
@@ -35,6 +36,8 @@ FUNCTIONS = {
     "softsign": "Softsign",
     "silu": "Silu",
 }
+# Ways to store weights, as `unrolled::fixed` calls them.
+WEIGHTS = {"float16": "Float16", "int8": "Int8"}
 WIDTH = 100
 # What clippy would have written otherwise: 3.14 as PI, and digits in threes.
 NUMBERS = ("clippy::approx_constant", "clippy::unreadable_literal")
@@ -42,22 +45,34 @@ NUMBERS = ("clippy::approx_constant", "clippy::unreadable_literal")
 SCOPE = {
     "activation": {"Function"},
     "cell": {"Cell", "Derivatives", "NoForgetGate", "Relu", "ResetBefore", "Sigmoid", "Slot"},
-    "fixed": {"Dense", "Fixed", "Gru", "Lstm", "Parameters", "Rnn"},
+    "fixed": {
+        "Compressed",
+        "Dense",
+        "Fixed",
+        "Float16",
+        "Gru",
+        "Int8",
+        "Lstm",
+        "Parameters",
+        "Rnn",
+    },
     "": {"math"},
     "real": {"Real"},
     "simd": {"Lanes", "Level", "Simd"},
 }
 
 
-def write(model: Module | Sequential, path: str | os.PathLike[str]) -> None:
+def write(
+    model: Module | Sequential, path: str | os.PathLike[str], weights: Weights | None
+) -> None:
     """Write a model's `source` to a file."""
-    replace(path, source(model).encode())
+    replace(path, source(model, weights).encode())
 
 
 Written._to_rust = write
 
 
-def source(model: Module | Sequential) -> str:
+def source(model: Module | Sequential, weights: Weights | None = None) -> str:
     """A model as the text of a Rust module.
 
     It has ``INPUTS``, ``OUTPUTS``, a ``State`` with ``State::new()``, and
@@ -65,6 +80,7 @@ def source(model: Module | Sequential) -> str:
     gives, bit for bit, what the model's stream gives on a machine that fuses multiply-add. Numbers
     are written so that they come back exactly. A recurrent layer's parameters are there to train on
     from. A cell of a formula is a type of the module, which implements `unrolled::cell::Cell`.
+    `weights` stores the recurrent weights smaller, and then there is no training.
 
     Raises
     ------
@@ -78,10 +94,10 @@ def source(model: Module | Sequential) -> str:
     for name, a in whole.state_dict().items():
         if not np.isfinite(a).all():
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return "\n".join(_lines(whole)) + "\n"
+    return "\n".join(_lines(whole, weights)) + "\n"
 
 
-def _lines(model: Sequential) -> Iterator[str]:
+def _lines(model: Sequential, weights: Weights | None) -> Iterator[str]:
     t = {"float32": "f32", "float64": "f64"}[model.dtype.name]
     statics: list[str] = []
     fields: list[Field] = []
@@ -108,20 +124,20 @@ def _lines(model: Sequential) -> Iterator[str]:
             _refuse(n, layer)
             if isinstance(layer, Recurrent):
                 cell = Named(types.name(n, layer), "Fixed", own=True)
-                layers = _own_cells(n, layer, cell, t)
+                parts = parameters(layer)
                 used |= {"Cell", "Derivatives", "Lanes", "Real", "Simd", "Slot"}
             else:
                 cell = _cell(layer)
-                layers = _cells(n, layer, cell, t)
-            for at, lines in enumerate(layers):
-                statics += lines
+                parts = _parameters(layer)
+            for at, own in enumerate(parts):
+                statics += _made(f"{n}_{at}", cell, t, own, weights)
                 name = f"layer_{n}_{at}"
-                path = cell.name if cell.own else f"unrolled::cell::{cell.name}"
-                of = f"State<{path}, {t}, {layer.hidden_size}>"
+                of = f"State<{cell.path}, {t}, {layer.hidden_size}>"
                 fields.append(Field(name, f"unrolled::fixed::{of}", _initial(model, n, at, layer)))
                 step = f"LAYER_{n}_{at}.step({{x}}, &mut state.{name})"
                 calls.append(Call(step, reference=True))
-            used |= {cell.alias, "Parameters"}
+            used.add(cell.alias)
+            used |= {"Compressed", WEIGHTS[weights]} if weights else {"Parameters"}
             if cell.named and not cell.own:
                 used.add(cell.name)
             width = layer.hidden_size
@@ -223,11 +239,19 @@ class Named:
     named: bool = True
     own: bool = False
 
-    def fixed(self, sizes: str) -> str:
-        """The type of a cell of fixed size."""
+    @property
+    def path(self) -> str:
+        """Its type, wherever that is."""
+        return self.name if self.own else f"unrolled::cell::{self.name}"
+
+    def fixed(self, sizes: str, weights: str) -> str:
+        """The type of a cell of fixed size, whose weights are stored so, unless that is empty."""
+        arguments = [sizes, weights] if weights else [sizes]
         if self.alias == "Fixed":
-            return f"Fixed<{self.name}, {sizes}>"
-        return f"{self.alias}<{sizes}{f', {self.name}' * self.named}>"
+            arguments.insert(0, self.name)
+        elif self.named or (weights and self.alias != "Lstm"):
+            arguments.insert(1, self.name if self.named else self.path)
+        return f"{self.alias}<{', '.join(arguments)}>"
 
 
 def _cell(layer: RecurrentNet[Any]) -> Named:
@@ -241,11 +265,10 @@ def _cell(layer: RecurrentNet[Any]) -> Named:
     return Named("NoForgetGate", "Fixed")
 
 
-def _cells(n: int, layer: RecurrentNet[Any], cell: Named, t: str) -> Iterator[list[str]]:
-    """The lines of each layer of a stack."""
+def _parameters(layer: RecurrentNet[Any]) -> Iterator[dict[str, Array]]:
+    """By layer of a stack: the fields of `unrolled::fixed::Parameters`, each by blocks of units."""
     state, hidden = layer.state_dict(), layer.hidden_size
     for at in range(layer.num_layers):
-        columns = layer.input_size if at == 0 else hidden
         own = {}
         for field in ("ih", "hh"):
             rows = len(state[f"weight_hh_l{at}"])
@@ -254,30 +277,45 @@ def _cells(n: int, layer: RecurrentNet[Any], cell: Named, t: str) -> Iterator[li
                 a = np.zeros(rows, dtype=layer.dtype) if a is None else a
                 own[f"{short}_{field}"] = a.reshape(-1, hidden, *a.shape[1:])
         own["w_p"] = np.zeros((0, hidden), dtype=layer.dtype)
-        sizes = f"{t}, {columns}, {hidden}"
-        yield _made(f"{n}_{at}", f"unrolled::cell::{cell.name}, {sizes}", cell.fixed(sizes), own)
+        yield own
 
 
-def _own_cells(n: int, layer: Recurrent, cell: Named, t: str) -> Iterator[list[str]]:
-    """The same of a cell of a formula."""
-    for at, own in enumerate(parameters(layer)):
-        generic = f"{cell.name}, {t}, {own['w_ih'].shape[-1]}, {layer.hidden_size}"
-        yield _made(f"{n}_{at}", generic, f"Fixed<{generic}>", own)
-
-
-def _made(name: str, generic: str, typed: str, own: dict[str, Array]) -> list[str]:
+def _made(
+    name: str, cell: Named, t: str, own: dict[str, Array], weights: Weights | None
+) -> list[str]:
     """Parameters, and the cell that is made from them."""
-    lines = [f"/// What `LAYER_{name}` is made from, to train on with.", "#[rustfmt::skip]"]
+    *_, hidden, columns = own["w_ih"].shape
+    sizes, way = f"{t}, {columns}, {hidden}", WEIGHTS[weights] if weights else ""
+    kind, maker = ("Compressed", "compressed") if weights else ("Parameters", "parameters")
+    generic = ", ".join([cell.path, sizes, way] if weights else [cell.path, sizes])
+    what_for = "" if weights else ", to train on with"
+    lines = [f"/// What `LAYER_{name}` is made from{what_for}.", "#[rustfmt::skip]"]
     lines.append(f"#[allow({', '.join(NUMBERS)})]")
-    lines.append(f"pub const PARAMETERS_{name}: Parameters<{generic}> = Parameters {{")
-    for field in ("w_ih", "w_hh", "b_ih", "b_hh", "w_p"):
-        first, *rest = _literal(own[field])
+    lines.append(f"pub const PARAMETERS_{name}: {kind}<{generic}> = {kind} {{")
+    for field, literal in _fields(own, weights):
+        first, *rest = literal
         lines += [f"    {line}" for line in (f"{field}: {first}", *rest)]
         lines[-1] += ","
     lines += ["};", "#[rustfmt::skip]", "#[allow(long_running_const_eval)]"]
-    maker = typed.partition("<")[0]
-    lines.append(f"static LAYER_{name}: {typed} = {maker}::from_parameters(&PARAMETERS_{name});")
+    made = f"{cell.alias}::from_{maker}(&PARAMETERS_{name})"
+    lines.append(f"static LAYER_{name}: {cell.fixed(sizes, way)} = {made};")
     return [*lines, ""]
+
+
+def _fields(own: dict[str, Array], weights: Weights | None) -> Iterator[tuple[str, list[str]]]:
+    """The fields of parameters, as Rust writes them."""
+    for of in ("ih", "hh"):
+        numbers, scale = own[f"w_{of}"], None
+        if weights:
+            numbers, scale = stored(numbers, weights)
+        half = numbers.dtype == np.float16
+        yield f"w_{of}", _literal(numbers.view(np.uint16) if half else numbers)
+        if weights:
+            blocks, units = numbers.shape[:2]
+            none = [f"[[(); {units}]; {blocks}]"]
+            yield f"scale_{of}", none if scale is None else _literal(scale)
+    for field in ("b_ih", "b_hh", "w_p"):
+        yield field, _literal(own[field])
 
 
 def _dense(name: str, layer: Dense, t: str) -> list[str]:

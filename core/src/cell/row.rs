@@ -12,7 +12,7 @@ use crate::kernel::plan::Plan;
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::StatesMut;
-use crate::kernel::sum::{Group, MOST, MapSum, NONE, Tiles, together};
+use crate::kernel::sum::{Group, MOST, MapSum, NONE, Scales, Tiles, together};
 use crate::real::Real;
 use crate::simd::pair::{half, paired};
 use crate::simd::{Lanes, Pair, Rhs, Simd};
@@ -101,7 +101,8 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     macro_rules! sum {
         ($by:expr, $w:expr, $slots:ident, $chains:expr) => {{
             let slots = const { Layout::of::<C>().$slots() };
-            let of = MapSum { by: $by, w: $w, slot: slots.first, units, panel: S::LANES };
+            let (by, w, slot, scales) = ($by, $w, slots.first, Scales::NONE);
+            let of = MapSum::<T> { by, w, scales, slot, units, panel: S::LANES };
             match const { Layout::of::<C>().$slots().count } {
                 0 => {}
                 1 => of.tiles::<S, R, _, 1, $chains>(s, u, &mut tiles),

@@ -38,6 +38,13 @@
 //! also on the way into a `Box`, and a tape may take its own. A `static` cell takes no stack. Without optimisation, or
 //! under a sanitizer, allow several times as much.
 //!
+//! # Smaller weights
+//!
+//! The last parameter of a cell's type says how its weights are stored: `Lstm<f32, 1, 32, Int8>` holds them as [`Int8`], a
+//! quarter of the size, `Lstm<f32, 1, 32, Float16>` as [`Float16`], half of it. Such a cell is made of [`Compressed`]
+//! parameters. It steps like any other, with the bits of the cell of the weights that the stored ones stand for; it cannot be
+//! trained.
+//!
 //! # Real time
 //!
 //! Steps neither allocate nor lock nor wait, nor does the way back. One thing is done once in a process, by the first
@@ -47,28 +54,31 @@
 use crate::cell::elementwise::Typed;
 use crate::cell::{self, Cell, ForgetGate, Layout, ResetAfter, Scratch, Step, Tanh};
 use crate::error::Error;
-use crate::kernel::panel::panel;
 use crate::kernel::plan::Static;
 use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::{States, StatesMut};
 use crate::math::{Accurate, Math};
 use crate::real::Real;
-use crate::simd::flat::{Array, filled, flat, flat_mut};
-use crate::simd::{Kernel, Level, Quickly, Rhs, Simd};
+use crate::simd::flat::{Array, filled, flat};
+use crate::simd::{Full, Kernel, Level, Quickly, Rhs, Simd, Weight};
 use crate::time::Passes;
 use core::ops::Range;
-use core::slice::{from_mut, from_ref};
+use core::slice::from_ref;
 
+mod compressed;
 mod dense;
 mod group;
+mod make;
 mod panel;
 mod state;
 mod step;
 mod tape;
 
-use panel::{Aligned, fill, fill_slot};
+use panel::Aligned;
 use step::OneStep;
 
+pub use crate::simd::{Float16, Int8};
+pub use compressed::Compressed;
 pub use dense::Dense;
 pub use state::{Parameters, State};
 pub use tape::Tape;
@@ -88,11 +98,11 @@ pub use tape::Tape;
 /// let h: &[f32; 2] = CELL.step(&[1.0], &mut state);
 /// assert!(h[0] > 0.1 && h[1] > h[0]);
 /// ```
-pub type Lstm<T, const I: usize, const H: usize> = Fixed<ForgetGate, T, I, H>;
+pub type Lstm<T, const I: usize, const H: usize, W = Full> = Fixed<ForgetGate, T, I, H, W>;
 /// Gated recurrent unit with `I` inputs and `H` units.
-pub type Gru<T, const I: usize, const H: usize, V = ResetAfter> = Fixed<V, T, I, H>;
+pub type Gru<T, const I: usize, const H: usize, V = ResetAfter, W = Full> = Fixed<V, T, I, H, W>;
 /// Plain recurrent layer with `I` inputs and `H` units.
-pub type Rnn<T, const I: usize, const H: usize, V = Tanh> = Fixed<V, T, I, H>;
+pub type Rnn<T, const I: usize, const H: usize, V = Tanh, W = Full> = Fixed<V, T, I, H, W>;
 
 /// A [`Cell`] with `I` inputs and `H` units: for those of this crate, see also [`Lstm`], [`Gru`] and [`Rnn`].
 ///
@@ -145,10 +155,13 @@ pub type Rnn<T, const I: usize, const H: usize, V = Tanh> = Fixed<V, T, I, H>;
 /// ```
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-pub struct Fixed<C: Cell, T: Real, const I: usize, const H: usize> {
+pub struct Fixed<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T> = Full> {
     // In panels: by what multiplies, gate in the slots' order, unit. Maps of values follow, each in panels of its own.
-    w_ih: Aligned<[C::MapsOfX<[T; H]>; I]>,
-    w_hh: Aligned<[C::MapsOfH<[T; H]>; H]>,
+    w_ih: Aligned<[C::MapsOfX<[W::Stored; H]>; I]>,
+    w_hh: Aligned<[C::MapsOfH<[W::Stored; H]>; H]>,
+    // In panels: by gate, unit.
+    scale_ih: Aligned<C::MapsOfX<[W::Scale; H]>>,
+    scale_hh: Aligned<C::MapsOfH<[W::Scale; H]>>,
     // In panels: by slot, unit. Apart, because floats of a generic type cannot be added in a `const fn`.
     b_ih: Aligned<C::Slots<[T; H]>>,
     b_hh: Aligned<C::Slots<[T; H]>>,
@@ -158,7 +171,6 @@ pub struct Fixed<C: Cell, T: Real, const I: usize, const H: usize> {
 
 impl<C: Cell, T: Real, const I: usize, const H: usize> Fixed<C, T, I, H> {
     const SHAPE: Shape = {
-        assert!(I > 0 && H > 0, "a cell has inputs and units");
         Shape {
             layout: Layout::of::<C>(),
             input: I,
@@ -215,60 +227,14 @@ impl<C: Cell, T: Real, const I: usize, const H: usize> Fixed<C, T, I, H> {
     /// A cell from parameters in PyTorch's layout.
     #[must_use]
     pub const fn from_parameters(p: &Parameters<C, T, I, H>) -> Self {
-        let layout = const { &Self::SHAPE.layout };
-        let (slots, zeros) = (layout.slots(), [T::ZERO; H]);
-        let width = panel(slots);
-        let mut this = Fixed {
-            w_ih: Aligned([filled(zeros); I]),
-            w_hh: Aligned([filled(zeros); H]),
-            b_ih: Aligned(filled(zeros)),
-            b_hh: Aligned(filled(zeros)),
-            w_p: Aligned(filled(zeros)),
-        };
-
-        let from = flat(from_ref(&p.w_ih)).as_flattened().as_flattened();
-        let to = flat_mut(&mut this.w_ih.0).as_flattened_mut();
-        fill(from, to, [I, H], width, layout.x_blocks());
-        let from = flat(from_ref(&p.w_hh)).as_flattened().as_flattened();
-        let to = flat_mut(&mut this.w_hh.0).as_flattened_mut();
-        let (to, mut rest) = to.split_at_mut(layout.h_blocks().len() * H * H);
-        fill(from, to, [H, H], width, layout.h_blocks());
-        let mut i = 0;
-        while i < layout.maps().len() {
-            let to;
-            (to, rest) = rest.split_at_mut(H * H);
-            fill(from, to, [H, H], width, &[layout.maps()[i].block]);
-            i += 1;
-        }
-
-        let from = flat(from_ref(&p.b_ih));
-        let to = flat_mut(from_mut(&mut this.b_ih.0)).as_flattened_mut();
-        let mut block = 0;
-        while block < from.len() {
-            fill_slot(&from[block], to, [slots, H], width, layout.x_slot(block));
-            block += 1;
-        }
-        let from = flat(from_ref(&p.b_hh));
-        let to = flat_mut(from_mut(&mut this.b_hh.0)).as_flattened_mut();
-        let mut block = 0;
-        while block < from.len() {
-            fill_slot(&from[block], to, [slots, H], width, layout.h_slot(block));
-            block += 1;
-        }
-        let from = flat(from_ref(&p.w_p));
-        let to = flat_mut(from_mut(&mut this.w_p.0)).as_flattened_mut();
-        let mut own = 0;
-        while own < from.len() {
-            fill_slot(&from[own], to, [from.len(), H], width, own);
-            own += 1;
-        }
+        let mut this = Self::zeros();
+        this.fill_weights(
+            flat(from_ref(&p.w_ih)).as_flattened().as_flattened(),
+            flat(from_ref(&p.w_hh)).as_flattened().as_flattened(),
+        );
+        let [b_ih, b_hh] = [flat(from_ref(&p.b_ih)), flat(from_ref(&p.b_hh))];
+        this.fill_rest(b_ih, b_hh, flat(from_ref(&p.w_p)));
         this
-    }
-
-    /// A state of zeros.
-    #[must_use]
-    pub const fn zero_state(&self) -> State<C, T, H> {
-        State::zeros()
     }
 
     /// A tape for `N` steps.
@@ -278,7 +244,15 @@ impl<C: Cell, T: Real, const I: usize, const H: usize> Fixed<C, T, I, H> {
     }
 }
 
-impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
+impl<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T>> Fixed<C, T, I, H, W> {
+    /// A state of zeros.
+    #[must_use]
+    pub const fn zero_state(&self) -> State<C, T, H> {
+        State::zeros()
+    }
+}
+
+impl<C: Cell, T: Passes, const I: usize, const H: usize, W: Weight<T>> Fixed<C, T, I, H, W> {
     /// One time step: `state` goes to the next, whose h is also returned.
     #[inline]
     pub fn step<'s>(&self, x: &[T; I], state: &'s mut State<C, T, H>) -> &'s [T; H] {
@@ -294,7 +268,7 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
         x: &[T; I],
         state: &'s mut State<C, T, H>,
     ) -> &'s [T; H] {
-        if const { Self::SHAPE.layout.stages() > 1 } {
+        if const { Layout::of::<C>().stages() > 1 } {
             // Its second half needs what the first one made.
             let slots: &mut C::Slots<[T; H]> = &mut filled([T::ZERO; H]);
             dispatch::<T, M, _>(OneStep { cell: self, x, state, slots });
@@ -303,7 +277,9 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
         }
         state.h()
     }
+}
 
+impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
     /// A step whose values `tape` keeps for [`backward`](Self::backward).
     ///
     /// # Errors

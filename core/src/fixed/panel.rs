@@ -31,9 +31,9 @@ const fn column(
 
 /// Fills panels out of row blocks of a matrix of `from`, each with a row of so many steps for each unit: gate g is block
 /// `blocks[g]`.
-pub(super) const fn fill<T: Real>(
-    from: &[T],
-    to: &mut [T],
+pub(super) const fn fill<A: Copy>(
+    from: &[A],
+    to: &mut [A],
     [steps, units]: [usize; 2],
     panel: usize,
     blocks: &[u8],
@@ -56,9 +56,9 @@ pub(super) const fn fill<T: Real>(
 }
 
 /// Fills one slot of panels of a single step with a run of units.
-pub(super) const fn fill_slot<T: Real>(
-    from: &[T],
-    to: &mut [T],
+pub(super) const fn fill_slot<A: Copy>(
+    from: &[A],
+    to: &mut [A],
     [slots, units]: [usize; 2],
     panel: usize,
     slot: usize,

@@ -40,24 +40,24 @@ use crate::cell::{Cell, Layout};
 use crate::kernel::panel::{panel, place};
 use crate::kernel::plan::group;
 use crate::kernel::product::chains;
-use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, TILE, Tiles, together};
+use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, Scales, TILE, Tiles, together};
 use crate::real::Real;
 use crate::simd::flat::{Array, flat, rows};
 use crate::simd::pair::{half, paired};
-use crate::simd::{Kernel, Lanes, Pair, Simd};
+use crate::simd::{Kernel, Lanes, Pair, Simd, Weight};
 use core::hint::black_box;
 use core::marker::PhantomData;
 
 /// A step. What stands in the slots at its end goes to `slots`: one row for each, or none.
-pub(super) struct OneStep<'a, C: Cell, T: Real, const I: usize, const H: usize, K> {
-    pub cell: &'a Fixed<C, T, I, H>,
+pub(super) struct OneStep<'a, C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T>, K> {
+    pub cell: &'a Fixed<C, T, I, H, W>,
     pub x: &'a [T; I],
     pub state: &'a mut State<C, T, H>,
     pub slots: &'a mut K,
 }
 
-impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<T>
-    for OneStep<'_, C, T, I, H, K>
+impl<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T>, K: Array<[T; H]>> Kernel<T>
+    for OneStep<'_, C, T, I, H, W, K>
 {
     type Output = ();
     #[inline(always)]
@@ -88,9 +88,11 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
         } else {
             slots.as_mut()
         };
-        let mut units = Units::<T, Of<C, I, H>> {
+        let mut units = Units::<T, W, Of<C, I, H>> {
             w_ih: flat(&cell.w_ih.0).as_flattened(),
             w_hh: flat(&cell.w_hh.0).as_flattened(),
+            scale_ih: cell.scale_ih.0.as_ref().as_flattened(),
+            scale_hh: cell.scale_hh.0.as_ref().as_flattened(),
             b_ih,
             b_hh,
             w_p: cell.w_p.0.as_ref().as_flattened(),
@@ -120,15 +122,17 @@ struct FedSlots {
     gates: usize,
     at: usize,
     chains: usize,
+    /// Of the gates that the operand feeds, where these begin.
+    first: usize,
 }
 
 impl FedSlots {
-    const NONE: Self = FedSlots { slot: 0, gates: 0, at: 0, chains: 1 };
+    const NONE: Self = FedSlots { slot: 0, gates: 0, at: 0, chains: 1, first: 0 };
 
     /// Group `n` of the gates fed by x.
     const fn by_x<Z: Size>(n: usize) -> Self {
         let slots = Z::LAYOUT.x_slots();
-        FedSlots { slot: slots.first, gates: slots.count, at: 0, chains: 1 }
+        FedSlots { slot: slots.first, gates: slots.count, ..Self::NONE }
             .group(Z::INPUTS * Z::UNITS, n)
     }
 
@@ -136,7 +140,7 @@ impl FedSlots {
     const fn by_h<T: Real, Z: Size>(n: usize) -> Self {
         let gates = Z::LAYOUT.h_slots().count;
         let chains = chains::<T>(Z::UNITS, gates);
-        FedSlots { slot: 0, gates, at: 0, chains }.group(Z::UNITS * Z::UNITS, n)
+        FedSlots { gates, chains, ..Self::NONE }.group(Z::UNITS * Z::UNITS, n)
     }
 
     /// The gate fed by map `n` of a value.
@@ -145,8 +149,9 @@ impl FedSlots {
         if n >= maps.len() {
             return Self::NONE;
         }
-        let at = (Z::LAYOUT.h_slots().count + n) * Z::UNITS * Z::UNITS;
-        FedSlots { slot: maps[n].to as usize, gates: 1, at, chains: chains::<T>(Z::UNITS, 1) }
+        let first = Z::LAYOUT.h_slots().count + n;
+        let (slot, at) = (maps[n].to as usize, first * Z::UNITS * Z::UNITS);
+        FedSlots { slot, gates: 1, at, chains: chains::<T>(Z::UNITS, 1), first }
     }
 
     /// The n-th of the groups that these are summed in, with so many weights a gate.
@@ -156,7 +161,7 @@ impl FedSlots {
             let own = group(self.gates, first);
             if i == n {
                 let (slot, at) = (self.slot + first, self.at + first * weights);
-                return FedSlots { slot, gates: own, at, ..self };
+                return FedSlots { slot, gates: own, at, first, ..self };
             }
             (first, i) = (first + own, i + 1);
         }
@@ -184,9 +189,11 @@ impl<T: Real, Z: Size, const BY: u8, const N: usize> Fed<T, Z, BY, N> {
 }
 
 /// What a step reads and writes.
-struct Units<'a, T, Z> {
-    w_ih: &'a [T],
-    w_hh: &'a [T],
+struct Units<'a, T: Real, W: Weight<T>, Z> {
+    w_ih: &'a [W::Stored],
+    w_hh: &'a [W::Stored],
+    scale_ih: &'a [W::Scale],
+    scale_hh: &'a [W::Scale],
     b_ih: &'a [T],
     b_hh: &'a [T],
     w_p: &'a [T],
@@ -202,7 +209,7 @@ struct Units<'a, T, Z> {
     size: PhantomData<Z>,
 }
 
-impl<T: Real, Z: Size> Units<'_, T, Z> {
+impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
     /// Every unit, block by block.
     #[inline(always)]
     fn all<S: Simd<T>, const HALF: u8>(&mut self, s: S) {
@@ -282,22 +289,23 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             }
         }
         macro_rules! sum {
-            ($by:expr, $w:expr, $steps:expr, $fed:ident; $($n:literal)*) => {
+            ($by:expr, $w:expr, $scales:expr, $steps:expr, $fed:ident; $($n:literal)*) => {
                 $(sum!(
-                    $by, $w, $steps, $fed, $n;
+                    $by, $w, $scales, $steps, $fed, $n;
                     (11: 1, 1) (21: 2, 1) (31: 3, 1) (41: 4, 1) (12: 1, 2) (22: 2, 2) (32: 3, 2) (42: 4, 2)
                     (14: 1, 4) (24: 2, 4) (34: 3, 4)
                 );)*
             };
             (
-                $by:expr, $w:expr, $steps:expr, $fed:ident, $n:literal;
+                $by:expr, $w:expr, $scales:expr, $steps:expr, $fed:ident, $n:literal;
                 $(($summed:literal: $gates:literal, $chains:literal))*
             ) => {
                 match Fed::<T, Z, $fed, $n>::SUMMED {
                     $($summed => {
-                        let FedSlots { slot, at, .. } = Fed::<T, Z, $fed, $n>::SLOTS;
-                        let w = &$w[at..at + $gates * $steps * units];
-                        let of = MapSum { by: &$by[..$steps], w, slot, units, panel: const { panel(Z::SLOTS) } };
+                        let FedSlots { slot, at, first, .. } = Fed::<T, Z, $fed, $n>::SLOTS;
+                        let (w, panel) = (&$w[at..at + $gates * $steps * units], const { panel(Z::SLOTS) });
+                        let scales = Scales { data: $scales, gates: $scales.len() / units, first };
+                        let of = MapSum::<T, W> { by: &$by[..$steps], w, scales, slot, units, panel };
                         of.tiles::<S, R, _, $gates, $chains>(s, u, &mut tiles);
                     })*
                     _ => {}
@@ -310,7 +318,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
                     if const { Z::LAYOUT.maps().len() > $n } {
                         let value = const { Z::LAYOUT.maps() }[$n].value as usize;
                         let value = &self.slots[value * units..];
-                        sum!(value, self.w_hh, units, BY_VALUE, $n; (11: 1, 1) (12: 1, 2) (14: 1, 4));
+                        sum!(value, self.w_hh, self.scale_hh, units, BY_VALUE, $n; (11: 1, 1) (12: 1, 2) (14: 1, 4));
                     }
                 )*
             };
@@ -318,8 +326,8 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         if R::HALF == REST {
             maps!(0 1 2 3);
         } else {
-            sum!(self.x, self.w_ih, Z::INPUTS, BY_X; 0 1 2 3);
-            sum!(self.states, self.w_hh, units, BY_H; 0 1 2 3);
+            sum!(self.x, self.w_ih, self.scale_ih, Z::INPUTS, BY_X; 0 1 2 3);
+            sum!(self.states, self.w_hh, self.scale_hh, units, BY_H; 0 1 2 3);
         }
 
         if R::HALF == SUMS {

@@ -4,7 +4,7 @@ use super::panel::place;
 use super::product::fit;
 use crate::real::Real;
 use crate::simd::flat::Array;
-use crate::simd::{Extent, Lanes, Lhs, Rhs, Simd, accumulate};
+use crate::simd::{Extent, Full, Lanes, Lhs, Rhs, Simd, Weight, accumulate_stored};
 use core::marker::PhantomData;
 
 /// What follows a run of tiles in a group: no more, another tile, or a part of one.
@@ -44,14 +44,27 @@ pub const fn together(slots: usize) -> usize {
 
 /// Σ_k by(k) · w(k, unit, gate), to be added to slots from `slot` on.
 #[derive(Clone, Copy)]
-pub struct MapSum<'a, T> {
+pub struct MapSum<'a, T: Real, W: Weight<T> = Full> {
     pub by: &'a [T],
     /// Panels of these gates.
-    pub w: &'a [T],
+    pub w: &'a [W::Stored],
+    pub scales: Scales<'a, W::Scale>,
     pub slot: usize,
     /// Units in all, and in a panel.
     pub units: usize,
     pub panel: usize,
+}
+
+/// Panels of scales, of so many gates; those of this sum begin with one of them.
+#[derive(Clone, Copy)]
+pub struct Scales<'a, A> {
+    pub data: &'a [A],
+    pub gates: usize,
+    pub first: usize,
+}
+
+impl Scales<'_, ()> {
+    pub const NONE: Self = Scales { data: &[], gates: 0, first: 0 };
 }
 
 /// How many tiles of a group's run are summed together.
@@ -67,7 +80,7 @@ impl<T: Real, S: Simd<T>, R: Group, const GATES: usize, const CHAINS: usize>
     };
 }
 
-impl<T: Real> MapSum<'_, T> {
+impl<T: Real, W: Weight<T>> MapSum<'_, T, W> {
     /// Adds it for a group of tiles.
     #[inline(always)]
     pub fn tiles<
@@ -121,7 +134,7 @@ impl<T: Real> MapSum<'_, T> {
         u: usize,
         tiles: &mut [A],
     ) {
-        let Self { by, w, slot, units, panel } = self;
+        let Self { by, w, scales, slot, units, panel } = self;
         let sizes = [by.len(), GATES, units];
         let (at, width) = place(sizes, panel, u);
         let apart = if TILES > 1 { place(sizes, panel, u + S::LANES).0 - at } else { 0 };
@@ -131,11 +144,22 @@ impl<T: Real> MapSum<'_, T> {
                 sums[0][t][g] = tiles[t].as_ref()[slot + g].v;
             }
         }
-        let sums = accumulate::<T, S, 1, TILES, GATES, CHAINS, PART>(
+        let mut scale = [[s.zero(); GATES]; TILES];
+        if const { size_of::<W::Scale>() > 0 } {
+            for t in 0..TILES {
+                let (at, width) = place([1, scales.gates, units], panel, u + t * S::LANES);
+                for g in 0..GATES {
+                    let from = &scales.data[at + (scales.first + g) * width..];
+                    scale[t][g] = W::scales::<S, PART>(s, from);
+                }
+            }
+        }
+        let sums = accumulate_stored::<T, W, S, 1, TILES, GATES, CHAINS, PART>(
             s,
             sums,
             Lhs { data: by, row: 0, step: 1, segment: 0 },
             Rhs { data: &w[at..], step: GATES * width, tile: apart, gate: width },
+            scale,
             Extent { segments: 1, steps: by.len() },
             units - u,
         );

@@ -92,9 +92,10 @@ pub fn rows<T: Copy, X: Array<[T; N]>, const N: usize>(f: impl Fn(usize, usize) 
 #[inline(always)]
 #[must_use]
 pub const fn flat<A: Copy, X: Array<A>>(arrays: &[X]) -> &[A] {
-    const { assert!(is_made_of::<A, X>() && size_of::<A>() > 0) };
+    const { assert!(is_made_of::<A, X>()) };
     // SAFETY: `X` is `LEN` values of `A` one after another (`Array` is sealed), so that the slice's memory is that of so
-    // many of them, aligned alike. The product does not wrap: no slice has more than `isize::MAX` bytes, an `A` has one.
+    // many of them, aligned alike. No slice has more than `isize::MAX` bytes, so that the product wraps only where an `A`
+    // has none: of those any number would do.
     unsafe { core::slice::from_raw_parts(arrays.as_ptr().cast(), arrays.len() * X::LEN) }
 }
 
@@ -102,7 +103,7 @@ pub const fn flat<A: Copy, X: Array<A>>(arrays: &[X]) -> &[A] {
 #[inline(always)]
 #[must_use]
 pub const fn flat_mut<A: Copy, X: Array<A>>(arrays: &mut [X]) -> &mut [A] {
-    const { assert!(is_made_of::<A, X>() && size_of::<A>() > 0) };
+    const { assert!(is_made_of::<A, X>()) };
     // SAFETY: as in `flat`; and any `A` may be written, for all of `X` is values of `A`.
     unsafe { core::slice::from_raw_parts_mut(arrays.as_mut_ptr().cast(), arrays.len() * X::LEN) }
 }

@@ -35,13 +35,15 @@ pub(crate) mod tile;
 #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
 #[path = "neon/vfp.rs"]
 mod vfp;
+mod weight;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub use level::{Isa, Level};
 pub(crate) use pair::Pair;
 pub(crate) use quick::Quickly;
-pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate};
+pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate, accumulate_stored};
+pub use weight::{Float16, Full, Int8, Weight};
 
 use crate::real::Real;
 use core::ops::{Add, Div, Mul, Neg, Sub};

@@ -16,6 +16,7 @@
 //! multiply-adds would wait for one another. Lanes and rows never meet in a sum.
 
 use super::Simd;
+use super::weight::{Full, Weight};
 use crate::real::Real;
 use core::hint::black_box;
 
@@ -97,6 +98,32 @@ pub fn accumulate<
     extent: Extent,
     width: usize,
 ) -> Tile<S::V, ROWS, TILES, GATES> {
+    let scales = [[s.zero(); GATES]; TILES];
+    accumulate_stored::<T, Full, S, ROWS, TILES, GATES, CHAINS, PART>(
+        s, acc, lhs, rhs, scales, extent, width,
+    )
+}
+
+/// The same of weights as they are stored: `scales` of each of their columns.
+#[inline(always)]
+pub(crate) fn accumulate_stored<
+    T: Real,
+    W: Weight<T>,
+    S: Simd<T>,
+    const ROWS: usize,
+    const TILES: usize,
+    const GATES: usize,
+    const CHAINS: usize,
+    const PART: bool,
+>(
+    s: S,
+    acc: Tile<S::V, ROWS, TILES, GATES>,
+    lhs: Lhs<'_, T>,
+    rhs: Rhs<'_, W::Stored>,
+    scales: [[S::V; GATES]; TILES],
+    extent: Extent,
+    width: usize,
+) -> Tile<S::V, ROWS, TILES, GATES> {
     let Extent { segments, steps } = extent;
     if ROWS == 0 || TILES == 0 || GATES == 0 || segments == 0 || steps == 0 {
         return acc;
@@ -111,6 +138,7 @@ pub fn accumulate<
         out_of_bounds();
     }
 
+    let right = Right { tile: rhs.tile, gate: rhs.gate, scales, width };
     let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];
     chains[0] = acc;
     let run = steps / CHAINS;
@@ -135,14 +163,13 @@ pub fn accumulate<
                     let k = turn * run + done + i;
                     // SAFETY: k < steps, so the reads lie before `left` and `right`.
                     unsafe {
-                        step::<T, S, ROWS, TILES, GATES, PART>(
+                        step::<T, W, S, ROWS, TILES, GATES, PART>(
                             s,
                             &mut chains[turn],
                             a.add(k * lhs.step),
                             w.add(k * rhs.step),
-                            lhs,
-                            rhs,
-                            width,
+                            lhs.row,
+                            &right,
                         );
                     }
                 }
@@ -154,14 +181,13 @@ pub fn accumulate<
                     let k = (turn + c) * run + k;
                     // SAFETY: k < steps, so the reads lie before `left` and `right`.
                     unsafe {
-                        step::<T, S, ROWS, TILES, GATES, PART>(
+                        step::<T, W, S, ROWS, TILES, GATES, PART>(
                             s,
                             chain,
                             a.add(k * lhs.step),
                             w.add(k * rhs.step),
-                            lhs,
-                            rhs,
-                            width,
+                            lhs.row,
+                            &right,
                         );
                     }
                 }
@@ -170,14 +196,13 @@ pub fn accumulate<
         for k in CHAINS * run..steps {
             // SAFETY: k < steps, so the reads lie before `left` and `right`.
             unsafe {
-                step::<T, S, ROWS, TILES, GATES, PART>(
+                step::<T, W, S, ROWS, TILES, GATES, PART>(
                     s,
                     &mut chains[0],
                     a.add(k * lhs.step),
                     w.add(k * rhs.step),
-                    lhs,
-                    rhs,
-                    width,
+                    lhs.row,
+                    &right,
                 );
             }
         }
@@ -199,14 +224,24 @@ pub fn accumulate<
     chains[0]
 }
 
+/// How the right operand's vectors of one k lie, and what they are multiplied by.
+#[derive(Clone, Copy)]
+struct Right<V, const TILES: usize, const GATES: usize> {
+    tile: usize,
+    gate: usize,
+    width: usize,
+    scales: [[V; GATES]; TILES],
+}
+
 /// One k: `a` points at its value of row 0, `w` at its first vector.
 ///
 /// # Safety
-/// For every r < `ROWS`, t < `TILES` and g < `GATES`, `a` must be valid for a read at r · `lhs.row`, and `w` for
-/// [`vector`]'s at t · `rhs.tile` + g · `rhs.gate`.
+/// For every r < `ROWS`, t < `TILES` and g < `GATES`, `a` must be valid for a read at r · `row`, and `w` for
+/// [`vector`]'s.
 #[inline(always)]
 unsafe fn step<
     T: Real,
+    W: Weight<T>,
     S: Simd<T>,
     const ROWS: usize,
     const TILES: usize,
@@ -216,23 +251,21 @@ unsafe fn step<
     s: S,
     acc: &mut Tile<S::V, ROWS, TILES, GATES>,
     a: *const T,
-    w: *const T,
-    lhs: Lhs<'_, T>,
-    rhs: Rhs<'_, T>,
-    width: usize,
+    w: *const W::Stored,
+    row: usize,
+    right: &Right<S::V, TILES, GATES>,
 ) {
     // Whichever there are fewer of is kept in registers, the others pass through one by one.
     if ROWS <= TILES * GATES {
         let mut x = [s.zero(); ROWS];
         for r in 0..ROWS {
             // SAFETY: r < ROWS.
-            x[r] = s.splat(unsafe { *a.add(r * lhs.row) });
+            x[r] = s.splat(unsafe { *a.add(r * row) });
         }
         for t in 0..TILES {
             for g in 0..GATES {
                 // SAFETY: t < TILES and g < GATES.
-                let v =
-                    unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+                let v = unsafe { vector::<T, W, S, TILES, GATES, PART>(s, w, right, t, g) };
                 for r in 0..ROWS {
                     acc[r][t][g] = s.mul_add(v, x[r], acc[r][t][g]);
                 }
@@ -243,13 +276,12 @@ unsafe fn step<
         for t in 0..TILES {
             for g in 0..GATES {
                 // SAFETY: t < TILES and g < GATES.
-                v[t][g] =
-                    unsafe { vector::<T, S, PART>(s, w.add(t * rhs.tile + g * rhs.gate), width) };
+                v[t][g] = unsafe { vector::<T, W, S, TILES, GATES, PART>(s, w, right, t, g) };
             }
         }
         for r in 0..ROWS {
             // SAFETY: r < ROWS.
-            let x = s.splat(unsafe { *a.add(r * lhs.row) });
+            let x = s.splat(unsafe { *a.add(r * row) });
             for t in 0..TILES {
                 for g in 0..GATES {
                     acc[r][t][g] = s.mul_add(v[t][g], x, acc[r][t][g]);
@@ -262,9 +294,24 @@ unsafe fn step<
 /// One vector of the right operand.
 ///
 /// # Safety
-/// `at` must be valid for reads of `LANES` values, of `width` where `PART`.
+/// `w` must be valid for reads of `LANES` numbers, of `right.width` where `PART`, at t · `right.tile` + g · `right.gate`.
 #[inline(always)]
-unsafe fn vector<T: Real, S: Simd<T>, const PART: bool>(s: S, at: *const T, width: usize) -> S::V {
-    // SAFETY: as many values may be read, which is what either asks for.
-    unsafe { if PART { s.load_ptr_partial(at, width) } else { s.load_ptr(at) } }
+unsafe fn vector<
+    T: Real,
+    W: Weight<T>,
+    S: Simd<T>,
+    const TILES: usize,
+    const GATES: usize,
+    const PART: bool,
+>(
+    s: S,
+    w: *const W::Stored,
+    right: &Right<S::V, TILES, GATES>,
+    t: usize,
+    g: usize,
+) -> S::V {
+    // SAFETY: as many numbers may be read there, which is what is asked for.
+    let numbers =
+        unsafe { W::load_ptr::<S, PART>(s, w.add(t * right.tile + g * right.gate), right.width) };
+    W::scaled(s, numbers, right.scales[t][g])
 }

@@ -17,6 +17,8 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use measure::{Clock, stack_of};
 use panic_semihosting as _;
+use unrolled::Lstm;
+use unrolled::fixed::{Compressed, Int8};
 
 #[cfg(feature = "nightly-fma")]
 use data::{ADAPTED_FUSED as ADAPTED, FUSED as EXPECTED};
@@ -37,6 +39,26 @@ fn same() -> (bool, usize) {
         expected = Some(y);
     }
     (same, odd)
+}
+
+/// The same cell with weights as integers: whether it gives what the weights that these stand for give, and the
+/// instructions of a step.
+fn small(clock: &Clock) -> (bool, u32) {
+    let compressed = Compressed::<_, _, 1, 16, Int8>::of(&model::PARAMETERS_0_0).expect("finite");
+    let small = Lstm::from_compressed(&compressed);
+    let whole = Lstm::from_parameters(&compressed.parameters());
+    let (mut state, mut expected) = (small.zero_state(), small.zero_state());
+    for &month in &data::MONTHS {
+        small.step(&[month], &mut state);
+        whole.step(&[month], &mut expected);
+    }
+    let equal = state == expected;
+    let step = clock.instructions(|| {
+        for _ in 0..MEASURED {
+            black_box(small.step(black_box(&[0.5]), &mut state));
+        }
+    });
+    (equal, step / MEASURED as u32)
 }
 
 /// FNV-1a over the bits of all parameters.
@@ -62,6 +84,10 @@ fn main() -> ! {
     });
     hprintln!("step {}", step / MEASURED as u32);
 
+    let (equal, step) = small(&clock);
+    hprintln!("small {}", if equal { "equal" } else { "differ" });
+    hprintln!("small_step {}", step);
+
     let mut learner = Learner::new();
     let forward = clock.instructions(|| learner.record(&data::MONTHS[..=WINDOW]));
     let backward = clock.instructions(|| learner.backward());
@@ -80,6 +106,7 @@ fn main() -> ! {
         black_box(model::step(black_box(&[0.5]), &mut state));
     });
     hprintln!("stack {}", stack);
-    debug::exit(if outputs && adapted { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
+    let equal = outputs && adapted && equal;
+    debug::exit(if equal { debug::EXIT_SUCCESS } else { debug::EXIT_FAILURE });
     loop {}
 }

@@ -7,15 +7,14 @@
 //! [`super::step`], to the last bit.
 
 use super::elementwise::{gather, places, read};
-use super::{Array, Cell, Layout};
+use super::{Array, Cell, Layout, activate};
 use crate::kernel::plan::Plan;
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::StatesMut;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, Tiles, together};
 use crate::real::Real;
-use crate::simd::pair::{half, paired};
-use crate::simd::{Lanes, Pair, Rhs, Simd};
+use crate::simd::{Lanes, Rhs, Simd};
 
 /// The row.
 pub struct Row<'a, T> {
@@ -66,12 +65,12 @@ fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_,
     for i in 0..whole {
         let u = run * if row.weights.turn { whole - 1 - i } else { i };
         match const { together(C::Slots::<u8>::LEN) } {
-            2 => group::<C, T, S, Tiles<0, false, 2, NONE>, CHAINS>(s, &mut row, &at, u),
-            _ => group::<C, T, S, Tiles<0, false, 4, NONE>, CHAINS>(s, &mut row, &at, u),
+            2 => group::<C, T, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u),
+            _ => group::<C, T, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u),
         }
     }
     for u in (whole * run..units).step_by(S::LANES) {
-        group::<C, T, S, Tiles<0, false, 1, NONE>, CHAINS>(s, &mut row, &at, u);
+        group::<C, T, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u);
     }
     let h = &mut row.states.data[at.as_ref()[0]..][..units];
     for (h, next) in h.chunks_exact_mut(S::LANES).zip(row.next[..units].chunks_exact(S::LANES)) {
@@ -128,22 +127,7 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
         states[t] = gather::<C, _, _, false>(s, row.states.data, at, own, u);
         parameters[t] = read::<_, _, _, false>(s, row.weights.parameters, stride, own, u);
     }
-    let mut t = 0;
-    while t + 2 <= R::RUN {
-        let mut slots: C::Slots<Lanes<T, Pair<S>>> = paired(s, &tiles[t], &tiles[t + 1]);
-        let mut state: C::States<Lanes<T, Pair<S>>> = paired(s, &states[t], &states[t + 1]);
-        let p: C::Parameters<Lanes<T, Pair<S>>> = paired(s, &parameters[t], &parameters[t + 1]);
-        C::forward(&mut slots, &mut state, &p);
-        for i in 0..2 {
-            half(s, i, &slots, &mut tiles[t + i]);
-            half(s, i, &state, &mut states[t + i]);
-        }
-        t += 2;
-    }
-    while t < R::RUN {
-        C::forward(&mut tiles[t], &mut states[t], &parameters[t]);
-        t += 1;
-    }
+    activate::<C, T, S, R, false>(s, &mut tiles, &mut states, &parameters);
     for t in 0..R::RUN {
         let u = u + t * S::LANES;
         for (k, state) in states[t].as_ref().iter().enumerate() {

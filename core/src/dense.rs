@@ -5,7 +5,7 @@ use crate::kernel::buffer::{Buffer, size, zeros};
 use crate::kernel::buffer::{room, rows as zero_rows};
 use crate::kernel::pack::Panel;
 use crate::kernel::product::{Product, Start, Strides};
-use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
+use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd, accumulate};
 use crate::time::Passes;
 use alloc::vec::Vec;
 
@@ -37,6 +37,9 @@ const CHUNK: usize = 256;
 /// Units that go together, whole tiles of every level, and how many numbers come out at a time: kept on the stack.
 const UNITS: usize = 64;
 const BLOCK: usize = 1024;
+
+/// Values of a row at most that are copied one by one: a call for each row would take longer.
+const FEW: usize = 4;
 
 impl<T: Passes> Dense<T> {
     /// A layer with all parameters zero.
@@ -146,9 +149,14 @@ impl<T: Passes> Dense<T> {
         if y.len() != expected {
             return Err(Error::Length { argument: "y", expected, got: y.len() });
         }
-        let sizes = [self.inputs, self.outputs];
-        self.product(sizes, x, self.forward.view(), Start::Row(&self.start), y);
+        self.rows_into(rows, x, y);
         Ok(())
+    }
+
+    /// The same for so many rows, where they fit.
+    pub(crate) fn rows_into(&self, rows: usize, x: &[T], y: &mut [T]) {
+        let sizes = [self.inputs, self.outputs];
+        self.product(sizes, rows, x, self.forward.view(), Start::Row(&self.start), y);
     }
 
     /// The mirror: d_x = Wᵀ d_y, d_w = Σ d_y xᵀ, d_b = Σ d_y.
@@ -163,7 +171,7 @@ impl<T: Passes> Dense<T> {
         }
         let mut d_x = zeros(x.len(), "gradients")?;
         let sizes = [self.outputs, self.inputs];
-        self.product(sizes, d_y, self.backward.view(), Start::Zero, &mut d_x);
+        self.product(sizes, rows, d_y, self.backward.view(), Start::Zero, &mut d_x);
 
         // Lanes are inputs here, so that sums come out in PyTorch's layout, but for the padding.
         let stride = self.inputs.next_multiple_of(T::PAD);
@@ -175,16 +183,8 @@ impl<T: Passes> Dense<T> {
             for (to, from) in padded.chunks_mut(stride).zip(x.chunks(self.inputs)) {
                 to[..self.inputs].copy_from_slice(from);
             }
-            let sum = DenseRows {
-                rows: self.outputs,
-                units: stride,
-                lhs: Lhs { data: d_y, row: 1, step: self.outputs, segment: 0 },
-                rhs: RightHand::Rows(&padded, stride),
-                steps: d_y.len() / self.outputs,
-                start: Start::Added,
-                out: &mut d_w,
-            };
-            T::dispatch(self.level, sum);
+            let (values, right, out) = (self.outputs, &*padded, &mut *d_w);
+            T::dispatch(self.level, Outer { left: d_y, values, right, stride, out });
             for row in d_y.chunks(self.outputs) {
                 for (sum, &d) in d_b.iter_mut().zip(row) {
                     *sum += d;
@@ -198,86 +198,156 @@ impl<T: Passes> Dense<T> {
         Ok(DenseGradients { parameters, x: d_x })
     }
 
-    /// Rows of `outputs` sums over rows of `steps`, a block of units and rows at a time: in padded rows, and then where
-    /// they go.
+    /// Rows of `outputs` sums over rows of `steps`.
     fn product(
         &self,
         [steps, outputs]: [usize; 2],
-        lhs: &[T],
-        rhs: Rhs<'_, T>,
+        rows: usize,
+        x: &[T],
+        weights: Rhs<'_, T>,
         start: Start<'_, T>,
-        out: &mut [T],
+        y: &mut [T],
     ) {
-        let lanes = self.level.lanes::<T>();
+        let sums = Sums { steps, outputs, x, weights, start, y };
+        match rows {
+            1 => T::dispatch(self.level, OneRow(sums)),
+            _ => T::dispatch(self.level, Rows(sums, rows)),
+        }
+    }
+}
+
+/// y = `start` + W x for some rows. Weights are packed.
+struct Sums<'a, T> {
+    steps: usize,
+    outputs: usize,
+    x: &'a [T],
+    weights: Rhs<'a, T>,
+    start: Start<'a, T>,
+    y: &'a mut [T],
+}
+
+/// A single row, as of a stream: the sums go from registers to their places.
+struct OneRow<'a, T>(Sums<'a, T>);
+
+impl<T: Element> Kernel<T> for OneRow<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(mut self, s: S) {
+        let tiles = self.0.outputs.div_ceil(S::LANES);
+        let mut done = 0;
+        while tiles - done >= 4 {
+            self.tiles::<S, 4>(s, done);
+            done += 4;
+        }
+        while done < tiles {
+            self.tiles::<S, 1>(s, done);
+            done += 1;
+        }
+    }
+}
+
+impl<T: Element> OneRow<'_, T> {
+    #[inline(always)]
+    fn tiles<S: Simd<T>, const N: usize>(&mut self, s: S, tile: usize) {
+        let Sums { steps, x, weights, start, y, .. } = &mut self.0;
+        let (steps, first) = (*steps, tile * S::LANES);
+        let mut sums = [[[s.zero()]; N]];
+        if let Start::Row(row) = start {
+            for t in 0..N {
+                sums[0][t][0] = s.load(&row[first + t * S::LANES..]);
+            }
+        }
+        let data = &weights.data[first * steps..];
+        let sums = accumulate::<T, S, 1, N, 1, 1, false>(
+            s,
+            sums,
+            Lhs { data: x, row: 0, step: 1, segment: 0 },
+            Rhs { data, step: S::LANES, tile: steps * S::LANES, gate: 0 },
+            Extent { segments: 1, steps },
+            S::LANES,
+        );
+        for t in 0..N {
+            s.store_partial(&mut y[first + t * S::LANES..], sums[0][t][0]);
+        }
+    }
+}
+
+/// So many rows: a block of units and rows at a time, in padded rows, and then where they go.
+struct Rows<'a, T>(Sums<'a, T>, usize);
+
+impl<T: Element> Kernel<T> for Rows<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let Rows(Sums { steps, outputs, x, weights, start, y }, rows) = self;
         let mut padded = [T::ZERO; BLOCK];
         for first in (0..outputs).step_by(UNITS) {
             let own = UNITS.min(outputs - first);
-            let units = own.next_multiple_of(lanes);
-            let rhs = Rhs { data: &rhs.data[first / lanes * rhs.tile..], ..rhs };
+            let units = own.next_multiple_of(S::LANES);
+            let rhs = Rhs { data: &weights.data[first * steps..], ..weights };
             let start = match start {
                 Start::Row(row) => Start::Row(&row[first..]),
                 _ => start,
             };
-            let most = BLOCK / units;
-            for (lhs, out) in lhs.chunks(most * steps).zip(out.chunks_mut(most * outputs)) {
-                let rows = out.len() / outputs;
-                let padded = &mut padded[..rows * units];
-                let product = DenseRows {
+            let (most, mut done) = (BLOCK / units, 0);
+            while done < rows {
+                let rows = most.min(rows - done);
+                s.run(Product::<T, 1, false> {
                     rows,
                     units,
-                    lhs: Lhs { data: lhs, row: steps, step: 1, segment: 0 },
-                    rhs: RightHand::Panel(rhs),
-                    steps,
+                    lhs: Lhs { data: &x[done * steps..], row: steps, step: 1, segment: 0 },
+                    rhs,
+                    extent: Extent { segments: 1, steps },
+                    chains: 1,
                     start,
-                    out: padded,
-                };
-                T::dispatch(self.level, product);
-                for (to, from) in out.chunks_mut(outputs).zip(padded.chunks(units)) {
-                    // Not `copy_from_slice`: most rows are too short for a call.
-                    to[first..][..own].iter_mut().zip(from).for_each(|(to, &from)| *to = from);
+                    turn: false,
+                    out: &mut padded[..rows * units],
+                    strides: Strides { row: units, tile: S::LANES, gate: 0 },
+                });
+                let y = &mut y[done * outputs..][..rows * outputs];
+                if own <= FEW {
+                    for n in 0..own {
+                        for row in 0..rows {
+                            y[row * outputs + first + n] = padded[row * units + n];
+                        }
+                    }
+                } else {
+                    for row in 0..rows {
+                        y[row * outputs + first..][..own]
+                            .copy_from_slice(&padded[row * units..][..own]);
+                    }
                 }
+                done += rows;
             }
         }
     }
 }
 
-enum RightHand<'a, T> {
-    /// Packed weights.
-    Panel(Rhs<'a, T>),
-    /// Padded rows, so far apart.
-    Rows(&'a [T], usize),
-}
-
-/// A product with one gate.
-struct DenseRows<'a, T> {
-    rows: usize,
-    units: usize,
-    lhs: Lhs<'a, T>,
-    rhs: RightHand<'a, T>,
-    steps: usize,
-    start: Start<'a, T>,
+/// Sums over rows of `left` ⊗ `right`, which is padded, added to `out`.
+struct Outer<'a, T> {
+    left: &'a [T],
+    values: usize,
+    right: &'a [T],
+    stride: usize,
     out: &'a mut [T],
 }
 
-impl<T: Element> Kernel<T> for DenseRows<'_, T> {
+impl<T: Element> Kernel<T> for Outer<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let rhs = match self.rhs {
-            RightHand::Panel(rhs) => rhs,
-            RightHand::Rows(data, step) => Rhs { data, step, tile: S::LANES, gate: 0 },
-        };
+        let Self { left, values, right, stride, out } = self;
         s.run(Product::<T, 1, false> {
-            rows: self.rows,
-            units: self.units,
-            lhs: self.lhs,
-            rhs,
-            extent: Extent { segments: 1, steps: self.steps },
+            rows: values,
+            units: stride,
+            lhs: Lhs { data: left, row: 1, step: values, segment: 0 },
+            rhs: Rhs { data: right, step: stride, tile: S::LANES, gate: 0 },
+            extent: Extent { segments: 1, steps: left.len() / values },
             chains: 1,
-            start: self.start,
+            start: Start::Added,
             turn: false,
-            out: self.out,
-            strides: Strides { row: self.units, tile: S::LANES, gate: 0 },
+            out,
+            strides: Strides { row: stride, tile: S::LANES, gate: 0 },
         });
     }
 }

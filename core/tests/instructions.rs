@@ -35,7 +35,10 @@ const LSTM: CellKind = CellKind::Lstm { forget_gate: true };
 const GRU: CellKind = CellKind::Gru { reset_after: true };
 const RNN: CellKind = CellKind::Rnn(Activation::Tanh);
 
-const PIECES: [Piece; 9] = [
+/// Steps of a block of a stream.
+const BLOCK: usize = 32;
+
+const PIECES: [Piece; 11] = [
     Piece {
         name: "step_lstm_1_16",
         repeats: 2000,
@@ -56,7 +59,9 @@ const PIECES: [Piece; 9] = [
         repeats: 1000,
         run: |n| step(Rnn::<f32, 1, 64>::from_parameters, n),
     },
-    Piece { name: "stream_lstm_1_16", repeats: 2000, run: |n| stream(LSTM, 1, 16, n) },
+    Piece { name: "stream_lstm_1_16", repeats: 2000, run: |n| stream(LSTM, 1, 16, 1, n) },
+    Piece { name: "block_lstm_1_16", repeats: 100, run: |n| stream(LSTM, 1, 16, BLOCK, n) },
+    Piece { name: "block_gru_1_16", repeats: 100, run: |n| stream(GRU, 1, 16, BLOCK, n) },
     Piece { name: "forward_lstm_20_8_16_32", repeats: 10, run: |n| pass(LSTM, false, n) },
     Piece { name: "both_lstm_20_8_16_32", repeats: 10, run: |n| pass(LSTM, true, n) },
     Piece { name: "both_gru_20_8_16_32", repeats: 10, run: |n| pass(GRU, true, n) },
@@ -88,12 +93,16 @@ fn net(kind: CellKind, inputs: usize, units: usize) -> Network<f32> {
     net
 }
 
-fn stream(kind: CellKind, inputs: usize, units: usize, repeats: usize) {
+fn stream(kind: CellKind, inputs: usize, units: usize, steps: usize, repeats: usize) {
     let net = net(kind, inputs, units);
-    let mut stream = net.stream(1).unwrap();
-    let (x, mut y) = (vec![0.3; inputs], vec![0.0; units]);
+    let mut stream = net.stream_of_blocks(1, steps).unwrap();
+    let (x, mut y) = (vec![0.3; steps * inputs], vec![0.0; steps * units]);
     for _ in 0..repeats {
-        net.step(&mut stream, black_box(&x), &mut y).unwrap();
+        if steps == 1 {
+            net.step(&mut stream, black_box(&x), &mut y).unwrap();
+        } else {
+            net.block(&mut stream, black_box(&x), &mut y).unwrap();
+        }
     }
     black_box(y);
 }

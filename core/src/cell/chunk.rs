@@ -2,7 +2,7 @@
 
 use super::step::product;
 use crate::kernel::layout::Slots;
-use crate::kernel::plan::{OUTER, RunTime};
+use crate::kernel::plan::{ROWS, RunTime};
 use crate::kernel::product::{Product, Start, Strides};
 use crate::kernel::shape::Shape;
 use crate::real::Real;
@@ -138,7 +138,7 @@ fn weight<T: Real, S: Simd<T>>(
     };
     let (left, left_row, values) = left;
     for (slot, &block) in blocks.iter().enumerate() {
-        product::<T, S, RunTime, OUTER>(
+        product::<T, S, RunTime, ROWS>(
             s,
             1,
             Product {
@@ -176,7 +176,7 @@ fn outer<T: Real, S: Simd<T>>(
     // All slots are one run of units: a tile's vectors then adjoin in memory. As one vector of each gate they
     // would lie in as many lines, of which AVX2 uses half at a time (ran at 59 GFLOP/s instead of 77).
     let units = slots * stride;
-    product::<T, S, RunTime, OUTER>(
+    product::<T, S, RunTime, ROWS>(
         s,
         1,
         Product {
@@ -206,7 +206,7 @@ fn d_input<T: Real, S: Simd<T>>(
     add: bool,
 ) {
     let Slots { first, count } = shape.layout.x_slots();
-    product::<T, S, RunTime, OUTER>(
+    product::<T, S, RunTime, ROWS>(
         s,
         1,
         Product {

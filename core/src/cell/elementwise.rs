@@ -1,10 +1,10 @@
 //! What lies between the products of a step: the cell's own function, unit by unit, over rows of a batch.
 
-use super::row::{self, Row};
+use super::row;
 use super::spec::{Cell, Derivatives};
 use super::units;
 use crate::kernel::layout::Layout;
-use crate::kernel::plan::{Known, Plan};
+use crate::kernel::plan::Known;
 use crate::kernel::shape::Shape;
 use crate::kernel::states::{States, StatesMut};
 use crate::real::Real;
@@ -15,21 +15,15 @@ use core::marker::PhantomData;
 
 /// The elementwise work of a cell, in so many rounds (stages) as there are products between them, and one more.
 pub trait Elementwise<T: Real>: Debug + Send + Sync {
-    /// What is known when compiled.
-    type Known: Known;
-    /// Whether all of it is: then steps of a single row are worth a kernel of their own.
+    /// The cell that it is, where [`SHORT`](Self::SHORT).
+    type Cell: Cell;
+    /// Whether steps of a single row are worth a kernel of their own.
     const SHORT: bool;
 
     /// The layout.
     fn layout(&self) -> &Layout;
     /// Numbers of scratch that rows of so many units need.
     fn scratch(&self, stride: usize) -> usize;
-    /// All of a step of a single row, where it is [`SHORT`](Self::SHORT); where no more is known, for so many units that
-    /// sums are made in one run.
-    #[inline(always)]
-    fn row<S: Simd<T>, P: Plan>(&self, _: S, _: Row<'_, T>) {
-        unreachable!("this cell is not short");
-    }
     /// A round forward.
     fn forward<S: Simd<T>>(&self, s: S, work: Forth<'_, T>);
     /// A round back.
@@ -96,8 +90,14 @@ impl<C: Cell> Known for Typed<C> {
 }
 
 impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
-    type Known = Self;
-    const SHORT: bool = C::SHORT && row::fits(&<Self as Known>::LAYOUT);
+    type Cell = C;
+    const SHORT: bool = {
+        assert!(
+            !C::SHORT || row::fits(&Layout::of::<C>()),
+            "a short cell maps x and h, to 4 slots at most"
+        );
+        C::SHORT
+    };
 
     #[inline(always)]
     fn layout(&self) -> &Layout {
@@ -106,11 +106,6 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     #[inline(always)]
     fn scratch(&self, _: usize) -> usize {
         0
-    }
-
-    #[inline(always)]
-    fn row<S: Simd<T>, P: Plan>(&self, s: S, row: Row<'_, T>) {
-        row::step::<C, T, S, P>(s, row);
     }
 
     #[inline(always)]

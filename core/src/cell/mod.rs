@@ -15,6 +15,7 @@ mod gru;
 mod gru_original;
 mod lstm;
 mod lstm_1997;
+mod pairs;
 mod rnn;
 pub(crate) mod row;
 mod spec;
@@ -30,6 +31,7 @@ pub use rnn::{Relu, Sigmoid, Tanh};
 pub use spec::{Cell, Derivatives};
 
 pub(crate) use chunk::{Chunk, InputDerivative, Outer, Sum, WeightGradients};
+pub(crate) use pairs::activate;
 pub(crate) use step::{Scratch, Step, backward, forward, input, product};
 
 /// Runs a body over `$n` units, a vector at a time; `PART` is true in the last one if it is not full.

@@ -7,15 +7,14 @@
 //! [`super::step`], to the last bit.
 
 use super::elementwise::{gather, places, read};
-use super::{Array, Cell, Layout};
+use super::{Array, Cell, Layout, activate};
 use crate::kernel::plan::Plan;
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::StatesMut;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, Scales, Tiles, together};
 use crate::real::Real;
-use crate::simd::pair::{half, paired};
-use crate::simd::{Lanes, Pair, Rhs, Simd};
+use crate::simd::{Lanes, Rhs, Simd};
 
 /// The row.
 pub struct Row<'a, T> {
@@ -31,7 +30,7 @@ pub struct Row<'a, T> {
     pub slots: &'a mut [T],
     /// From the old states to the new; the row is the first.
     pub states: StatesMut<'a, T>,
-    /// Gets the new h, as well.
+    /// Room for the new h, while groups of units still need the old.
     pub next: &'a mut [T],
 }
 
@@ -45,7 +44,7 @@ pub const fn fits(layout: &Layout) -> bool {
 pub fn step<C: Cell, T: Real, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
     match const {
         match P::FIXED {
-            Some((layout, units)) => chains::<T>(units, layout.h_slots().count),
+            Some(units) => chains::<T>(units, Layout::of::<C>().h_slots().count),
             None => 1,
         }
     } {
@@ -58,35 +57,38 @@ pub fn step<C: Cell, T: Real, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
 #[inline(always)]
 fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_, T>) {
     let Shape { hidden, stride, state, .. } = *row.shape;
-    // Padding is nobody's, but a way back goes over whole rows.
-    let units = if row.keep { stride } else { hidden.next_multiple_of(S::LANES) };
+    debug_assert!(state == hidden && hidden <= stride, "a projected h is no function of its unit");
+    // Padding is nobody's, but a way back goes over whole rows. That these are not shorter than what they hold is said
+    // to the compiler, which then knows how many groups there can be.
+    let units = if row.keep { stride } else { hidden.next_multiple_of(S::LANES).min(stride) };
     let run = const { together(C::Slots::<u8>::LEN) } * S::LANES;
+    // One group, a pair or a single tile: nobody else needs the old h. Of what is less than four, each tile is a group.
+    let alone = stride <= if run == 2 * S::LANES { run } else { S::LANES };
     let at = places::<C>(|k| row.states.at(row.shape, k, 0));
     let whole = units / run;
     for i in 0..whole {
         let u = run * if row.weights.turn { whole - 1 - i } else { i };
         match const { together(C::Slots::<u8>::LEN) } {
-            2 => group::<C, T, S, Tiles<0, false, 2, NONE>, CHAINS>(s, &mut row, &at, u),
-            _ => group::<C, T, S, Tiles<0, false, 4, NONE>, CHAINS>(s, &mut row, &at, u),
+            2 => group::<C, T, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u, alone),
+            _ => group::<C, T, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u, alone),
         }
     }
     for u in (whole * run..units).step_by(S::LANES) {
-        group::<C, T, S, Tiles<0, false, 1, NONE>, CHAINS>(s, &mut row, &at, u);
+        group::<C, T, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u, alone);
     }
-    let h = &mut row.states.data[at.as_ref()[0]..][..units];
-    for (h, next) in h.chunks_exact_mut(S::LANES).zip(row.next[..units].chunks_exact(S::LANES)) {
-        s.store(h, s.load(next));
+    if !alone {
+        copy(s, &row.next[..units], &mut row.states.data[at.as_ref()[0]..][..units]);
     }
-    debug_assert!(state == hidden, "a projected h is no function of its unit");
 }
 
-/// The tiles of a group, from unit `u` on.
+/// The tiles of a group, from unit `u` on; of one that is `alone` the new h goes where the old one was.
 #[inline(always)]
 fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     s: S,
     row: &mut Row<'_, T>,
     at: &C::States<usize>,
     u: usize,
+    alone: bool,
 ) {
     let stride = row.shape.stride;
     // Whole tiles, as the compiler sees here: then it knows how far apart weights are.
@@ -95,6 +97,7 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     let zero = Lanes::<T, S>::new(s, s.zero());
     let mut tiles = [C::Slots::filled(zero); MOST];
     let begin = if row.x.is_some() { row.weights.bias } else { &*row.slots };
+    let begin = &begin[..C::Slots::<u8>::LEN * stride];
     for t in 0..R::RUN {
         tiles[t] = read::<_, _, _, false>(s, begin, stride, own, u + t * S::LANES);
     }
@@ -129,28 +132,12 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
         states[t] = gather::<C, _, _, false>(s, row.states.data, at, own, u);
         parameters[t] = read::<_, _, _, false>(s, row.weights.parameters, stride, own, u);
     }
-    let mut t = 0;
-    while t + 2 <= R::RUN {
-        let mut slots: C::Slots<Lanes<T, Pair<S>>> = paired(s, &tiles[t], &tiles[t + 1]);
-        let mut state: C::States<Lanes<T, Pair<S>>> = paired(s, &states[t], &states[t + 1]);
-        let p: C::Parameters<Lanes<T, Pair<S>>> = paired(s, &parameters[t], &parameters[t + 1]);
-        C::forward(&mut slots, &mut state, &p);
-        for i in 0..2 {
-            half(s, i, &slots, &mut tiles[t + i]);
-            half(s, i, &state, &mut states[t + i]);
-        }
-        t += 2;
-    }
-    while t < R::RUN {
-        C::forward(&mut tiles[t], &mut states[t], &parameters[t]);
-        t += 1;
-    }
+    activate::<C, T, S, R, false>(s, &mut tiles, &mut states, &parameters);
     for t in 0..R::RUN {
         let u = u + t * S::LANES;
         for (k, state) in states[t].as_ref().iter().enumerate() {
-            // The groups to come need h as it was.
             let to = match k {
-                0 => &mut *row.next,
+                0 if !alone => &mut *row.next,
                 _ => &mut row.states.data[at.as_ref()[k]..],
             };
             state.write::<false>(&mut to[..own], u);
@@ -160,5 +147,19 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
                 slot.write::<false>(&mut row.slots[k * stride..][..own], u);
             }
         }
+    }
+}
+
+/// `copy_from_slice` without a call: rows are short.
+#[inline(always)]
+pub fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
+    let (from, to) = (&from[..to.len()], to);
+    let mut at = 0;
+    while at + S::LANES <= from.len() {
+        s.store(&mut to[at..], s.load(&from[at..]));
+        at += S::LANES;
+    }
+    if at < from.len() {
+        s.store_partial(&mut to[at..], s.load_partial(&from[at..]));
     }
 }

@@ -31,7 +31,7 @@ pub trait Cell: Copy + Debug + Send + Sync + 'static {
     /// are given zeros.
     const READS_H: bool = true;
     /// Whether run-time nets of few units are compiled for their size too, for sequences of a single row: faster there, and
-    /// more to compile.
+    /// more to compile. Such a cell maps nothing but x and h, each to four slots at most.
     const SHORT: bool = false;
 
     /// From pre-activations to what `backward` will want to see in the slots; from the old states to the new. Values that

@@ -2,9 +2,7 @@
 
 use super::elementwise::{Back, Elementwise, Forth};
 use crate::kernel::layout::{Map, Slots};
-use crate::kernel::plan::{
-    INPUT, MOST_GATES, OUTER, Plan, RunTime, SINGLE, STATE, group, may_have,
-};
+use crate::kernel::plan::{GATES, MOST_GATES, Plan, ROWS, RunTime, SINGLE, group};
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::{States, StatesMut};
@@ -12,7 +10,7 @@ use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
 /// `Product`, with the number of gates and, for fixed sizes, everything else made constant. Weights of fixed
-/// sizes are not packed, nor are the rows of an [`OUTER`] product. More gates than a tile has room for are
+/// sizes are not packed, nor are [`ROWS`]. More gates than a tile has room for are
 /// summed in groups, which packed weights hold one after another.
 #[inline(always)]
 pub fn product<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
@@ -53,12 +51,12 @@ fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
 ) {
     macro_rules! with {
         ($n:literal) => {
-            if const { $n <= MOST_GATES && may_have(P::FIXED, WHICH, $n) } && gates == $n {
+            if const { $n <= MOST_GATES && ($n == 1 || WHICH == GATES) } && gates == $n {
                 if const { P::FIXED.is_some() && P::PACKED } {
                     p.with::<$n, true>().run_one_row::<S, P, WHICH>(s);
                 } else if const { P::FIXED.is_some() } {
                     p.with::<$n, false>().run_one_row::<S, P, WHICH>(s);
-                } else if const { WHICH == OUTER } {
+                } else if const { WHICH == ROWS } {
                     s.run(p.with::<$n, false>());
                 } else {
                     s.run(p.with::<$n, true>());
@@ -98,7 +96,7 @@ pub fn input<T: Real, S: Simd<T>>(
     if rows == 0 || count == 0 {
         return;
     }
-    product::<T, S, RunTime, INPUT>(
+    product::<T, S, RunTime, GATES>(
         s,
         count,
         Product {
@@ -164,7 +162,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
     let layout = &shape.layout;
     let Slots { count, .. } = layout.h_slots();
     if count > 0 {
-        product::<T, S, RunTime, STATE>(
+        product::<T, S, RunTime, GATES>(
             s,
             count,
             Product {

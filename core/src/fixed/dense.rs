@@ -1,8 +1,7 @@
 //! A read-out of fixed size.
 
-use crate::cell::elementwise::Typed;
-use crate::cell::{Tanh, product};
-use crate::kernel::plan::{INPUT, Static};
+use crate::cell::product;
+use crate::kernel::plan::{ROWS, Static};
 use crate::kernel::product::{Product, Start, Strides};
 use crate::real::Real;
 use crate::simd::{Element, Extent, Kernel, Level, Lhs, Rhs, Simd};
@@ -64,8 +63,7 @@ impl<T: Real, const I: usize, const O: usize> Kernel<T> for ReadOut<'_, T, I, O>
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { layer, x, y } = self;
-        // To a product, the input's part of a plain recurrent layer.
-        product::<T, S, Static<Typed<Tanh>, O>, INPUT>(
+        product::<T, S, Static<O>, ROWS>(
             s,
             1,
             Product {

@@ -421,7 +421,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
             };
             let mut d_states =
                 StatesMut { data: d_state.as_mut().as_flattened_mut(), rows: 1, first: 0 };
-            cell::backward::<T, S, Typed<C>, Static<Typed<C>, H>>(
+            cell::backward::<T, S, Typed<C>, Static<H>>(
                 s,
                 &Typed::NEW,
                 &shape,

@@ -13,7 +13,7 @@
 //! tile by tile; where a cell has more slots than a tile has room for, by [`group`]s of them.
 //!
 //! *Why pairs.* The same holds for activations, which are long chains of few operations: those of two tiles are computed
-//! by turns, as those of a [`Pair`] of vectors. Single tiles join a group, because alone they would take as long as two.
+//! by turns, as those of a pair of vectors. Single tiles join a group, because alone they would take as long as two.
 //!
 //! *Why blocks.* Parameters lie in panels of some units, and walks through memory should be along them: a block is whole
 //! panels and whole groups. The last block takes from half as many units to half as many again, so that what is left
@@ -36,15 +36,14 @@
 
 use super::group::*;
 use super::{Fixed, State};
-use crate::cell::{Cell, Layout};
+use crate::cell::{Cell, Layout, activate};
 use crate::kernel::panel::{panel, place};
 use crate::kernel::plan::group;
 use crate::kernel::product::chains;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, Scales, TILE, Tiles, together};
 use crate::real::Real;
 use crate::simd::flat::{Array, flat, rows};
-use crate::simd::pair::{half, paired};
-use crate::simd::{Kernel, Lanes, Pair, Simd, Weight};
+use crate::simd::{Kernel, Lanes, Simd, Weight};
 use core::hint::black_box;
 use core::marker::PhantomData;
 
@@ -235,7 +234,7 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
                     let (_, tiles, extra) = last::<T, S>(Z::UNITS, Z::SLOTS);
                     tiles == $n && extra == $extra
                 } && tiles == $n && extra == $extra {
-                    self.group::<S, Tiles<HALF, true, $n, $extra>>(s, u);
+                    self.group::<S, Tiles<$n, $extra>, HALF, true>(s, u);
                 }
             };
         }
@@ -255,10 +254,10 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
             u += run;
         }
         for u in u..Z::UNITS {
-            self.group::<S, Tiles<SUMS, false, 1, NONE>>(s, u);
+            self.group::<S, Tiles<1, NONE>, SUMS, false>(s, u);
         }
         for u in 0..Z::UNITS {
-            self.group::<S, Tiles<REST, true, 1, NONE>>(s, u);
+            self.group::<S, Tiles<1, NONE>, REST, true>(s, u);
         }
     }
 
@@ -266,20 +265,20 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
     #[inline(always)]
     fn run<S: Simd<T>, const HALF: u8>(&mut self, s: S, u: usize) {
         match const { together(Z::SLOTS) } {
-            2 => self.group::<S, Tiles<HALF, false, 2, NONE>>(s, u),
-            _ => self.group::<S, Tiles<HALF, false, 4, NONE>>(s, u),
+            2 => self.group::<S, Tiles<2, NONE>, HALF, false>(s, u),
+            _ => self.group::<S, Tiles<4, NONE>, HALF, false>(s, u),
         }
     }
 
-    /// The tiles of a group, from unit `u` on.
+    /// The tiles of a group, from unit `u` on: in this half of the step, and maybe as the last, which may overwrite h.
     #[inline(always)]
-    fn group<S: Simd<T>, R: Group>(&mut self, s: S, u: usize) {
+    fn group<S: Simd<T>, R: Group, const HALF: u8, const LAST: bool>(&mut self, s: S, u: usize) {
         let zero = Lanes::<T, S>::new(s, s.zero());
         let units = Z::UNITS;
         let mut tiles = [Slots::<Z, T, S>::filled(zero); MOST];
         for (t, tile) in tiles[..R::COUNT].iter_mut().enumerate() {
             for (k, sum) in tile.as_mut().iter_mut().enumerate() {
-                *sum = if R::HALF == REST || R::HALF == SUMS {
+                *sum = if HALF == REST || HALF == SUMS {
                     read::<T, S, R>(s, t, &self.slots[k * units..][..units][u..])
                 } else {
                     let own = u + t * S::LANES;
@@ -323,14 +322,14 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
                 )*
             };
         }
-        if R::HALF == REST {
+        if HALF == REST {
             maps!(0 1 2 3);
         } else {
             sum!(self.x, self.w_ih, self.scale_ih, Z::INPUTS, BY_X; 0 1 2 3);
             sum!(self.states, self.w_hh, self.scale_hh, units, BY_H; 0 1 2 3);
         }
 
-        if R::HALF == SUMS {
+        if HALF == SUMS {
             for t in 0..R::COUNT {
                 self.put::<S, R>(t, u, &tiles[t]);
             }
@@ -351,36 +350,24 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
                 *p = own_of::<T, S, Z, R>(s, t, self.w_p, all, k, u + t * S::LANES);
             }
         }
-        let mut t = 0;
-        // Numbers by themselves gain nothing by turns: what runs them does one after another.
-        while S::LANES > 1 && t + 2 <= R::RUN {
-            let mut slots: Slots<Z, T, Pair<S>> = paired(s, &tiles[t], &tiles[t + 1]);
-            let mut state: States<Z, T, Pair<S>> = paired(s, &states[t], &states[t + 1]);
-            let p: Parameters<Z, T, Pair<S>> = paired(s, &own[t], &own[t + 1]);
-            activate::<T, Pair<S>, Z, R>(&mut slots, &mut state, &p);
-            for i in 0..2 {
-                half(s, i, &slots, &mut tiles[t + i]);
-                half(s, i, &state, &mut states[t + i]);
-            }
-            t += 2;
-        }
-        while t < R::COUNT {
-            activate::<T, S, Z, R>(&mut tiles[t], &mut states[t], &own[t]);
-            t += 1;
+        if const { HALF == VALUES } {
+            activate::<Z::Cell, T, S, R, true>(s, &mut tiles, &mut states, &own);
+        } else {
+            activate::<Z::Cell, T, S, R, false>(s, &mut tiles, &mut states, &own);
         }
         for t in 0..R::COUNT {
-            if R::HALF != VALUES {
+            if HALF != VALUES {
                 for (k, &state) in states[t].as_ref().iter().enumerate() {
-                    let in_place = k > 0 || R::LAST || R::HALF == REST;
+                    let in_place = k > 0 || LAST || HALF == REST;
                     let to = if in_place { &mut *self.states } else { &mut *self.next };
                     write::<T, S, R>(state, t, &mut to[k * units..][..units][u..]);
                 }
             }
-            if self.keep || R::HALF == VALUES {
+            if self.keep || HALF == VALUES {
                 self.put::<S, R>(t, u, &tiles[t]);
             }
         }
-        if !R::LAST {
+        if !LAST {
             // It is done before the next group begins.
             black_box(self.next.as_mut_ptr());
         }
@@ -392,20 +379,6 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
         for (row, &slot) in self.slots.chunks_exact_mut(Z::UNITS).zip(tile.as_ref()) {
             write::<T, S, R>(slot, t, &mut row[u..]);
         }
-    }
-}
-
-/// The elementwise part of a step, or of half of one.
-#[inline(always)]
-fn activate<T: Real, S: Simd<T>, Z: Size, R: Group>(
-    slots: &mut Slots<Z, T, S>,
-    states: &mut States<Z, T, S>,
-    own: &Parameters<Z, T, S>,
-) {
-    if R::HALF == VALUES {
-        Z::Cell::value(slots, states, own);
-    } else {
-        Z::Cell::forward(slots, states, own);
     }
 }
 

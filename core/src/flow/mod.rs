@@ -83,7 +83,7 @@ impl<'a, T: Passes> Recorded<'a, T> {
         if layer >= net.config().num_layers {
             return invalid("cell", "less than layers · directions");
         }
-        Ok(Recorded { net, tape, layer, direction, shape: net.shape(layer) })
+        Ok(Recorded { net, tape, layer, direction, shape: *net.shape(layer) })
     }
 
     fn cell(&self) -> usize {

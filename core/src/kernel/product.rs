@@ -1,7 +1,6 @@
 //! Products over whole matrices: the tile of [`crate::simd::accumulate`] walked over rows and units.
 
-use super::layout::Layout;
-use super::plan::{INPUT, Plan, RunTime, STATE};
+use super::plan::{Plan, RunTime, SINGLE};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd, Tile, accumulate};
 
@@ -110,27 +109,17 @@ const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains:
     together(fit::<T, S>(gates, chains), units / S::LANES, 0)
 }
 
-/// [`chains`], where sizes are fixed.
-const fn fixed_chains<T: Real>(fixed: Option<(Layout, usize)>, which: u8, gates: usize) -> usize {
-    match fixed {
-        // As many runs as for all gates together, of which these may be a group.
-        Some((layout, units)) if which == STATE => chains::<T>(units, layout.h_slots().count),
-        Some((_, units)) if which != INPUT => chains::<T>(units, gates),
-        _ => 1,
-    }
-}
-
 /// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
 const fn may_take<T: Real, S: Simd<T>>(
-    fixed: Option<(Layout, usize)>,
+    fixed: Option<usize>,
     gates: usize,
     chains: usize,
     tiles: usize,
 ) -> bool {
     match (fixed, tiles) {
         (None, _) => tiles <= fit::<T, S>(gates, chains),
-        (Some((_, units)), 0) => units % S::LANES != 0,
-        (Some((_, units)), _) => {
+        (Some(units), 0) => units % S::LANES != 0,
+        (Some(units), _) => {
             let most = fixed_together::<T, S>(units, gates, chains);
             let whole = units / S::LANES;
             tiles <= most && (tiles == most && whole >= most || tiles == whole % most)
@@ -165,7 +154,12 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     /// The product of a single row, inlined: for sizes fixed when compiled.
     #[inline(always)]
     pub fn run_one_row<S: Simd<T>, P: Plan, const WHICH: u8>(mut self, s: S) {
-        match const { fixed_chains::<T>(P::FIXED, WHICH, GATES) } {
+        match const {
+            match P::FIXED {
+                Some(units) if WHICH == SINGLE => chains::<T>(units, GATES),
+                _ => 1,
+            }
+        } {
             1 => self.one_row::<S, P, 1>(s),
             2 => self.one_row::<S, P, 2>(s),
             _ => self.one_row::<S, P, 4>(s),
@@ -176,7 +170,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     fn one_row<S: Simd<T>, P: Plan, const CHAINS: usize>(&mut self, s: S) {
         let whole = self.units / S::LANES;
         let at_once = match P::FIXED {
-            Some((_, units)) => fixed_together::<T, S>(units, GATES, CHAINS),
+            Some(units) => fixed_together::<T, S>(units, GATES, CHAINS),
             None if whole <= 1 => 1,
             None => {
                 let vectors = self.extent.segments * self.extent.steps * whole * GATES;

@@ -12,24 +12,17 @@ pub const NONE: u8 = 0;
 pub const TILE: u8 = 1;
 pub const PART: u8 = 2;
 
-/// A group of tiles: which half of the step it is in, whether it is the last, which may overwrite h; a run of tiles,
-/// equally far apart, and what follows.
-pub struct Tiles<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8>;
+/// A group of tiles: a run of them, equally far apart, and what follows.
+pub struct Tiles<const RUN: usize, const EXTRA: u8>;
 
 /// It, as one type.
 pub trait Group {
-    const HALF: u8;
-    const LAST: bool;
     const RUN: usize;
     const EXTRA: u8;
     const COUNT: usize = Self::RUN + if Self::EXTRA == NONE { 0 } else { 1 };
 }
 
-impl<const HALF: u8, const LAST: bool, const RUN: usize, const EXTRA: u8> Group
-    for Tiles<HALF, LAST, RUN, EXTRA>
-{
-    const HALF: u8 = HALF;
-    const LAST: bool = LAST;
+impl<const RUN: usize, const EXTRA: u8> Group for Tiles<RUN, EXTRA> {
     const RUN: usize = RUN;
     const EXTRA: u8 = EXTRA;
 }

@@ -70,7 +70,7 @@ impl<T: Passes> Network<T> {
             let layer = cell / self.config.num_directions();
             let others: Vec<_> = others.iter().map(|shard| &shard.sums[cell]).collect();
             sums.add(&others);
-            sums.unpack(&self.config, layer, &self.shape(layer));
+            sums.unpack(&self.config, layer, self.shape(layer));
         }
     }
 
@@ -99,9 +99,9 @@ impl<T: Passes> Network<T> {
                     own
                 });
                 let rows = tape.steps.saturating_mul(tape.batch);
-                let gradients = Summed::new(config, layer, &shape, rows, there)?;
+                let gradients = Summed::new(config, layer, shape, rows, there)?;
                 let cell_scratch = self.cell().scratch(shape.stride);
-                PassBack::new(&shape, shard, d_final, lags, cell_scratch, gradients)
+                PassBack::new(shape, shard, d_final, lags, cell_scratch, gradients)
             })
             .collect::<Result<Vec<_>, _>>()?;
         for span in trace.spans.iter().rev() {
@@ -129,7 +129,7 @@ impl<T: Passes> Network<T> {
             .zip(0..)
             .map(|(back, cell)| {
                 let shape = self.shape(cell / config.num_directions());
-                back.finish(&shape, shard)
+                back.finish(shape, shard)
             })
             .unzip();
         Ok(ShardGradients { sums, states })
@@ -157,7 +157,7 @@ impl<T: Passes> Network<T> {
             for direction in (0..config.num_directions()).rev() {
                 let cell = layer * config.num_directions() + direction;
                 let back = BackwardPass {
-                    pass: shard.pass(&shape, direction == 1, input_of(x, &kept.x, layers, layer)),
+                    pass: shard.pass(shape, direction == 1, input_of(x, &kept.x, layers, layer)),
                     cell,
                     steps,
                     kept: &kept.directions[direction],

@@ -255,7 +255,7 @@ impl<T: Passes> Network<T> {
                 let cell = layer * config.num_directions() + direction;
                 let LayerTrace { x: own, y, directions } = &mut trace;
                 let x = input_of(x, own, &layers, layer);
-                let pass = shard.pass(&shape, direction == 1, x);
+                let pass = shard.pass(shape, direction == 1, x);
                 let state = &mut states[cell];
                 let y = out.as_deref_mut().unwrap_or(y);
                 let kept =

@@ -213,15 +213,15 @@ impl<T: Passes> Network<T> {
                 let parameters = self.config.layer_parameters(layer, direction == 1);
                 let own;
                 (own, rest) = rest.split_at(parameters.map(|p| p.len()).sum());
-                packed.push(Packed::new(&self.config, layer, &self.shape(layer), own, lanes)?);
+                packed.push(Packed::new(&self.config, layer, self.shape(layer), own, lanes)?);
             }
         }
         Ok(packed)
     }
 
     /// The sizes and the layout of one layer.
-    pub(crate) fn shape(&self, layer: usize) -> Shape {
-        self.shapes[layer.min(1)]
+    pub(crate) fn shape(&self, layer: usize) -> &Shape {
+        &self.shapes[layer.min(1)]
     }
 
     pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {

@@ -116,7 +116,7 @@ impl<T: Passes> Network<T> {
             offsets,
             states,
             slots: rows(all, shape.row(), "scratch")?,
-            of_step: self.scratch(&shape, batch)?,
+            of_step: self.scratch(shape, batch)?,
             between: [between()?, between()?],
             turn: false,
         })
@@ -142,10 +142,16 @@ impl<T: Passes> Network<T> {
         if of_step.0 == 0 {
             return self.check_block(stream, 0, x, y);
         }
-        self.check_block(stream, x.len() / of_step.0, x, y)?;
-        let most = stream.offsets.len() - 1;
-        for (x, y) in x.chunks(most * of_step.0).zip(y.chunks_mut(most * of_step.1)) {
-            self.piece(stream, x.len() / of_step.0, x, y);
+        let steps = x.len() / of_step.0;
+        self.check_block(stream, steps, x, y)?;
+        // Not `chunks`: to count them takes two divisions, as long as a good part of a step.
+        let (most, mut done) = (stream.offsets.len() - 1, 0);
+        while done < steps {
+            let own = most.min(steps - done);
+            let x = &x[done * of_step.0..][..own * of_step.0];
+            let y = &mut y[done * of_step.1..][..own * of_step.1];
+            self.piece(stream, own, x, y);
+            done += own;
         }
         Ok(())
     }
@@ -168,8 +174,8 @@ impl<T: Passes> Network<T> {
         Ok(())
     }
 
-    /// As many steps as there is room for, at most.
-    fn piece(&self, stream: &mut NetworkStream<T>, steps: usize, x: &[T], y: &mut [T]) {
+    /// [`block`](Self::block) of as many steps as there is room for, at most, where x and y fit.
+    pub(crate) fn piece(&self, stream: &mut NetworkStream<T>, steps: usize, x: &[T], y: &mut [T]) {
         let config = self.config();
         let NetworkStream { batch, offsets, states, slots, of_step, between, turn } = stream;
         let ([row, cell], [mut below, mut above]) = (of_step, between.each_mut());
@@ -177,7 +183,7 @@ impl<T: Passes> Network<T> {
         let first = !*turn;
         *turn = first == (steps % 2 == 1);
         for (layer, (states, packed)) in states.iter_mut().zip(&self.packed).enumerate() {
-            let shape = &self.shape(layer);
+            let shape = self.shape(layer);
             let carry = StatesMut { data: states, rows: *batch, first: 0 };
             let scratch = Scratch { row, cell };
             let weights = Weights { turn: first, ..packed.weights() };
@@ -203,7 +209,7 @@ impl<T: Passes> Network<T> {
         let of_state = |(state, len): (usize, usize)| {
             let mut values = Vec::new();
             for states in &stream.states {
-                let all = States { data: states, rows, first: 0 }.of(&shape, state);
+                let all = States { data: states, rows, first: 0 }.of(shape, state);
                 for row in all.chunks(shape.state_row(state)).take(rows) {
                     values.extend_from_slice(&row[..len]);
                 }
@@ -239,7 +245,7 @@ impl<T: Passes> Network<T> {
             let mut own = StatesMut { data: own, rows: batch, first: 0 };
             for (state, (values, len)) in states.iter().zip(config.state_sizes()).enumerate() {
                 let values = &values[layer * batch * len..][..batch * len];
-                let to = own.of(&shape, state, 0..batch);
+                let to = own.of(shape, state, 0..batch);
                 for (row, values) in to.chunks_mut(shape.state_row(state)).zip(values.chunks(len)) {
                     row[..len].copy_from_slice(values);
                 }

@@ -202,11 +202,11 @@ impl<T: Passes> Stream<T> {
         let (inputs, outputs) = self.sizes_of_step();
         let mut first = 0;
         while first < steps {
-            let own = first..steps.min(first + STEPS);
-            read(own.clone(), &mut self.values[0][..own.len() * inputs]);
-            self.run(own.len());
-            write(own.clone(), &self.values[0][..own.len() * outputs]);
-            first = own.end;
+            let end = steps.min(first + STEPS);
+            let own = end - first;
+            read(first..end, &mut self.values[0][..own * inputs]);
+            write(first..end, &self.run(own)[..own * outputs]);
+            first = end;
         }
     }
 
@@ -215,37 +215,40 @@ impl<T: Passes> Stream<T> {
         (self.batch * self.model.input_size(), self.batch * self.model.output_size())
     }
 
-    /// A few steps, from the first of `values` to the first of them.
-    fn run(&mut self, steps: usize) {
-        let Stream { model, batch, networks, values, kept, .. } = self;
+    /// A few steps of what stands in the first of `values`: gives what comes out.
+    fn run(&mut self, steps: usize) -> &[T] {
+        let Stream { model, batch, networks, values: [x, y], kept, .. } = self;
         let (all, mut networks) = (steps * *batch, networks.iter_mut());
+        let (mut before, mut after) = (&mut x[..], &mut y[..]);
         for (n, module) in model.modules.iter().enumerate() {
-            let [x, y] = values;
             let (inputs, outputs) = (model.widths[n], model.widths[n + 1]);
-            let (x, y) = (&mut x[..all * inputs], &mut y[..all * outputs]);
+            let (x, y) = (&mut before[..all * inputs], &mut after[..all * outputs]);
             if !kept[n].is_empty() {
                 kept[n][..x.len()].copy_from_slice(x);
             }
-            let done = match module {
-                Module::Recurrent(net) => networks.next().map(|stream| net.block(stream, x, y)),
-                Module::Dense(dense) => Some(dense.forward_into(x, y)),
+            // Sizes were checked with the model.
+            match module {
+                Module::Recurrent(net) => {
+                    if let Some(stream) = networks.next() {
+                        net.piece(stream, steps, x, y);
+                    }
+                }
+                Module::Dense(dense) => dense.rows_into(all, x, y),
                 Module::Activation(function) => {
                     function.apply(model.level, x, inputs);
-                    None
+                    continue;
                 }
                 &Module::Residual { since } => {
                     let (width, added) = (model.widths[since], &kept[since]);
                     for (x, added) in x.chunks_mut(inputs).zip(added.chunks(width)) {
                         x.iter_mut().zip(added).for_each(|(x, &added)| *x += added);
                     }
-                    None
+                    continue;
                 }
-            };
-            if let Some(done) = done {
-                debug_assert!(done.is_ok(), "sizes were checked with the model");
-                values.swap(0, 1);
             }
+            core::mem::swap(&mut before, &mut after);
         }
+        before
     }
 }
 

@@ -12,7 +12,7 @@ mod intrinsics;
 mod level;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-pub(crate) mod pair;
+mod pair;
 // Where `wide` has vectors, these; else its arrays would be slower than numbers. `--cfg unrolled_scalar` is for tests.
 #[cfg_attr(
     any(

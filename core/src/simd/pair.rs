@@ -1,8 +1,7 @@
 //! Two vectors as one: what is done to it is done to both by turns, so that neither waits for itself.
 
-use super::flat::Array;
 use super::sealed::Sealed;
-use super::{Kernel, Lanes, Simd};
+use super::{Kernel, Simd};
 use crate::real::Real;
 
 /// The vectors of a level in pairs.
@@ -121,32 +120,4 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
         pow2(a),
         flip(a, b),
     );
-}
-
-/// Vectors of two tiles, in pairs.
-#[inline(always)]
-pub(crate) fn paired<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
-    s: S,
-    a: &A,
-    b: &A,
-) -> B {
-    let two = Pair(s);
-    let mut pairs = B::filled(Lanes::new(two, two.zero()));
-    for (pair, (a, b)) in pairs.as_mut().iter_mut().zip(a.as_ref().iter().zip(b.as_ref())) {
-        *pair = Lanes::new(two, [a.v, b.v]);
-    }
-    pairs
-}
-
-/// The vectors of one of the two.
-#[inline(always)]
-pub(crate) fn half<T: Real, S: Simd<T>, A: Array<Lanes<T, S>>, B: Array<Lanes<T, Pair<S>>>>(
-    s: S,
-    which: usize,
-    pairs: &B,
-    to: &mut A,
-) {
-    for (pair, to) in pairs.as_ref().iter().zip(to.as_mut()) {
-        *to = Lanes::new(s, pair.v[which]);
-    }
 }

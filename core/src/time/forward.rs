@@ -1,10 +1,10 @@
 //! Steps forward.
 
-use super::{Pass, TapeMut, With};
+use super::{Pass, ShortRow, Steps, TapeMut, With};
 use crate::cell::elementwise::Elementwise;
-use crate::cell::row::Row;
+use crate::cell::row::{self, Row, copy};
 use crate::cell::{self, Scratch, input};
-use crate::kernel::plan::{Plan, RunTime, Short};
+use crate::kernel::plan::{Plan, RunTime};
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::StatesMut;
@@ -45,10 +45,10 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
             {
                 match pass.shape.stride {
                     _ if pass.shape.projected => self.all(s),
-                    16 => s.run(OneRow(self, PhantomData::<Short<E::Known, 16>>)),
-                    32 => s.run(OneRow(self, PhantomData::<Short<E::Known, 32>>)),
+                    16 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 16>>)),
+                    32 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 32>>)),
                     stride if chains::<T>(stride, pass.shape.layout.h_slots().count) == 1 => {
-                        s.run(OneRow(self, PhantomData::<RunTime>));
+                        s.run(Steps(self, PhantomData::<RunTime>));
                     }
                     _ => self.all(s),
                 }
@@ -58,50 +58,52 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
     }
 }
 
-/// What a single row goes through from the first step to the last.
-struct OneRow<W, P>(W, PhantomData<P>);
-
 /// Values of x at most that are added step by step: a product over all steps would take as long to begin.
 const FEW_INPUTS: usize = 8;
 
-impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
-    for OneRow<With<'_, &mut Forward<'_, T>, E>, P>
-{
+/// What a single row goes through from the first step to the last.
+impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forward<'_, T>, E>, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let With(Forward { pass, weights, window, tape, y, carry, scratch }, cell) = self.0;
-        let (shape, y) = (&P::known::<T>(pass.shape), (&mut *y.0, y.1, y.2));
-        let (row, Pass { x, x_row, .. }) = (shape.row(), *pass);
+        let With(Forward { pass, weights, window, tape, y, carry, scratch }, _) = self.0;
+        // By themselves: behind a reference they might be what is written, and would be read anew in every step.
+        let (pass, weights, window) = (*pass, *weights, window.clone());
+        let TapeMut { slots, before, ends, .. } = tape;
+        let (slots, mut before, ends) = (&mut **slots, before.again(), &mut **ends);
+        let (y, y_row, y_first) = (&mut *y.0, y.1, y.2);
+        let (mut carry, next) = (carry.again(), &mut scratch.row[..pass.shape.stride]);
+
+        let shape = &P::known::<T>(pass.shape);
+        let (slots_row, Pass { x, x_row, .. }) = (shape.row(), pass);
         let few = shape.input <= FEW_INPUTS;
         if !few {
-            input(s, shape, weights, window.len(), x, x_row, tape.slots);
+            input(s, shape, &weights, window.len(), x, x_row, slots);
         }
-        let keep = !tape.before.data.is_empty();
-        let mut ends = 0;
-        for t in pass.steps(window, false) {
+        let keep = !before.data.is_empty();
+        let mut cuts = 0;
+        for t in pass.steps(&window, false) {
             let at = t - window.start;
-            if !tape.ends.is_empty() {
-                ends += pass.keep_ends(shape, t, 1, carry, &mut tape.ends[ends..]);
+            if !ends.is_empty() {
+                cuts += pass.keep_ends(shape, t, 1, &mut carry, &mut ends[cuts..]);
             }
-            pass.cut(shape, t, 0..1, carry);
+            pass.cut(shape, t, 0..1, &mut carry);
             if keep {
-                keep_states(s, shape, at, 1, carry, &mut tape.before);
+                keep_states(s, shape, at, 1, &mut carry, &mut before);
             }
-            let next = &mut scratch.row[..shape.stride];
             let step = Row {
                 shape,
-                weights: Weights { turn: weights.turn != (t % 2 == 1), ..*weights },
+                weights: Weights { turn: weights.turn != (t % 2 == 1), ..weights },
                 x: few.then(|| &x[at * x_row..][..shape.input]),
                 keep,
-                slots: &mut tape.slots[at * row..][..row],
+                slots: &mut slots[at * slots_row..][..slots_row],
                 states: carry.again(),
                 next,
             };
-            cell.row::<S, P>(s, step);
-            if !y.0.is_empty() {
-                let to = at * y.1 + y.2;
-                copy(s, &scratch.row[..shape.state], &mut y.0[to..to + shape.state]);
+            row::step::<E::Cell, T, S, P>(s, step);
+            if !y.is_empty() {
+                let to = at * y_row + y_first;
+                copy(s, carry.of(shape, 0, 0..1), &mut y[to..to + shape.state]);
             }
         }
     }
@@ -161,19 +163,5 @@ impl<T: Real, E: Elementwise<T>> With<'_, &mut Forward<'_, T>, E> {
                 copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
         }
-    }
-}
-
-/// `copy_from_slice` without a call: rows are short.
-#[inline(always)]
-fn copy<T: Real, S: Simd<T>>(s: S, from: &[T], to: &mut [T]) {
-    let (from, to) = (&from[..to.len()], to);
-    let mut at = 0;
-    while at + S::LANES <= from.len() {
-        s.store(&mut to[at..], s.load(&from[at..]));
-        at += S::LANES;
-    }
-    if at < from.len() {
-        s.store_partial(&mut to[at..], s.load_partial(&from[at..]));
     }
 }

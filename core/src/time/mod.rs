@@ -22,7 +22,7 @@ pub use layer::{Layer, Passes};
 pub(crate) use layer::{PullBack, Run};
 pub use truncate::Truncation;
 
-use crate::cell::elementwise::Elementwise;
+use crate::cell::elementwise::{Elementwise, Typed};
 use crate::cell::{self, Chunk, Scratch, Step, WeightGradients};
 use crate::kernel::plan::{Plan, RunTime, Short};
 use crate::kernel::shape::{Shape, Transposed};
@@ -168,38 +168,10 @@ pub struct TapeRef<'a, T> {
 struct With<'c, W, E>(W, &'c E);
 
 /// Work that goes step by step, in a layer of which `P` may be known.
-trait StepByStep<T: Real> {
-    fn all<S: Simd<T>, P: Plan>(self, s: S);
-}
+struct Steps<W, P>(W, PhantomData<P>);
 
-/// It, with that said: a function of its own.
-struct ByPlan<W, P>(W, PhantomData<P>);
-
-impl<T: Real, W: StepByStep<T>, P: Plan> Kernel<T> for ByPlan<W, P> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd<T>>(self, s: S) {
-        self.0.all::<S, P>(s);
-    }
-}
-
-/// All steps; where a single row goes through all of them, compiled for its size if that is [`Short`].
-#[inline(always)]
-fn steps<T: Real, S: Simd<T>, E: Elementwise<T>, W: StepByStep<T>>(
-    s: S,
-    shape: &Shape,
-    one_row: bool,
-    work: W,
-) {
-    if const { E::SHORT } && one_row && !shape.projected {
-        match shape.stride {
-            16 => return s.run(ByPlan(work, PhantomData::<Short<E::Known, 16>>)),
-            32 => return s.run(ByPlan(work, PhantomData::<Short<E::Known, 32>>)),
-            _ => {}
-        }
-    }
-    work.all::<S, RunTime>(s);
-}
+/// The plan of single rows of so many values, where the cell is short.
+type ShortRow<E, T, const STRIDE: usize> = Short<Typed<<E as Elementwise<T>>::Cell>, STRIDE>;
 
 /// Scratch of a backward pass: rows for a chunk, or for a step.
 pub struct PassScratch<'a, T> {
@@ -250,8 +222,19 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, Backward<'_, T>, E> {
         if rows.is_empty() {
             return;
         }
-        let one_row = this.truncation.is_none() && pass.rows.count(this.window.start) == 1;
-        steps::<T, S, E, _>(s, shape, one_row, With(&mut this, cell));
+        let one_row = this.truncation.is_none()
+            && !shape.projected
+            && pass.rows.count(this.window.start) == 1;
+        let work = With(&mut this, cell);
+        match shape.stride {
+            16 if const { E::SHORT } && one_row => {
+                s.run(Steps(work, PhantomData::<ShortRow<E, T, 16>>));
+            }
+            32 if const { E::SHORT } && one_row => {
+                s.run(Steps(work, PhantomData::<ShortRow<E, T, 32>>));
+            }
+            _ => Steps(work, PhantomData::<RunTime>).run(s),
+        }
         let scratch = &this.scratch;
         let chunk = Chunk {
             shape,
@@ -270,10 +253,13 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, Backward<'_, T>, E> {
     }
 }
 
-impl<T: Real, E: Elementwise<T>> StepByStep<T> for With<'_, &mut Backward<'_, T>, E> {
+impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
+    for Steps<With<'_, &mut Backward<'_, T>, E>, P>
+{
+    type Output = ();
     #[inline(always)]
-    fn all<S: Simd<T>, P: Plan>(self, s: S) {
-        let With(this, cell) = self;
+    fn run<S: Simd<T>>(self, s: S) {
+        let With(this, cell) = self.0;
         let (pass, window) = (this.pass, this.window.clone());
         let shape = &P::known::<T>(pass.shape);
         for t in pass.steps(&window, true).filter(|&t| pass.rows.count(t) > 0) {

@@ -5,7 +5,7 @@ use super::description::Description;
 use super::plan::{Scheme, Wanted};
 use super::run::{self, Memory, Unprojected};
 use crate::cell::Tanh;
-use crate::cell::elementwise::{Back, Elementwise, Forth, Typed};
+use crate::cell::elementwise::{Back, Elementwise, Forth};
 use crate::error::Error;
 use crate::kernel::layout::Layout;
 use crate::kernel::states::States;
@@ -50,7 +50,7 @@ impl Program {
 
 impl<T: Real> Elementwise<T> for Program {
     // Never asked for: it is not short.
-    type Known = Typed<Tanh>;
+    type Cell = Tanh;
     const SHORT: bool = false;
 
     fn layout(&self) -> &Layout {

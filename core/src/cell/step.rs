@@ -54,7 +54,9 @@ fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     macro_rules! with {
         ($n:literal) => {
             if const { $n <= MOST_GATES && may_have(P::FIXED, WHICH, $n) } && gates == $n {
-                if const { P::FIXED.is_some() && P::PACKED } {
+                if const { P::FIXED.is_some() && WHICH == OUTER } {
+                    p.with::<$n, false>().run_in_line(s);
+                } else if const { P::FIXED.is_some() && P::PACKED } {
                     p.with::<$n, true>().run_one_row::<S, P, WHICH>(s);
                 } else if const { P::FIXED.is_some() } {
                     p.with::<$n, false>().run_one_row::<S, P, WHICH>(s);

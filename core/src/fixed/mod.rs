@@ -68,6 +68,7 @@ mod tape;
 
 use panel::{Aligned, fill, fill_slot};
 use step::OneStep;
+use tape::Rest;
 
 pub use dense::Dense;
 pub use state::{Parameters, State};
@@ -353,7 +354,8 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
             let begin = (end - 1) / CHUNK * CHUNK;
             let steps = begin..end;
             dispatch::<T, Accurate, _>(StepsBack { tape, steps: steps.clone(), d_y, d_state });
-            T::chunk(Level::best(), tape.chunk(steps.clone(), d_x[steps].as_flattened_mut()));
+            let d_x = d_x[steps.clone()].as_flattened_mut();
+            dispatch::<T, Accurate, _>(Rest { tape, steps, d_x });
             end = begin;
         }
         tape.add_to(gradients);
@@ -421,7 +423,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { tape, steps, d_y, d_state } = self;
-        let shape = Fixed::<C, T, I, H>::SHAPE;
+        let shape = const { &Fixed::<C, T, I, H>::SHAPE };
         let w_hh_t = tape.w_hh_t.as_ref().as_flattened().as_flattened();
         let (state, maps) = w_hh_t.split_at(shape.layout.h_slots().count * H * H);
         let rhs = |data| Rhs { data, step: H, tile: S::LANES, gate: 0 };
@@ -448,7 +450,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
             cell::backward::<T, S, Typed<C>, Static<Typed<C>, H>>(
                 s,
                 &Typed::NEW,
-                &shape,
+                shape,
                 &w,
                 1,
                 step,

@@ -25,8 +25,8 @@
 //! step reads h one by one as soon as it is there. And a group is done before the next one begins ([`black_box`]): the
 //! compiler would put off what nothing waits for, and hold sums in registers that the next group's need.
 //!
-//! *Where vectors are numbers by themselves*, there is nothing to fill by turns. All sums go to a buffer, and then the
-//! constants of the cell's function stay in registers from unit to unit.
+//! *Where vectors are numbers by themselves*, there is nothing to fill by turns: the units of a group are activated one
+//! after another. Groups are few units, alike, in one loop: code for the last of them would double the program.
 //!
 //! *Maps of computed values* need the value of every unit, so such a cell goes in two halves, each over all groups: in the
 //! first, sums and [`Cell::value`]; in the second, the products with values, and [`Cell::forward`]. In the second nobody
@@ -42,7 +42,7 @@ use crate::kernel::plan::group;
 use crate::kernel::product::chains;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, TILE, Tiles, together};
 use crate::real::Real;
-use crate::simd::flat::{Array, flat, rows};
+use crate::simd::flat::{Array, flat};
 use crate::simd::pair::{half, paired};
 use crate::simd::{Kernel, Lanes, Pair, Simd};
 use core::hint::black_box;
@@ -63,31 +63,14 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { cell, x, state, slots } = self;
-        let mut next = [T::ZERO; H];
-        let keep = K::LEN > 0;
+        // It is written before it is read. A call would clear it, where there are no vectors; a copy is done in line.
+        let mut next = if const { S::LANES == 1 } { state[0] } else { [T::ZERO; H] };
         let (mut b_ih, mut b_hh) = (&cell.b_ih.0, &cell.b_hh.0);
         if const { S::LANES == 1 } {
             // Addresses of their own: they lie further from those of the weights than a load reaches.
             (b_ih, b_hh) = (black_box(b_ih), black_box(b_hh));
         }
         let (b_ih, b_hh) = (b_ih.as_ref().as_flattened(), b_hh.as_ref().as_flattened());
-        // Where all sums come before all activations.
-        let mut sums: C::Slots<[T; H]>;
-        let slots = if const { S::LANES == 1 && Layout::of::<C>().stages() == 1 } {
-            let layout = const { Layout::of::<C>() };
-            sums = rows(|slot, unit| {
-                let (at, width) = place([1, layout.slots(), H], panel(layout.slots()), unit);
-                b_ih[at + slot * width] + b_hh[at + slot * width]
-            });
-            if keep {
-                slots.as_mut().copy_from_slice(sums.as_ref());
-                slots.as_mut()
-            } else {
-                sums.as_mut()
-            }
-        } else {
-            slots.as_mut()
-        };
         let mut units = Units::<T, Of<C, I, H>> {
             w_ih: flat(&cell.w_ih.0).as_flattened(),
             w_hh: flat(&cell.w_hh.0).as_flattened(),
@@ -97,8 +80,8 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, K: Array<[T; H]>> Kernel<
             x,
             states: state.as_mut().as_flattened_mut(),
             next: &mut next,
-            slots: slots.as_flattened_mut(),
-            keep,
+            slots: slots.as_mut().as_flattened_mut(),
+            keep: K::LEN > 0,
             size: PhantomData,
         };
         if const { Layout::of::<C>().stages() > 1 } {
@@ -238,21 +221,19 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         }
     }
 
-    /// All sums, then the function of each unit: where the vectors are numbers by themselves.
+    /// Every unit, a few together: where the vectors are numbers by themselves.
     #[inline(always)]
     fn one_by_one<S: Simd<T>>(&mut self, s: S) {
         let run = const { together(Z::SLOTS) };
         let mut u = 0;
         while u + run <= Z::UNITS {
-            self.run::<S, SUMS>(s, u);
+            self.run::<S, WHOLE>(s, u);
             u += run;
         }
         for u in u..Z::UNITS {
-            self.group::<S, Tiles<SUMS, false, 1, NONE>>(s, u);
+            self.group::<S, Tiles<WHOLE, false, 1, NONE>>(s, u);
         }
-        for u in 0..Z::UNITS {
-            self.group::<S, Tiles<REST, true, 1, NONE>>(s, u);
-        }
+        self.states[..Z::UNITS].copy_from_slice(self.next);
     }
 
     /// A group before the last.
@@ -272,7 +253,7 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
         let mut tiles = [Slots::<Z, T, S>::filled(zero); MOST];
         for (t, tile) in tiles[..R::COUNT].iter_mut().enumerate() {
             for (k, sum) in tile.as_mut().iter_mut().enumerate() {
-                *sum = if R::HALF == REST || R::HALF == SUMS {
+                *sum = if R::HALF == REST {
                     read::<T, S, R>(s, t, &self.slots[k * units..][..units][u..])
                 } else {
                     let own = u + t * S::LANES;
@@ -322,14 +303,6 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             sum!(self.states, self.w_hh, units, BY_H; 0 1 2 3);
         }
 
-        if R::HALF == SUMS {
-            for t in 0..R::COUNT {
-                self.put::<S, R>(t, u, &tiles[t]);
-            }
-            // They are made before the next group begins.
-            black_box(self.slots.as_mut_ptr());
-            return;
-        }
         let mut states = [States::<Z, T, S>::filled(zero); MOST];
         let mut own = [Parameters::<Z, T, S>::filled(zero); MOST];
         for t in 0..R::COUNT {
@@ -356,10 +329,15 @@ impl<T: Real, Z: Size> Units<'_, T, Z> {
             }
             t += 2;
         }
-        while t < R::COUNT {
-            activate::<T, S, Z, R>(&mut tiles[t], &mut states[t], &own[t]);
-            t += 1;
+        macro_rules! alone {
+            ($($t:literal)*) => {
+                $(if const { $t < R::COUNT && (S::LANES == 1 || $t >= R::RUN / 2 * 2) } {
+                    activate::<T, S, Z, R>(&mut tiles[$t], &mut states[$t], &own[$t]);
+                })*
+            };
         }
+        // Not a loop: places that are known are registers.
+        alone!(0 1 2 3 4);
         for t in 0..R::COUNT {
             if R::HALF != VALUES {
                 for (k, &state) in states[t].as_ref().iter().enumerate() {
@@ -433,7 +411,7 @@ fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
 ) -> Lanes<T, S> {
     let (at, width) = place([1, rows, Z::UNITS], const { panel(Z::SLOTS) }, own);
     let lanes = if Z::UNITS - own < S::LANES { Z::UNITS - own } else { S::LANES };
-    let from = &panels[at + k * width..][..lanes];
+    let from = &panels[at..][k * width..][..lanes];
     if R::EXTRA == PART && t == R::RUN {
         Lanes::read::<true>(s, from, 0)
     } else {

@@ -2,7 +2,7 @@
 
 use super::step::product;
 use crate::kernel::layout::Slots;
-use crate::kernel::plan::{ROWS, RunTime};
+use crate::kernel::plan::{Plan, ROWS, RunTime};
 use crate::kernel::product::{Product, Start, Strides};
 use crate::kernel::shape::Shape;
 use crate::real::Real;
@@ -61,13 +61,21 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
+        self.sum::<S, RunTime>(s);
+    }
+}
+
+impl<T: Real> Chunk<'_, T> {
+    /// The work, of a layer of which so much is known.
+    #[inline(always)]
+    pub fn sum<S: Simd<T>, P: Plan>(self, s: S) {
         let Chunk { shape, rows, x: (x, x_row), h, slots, d_slots, projected, input, .. } = self;
         let (d_x, mut g) = (self.d_x, self.gradients);
         if rows == 0 {
             return;
         }
         if !d_x.is_empty() {
-            d_input(
+            d_input::<T, S, P>(
                 s,
                 shape,
                 Rhs { tile: input.tile.max(S::LANES), ..input },
@@ -83,18 +91,32 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
             Right { from, row, blocks, units: shape.hidden, stride }
         };
         let x = (x, x_row, shape.input);
-        weight(s, shape, x, from(layout.x_slots().first, layout.x_blocks()), rows, &mut g.input);
+        weight::<T, S, P>(
+            s,
+            shape,
+            x,
+            from(layout.x_slots().first, layout.x_blocks()),
+            rows,
+            &mut g.input,
+        );
         let h = (h, shape.state_stride, shape.state);
-        weight(s, shape, h, from(layout.h_slots().first, layout.h_blocks()), rows, &mut g.state);
+        weight::<T, S, P>(
+            s,
+            shape,
+            h,
+            from(layout.h_slots().first, layout.h_blocks()),
+            rows,
+            &mut g.state,
+        );
         for (i, map) in layout.maps().iter().enumerate() {
             let value = (&slots[map.value as usize * stride..], row, shape.hidden);
             let right = from(map.to as usize, core::slice::from_ref(&map.block));
             match &mut g.state {
-                Sum::ByUnit(_) => weight(s, shape, value, right, rows, &mut g.state),
+                Sum::ByUnit(_) => weight::<T, S, P>(s, shape, value, right, rows, &mut g.state),
                 Sum::ByValue(_) => {
                     let len = shape.hidden * shape.apart(stride);
                     let own = &mut g.maps[i * len..(i + 1) * len];
-                    weight(s, shape, value, right, rows, &mut Sum::ByValue(own));
+                    weight::<T, S, P>(s, shape, value, right, rows, &mut Sum::ByValue(own));
                 }
             }
         }
@@ -102,10 +124,10 @@ impl<T: Real> Kernel<T> for Chunk<'_, T> {
             let m = (m, stride, shape.hidden);
             let (row, stride) = (shape.state_stride, shape.state_stride);
             let d = Right { from: d_projected, row, blocks: &[0], units: shape.state, stride };
-            weight(s, shape, m, d, rows, &mut g.projection);
+            weight::<T, S, P>(s, shape, m, d, rows, &mut g.projection);
         }
         let planes = layout.slots() + layout.parameters();
-        outer(s, shape, (&[T::ONE], 0, 1), (d_slots, row, planes, stride), rows, g.bias);
+        outer::<T, S, P>(s, shape, (&[T::ONE], 0, 1), (d_slots, row, planes, stride), rows, g.bias);
     }
 }
 
@@ -121,7 +143,7 @@ struct Right<'a, T> {
 
 /// Adds Σ_rows left ⊗ right to `out`.
 #[inline(always)]
-fn weight<T: Real, S: Simd<T>>(
+fn weight<T: Real, S: Simd<T>, P: Plan>(
     s: S,
     shape: &Shape,
     left: (&[T], usize, usize),
@@ -132,13 +154,20 @@ fn weight<T: Real, S: Simd<T>>(
     let Right { from, row: right_row, blocks, units, stride } = right;
     let out = match out {
         Sum::ByValue(out) => {
-            return outer(s, shape, left, (from, right_row, blocks.len(), stride), rows, out);
+            return outer::<T, S, P>(
+                s,
+                shape,
+                left,
+                (from, right_row, blocks.len(), stride),
+                rows,
+                out,
+            );
         }
         Sum::ByUnit(out) => out,
     };
     let (left, left_row, values) = left;
     for (slot, &block) in blocks.iter().enumerate() {
-        product::<T, S, RunTime, ROWS>(
+        product::<T, S, P, ROWS>(
             s,
             1,
             Product {
@@ -160,7 +189,7 @@ fn weight<T: Real, S: Simd<T>>(
 /// Adds Σ_rows left ⊗ right to `out`: (values of left, slots of right).
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn outer<T: Real, S: Simd<T>>(
+fn outer<T: Real, S: Simd<T>, P: Plan>(
     s: S,
     shape: &Shape,
     (left, left_row, values): (&[T], usize, usize),
@@ -176,7 +205,7 @@ fn outer<T: Real, S: Simd<T>>(
     // All slots are one run of units: a tile's vectors then adjoin in memory. As one vector of each gate they
     // would lie in as many lines, of which AVX2 uses half at a time (ran at 59 GFLOP/s instead of 77).
     let units = slots * stride;
-    product::<T, S, RunTime, ROWS>(
+    product::<T, S, P, ROWS>(
         s,
         1,
         Product {
@@ -196,7 +225,7 @@ fn outer<T: Real, S: Simd<T>>(
 
 /// The derivative by x of any number of rows at once: W_ihᵀ d_slots, added to `d_x` where `add`.
 #[inline(always)]
-fn d_input<T: Real, S: Simd<T>>(
+fn d_input<T: Real, S: Simd<T>, P: Plan>(
     s: S,
     shape: &Shape,
     rhs: Rhs<'_, T>,
@@ -206,7 +235,7 @@ fn d_input<T: Real, S: Simd<T>>(
     add: bool,
 ) {
     let Slots { first, count } = shape.layout.x_slots();
-    product::<T, S, RunTime, ROWS>(
+    product::<T, S, P, ROWS>(
         s,
         1,
         Product {
@@ -250,7 +279,7 @@ impl<T: Real> Kernel<T> for InputDerivative<'_, T> {
         let Self { shape, rows, d_slots, input, d_x } = self;
         if rows > 0 {
             let input = Rhs { tile: input.tile.max(S::LANES), ..input };
-            d_input(s, shape, input, rows, d_slots, d_x, false);
+            d_input::<T, S, RunTime>(s, shape, input, rows, d_slots, d_x, false);
         }
     }
 }
@@ -275,6 +304,6 @@ impl<T: Real> Kernel<T> for Outer<'_, T> {
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { shape, rows, left, right, out } = self;
-        outer(s, shape, left, right, rows, out);
+        outer::<T, S, RunTime>(s, shape, left, right, rows, out);
     }
 }

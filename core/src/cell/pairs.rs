@@ -27,10 +27,15 @@ pub(crate) fn activate<C: Cell, T: Real, S: Simd<T>, R: Group, const VALUES: boo
         }
         t += 2;
     }
-    while t < R::COUNT {
-        apply::<C, T, S, VALUES>(&mut tiles[t], &mut states[t], &own[t]);
-        t += 1;
+    macro_rules! alone {
+        ($($t:literal)*) => {
+            $(if const { $t < R::COUNT && (S::LANES == 1 || $t >= R::RUN / 2 * 2) } {
+                apply::<C, T, S, VALUES>(&mut tiles[$t], &mut states[$t], &own[$t]);
+            })*
+        };
     }
+    // Not a loop: places that are known are registers.
+    alone!(0 1 2 3 4);
 }
 
 #[inline(always)]

@@ -52,7 +52,9 @@ fn some_gates<T: Real, S: Simd<T>, P: Plan, const WHICH: u8>(
     macro_rules! with {
         ($n:literal) => {
             if const { $n <= MOST_GATES && ($n == 1 || WHICH == GATES) } && gates == $n {
-                if const { P::FIXED.is_some() && P::PACKED } {
+                if const { S::LANES == 1 && P::FIXED.is_some() && WHICH == ROWS } {
+                    p.with::<$n, false>().run_in_line(s);
+                } else if const { P::FIXED.is_some() && P::PACKED } {
                     p.with::<$n, true>().run_one_row::<S, P, WHICH>(s);
                 } else if const { P::FIXED.is_some() } {
                     p.with::<$n, false>().run_one_row::<S, P, WHICH>(s);

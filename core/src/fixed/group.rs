@@ -29,12 +29,10 @@ pub type Slots<Z, T, S> = <<Z as Size>::Cell as Cell>::Slots<Lanes<T, S>>;
 pub type States<Z, T, S> = <<Z as Size>::Cell as Cell>::States<Lanes<T, S>>;
 pub type Parameters<Z, T, S> = <<Z as Size>::Cell as Cell>::Parameters<Lanes<T, S>>;
 
-/// The whole step; one of the two halves of a cell with maps of values; the sums alone, on top of
-/// what stands in the slots, after which the rest is that of such a cell.
+/// The whole step; one of the two halves of a cell with maps of values.
 pub const WHOLE: u8 = 0;
 pub const VALUES: u8 = 1;
 pub const REST: u8 = 2;
-pub const SUMS: u8 = 3;
 
 /// Units of a block: whole panels, and whole groups of tiles.
 pub const fn block<T: Real, S: Simd<T>>(slots: usize) -> usize {

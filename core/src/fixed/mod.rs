@@ -76,6 +76,7 @@ mod tape;
 
 use panel::Aligned;
 use step::OneStep;
+use tape::Rest;
 
 pub use crate::simd::{Float16, Int8};
 pub use compressed::Compressed;
@@ -329,7 +330,8 @@ impl<C: Cell, T: Passes, const I: usize, const H: usize> Fixed<C, T, I, H> {
             let begin = (end - 1) / CHUNK * CHUNK;
             let steps = begin..end;
             dispatch::<T, Accurate, _>(StepsBack { tape, steps: steps.clone(), d_y, d_state });
-            T::chunk(Level::best(), tape.chunk(steps.clone(), d_x[steps].as_flattened_mut()));
+            let d_x = d_x[steps.clone()].as_flattened_mut();
+            dispatch::<T, Accurate, _>(Rest { tape, steps, d_x });
             end = begin;
         }
         tape.add_to(gradients);
@@ -397,7 +399,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { tape, steps, d_y, d_state } = self;
-        let shape = Fixed::<C, T, I, H>::SHAPE;
+        let shape = const { &Fixed::<C, T, I, H>::SHAPE };
         let w_hh_t = tape.w_hh_t.as_ref().as_flattened().as_flattened();
         let (state, maps) = w_hh_t.split_at(shape.layout.h_slots().count * H * H);
         let rhs = |data| Rhs { data, step: H, tile: S::LANES, gate: 0 };
@@ -424,7 +426,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
             cell::backward::<T, S, Typed<C>, Static<H>>(
                 s,
                 &Typed::NEW,
-                &shape,
+                shape,
                 &w,
                 1,
                 step,

@@ -14,6 +14,7 @@ use crate::real::Real;
 pub(super) struct Aligned<A>(pub A);
 
 /// Where a gate's values of a unit begin, and how far apart their steps are, where gates stand in groups.
+#[inline(always)]
 const fn column(
     [steps, gates, units]: [usize; 3],
     panel: usize,
@@ -72,6 +73,7 @@ pub(super) const fn fill_slot<A: Copy>(
 }
 
 /// The mirror of [`fill`], where the blocks stand in the order of the gates.
+#[inline(always)]
 pub(super) fn rows<T: Real>(
     from: &[T],
     to: &mut [T],

@@ -25,8 +25,8 @@
 //! step reads h one by one as soon as it is there. And a group is done before the next one begins ([`black_box`]): the
 //! compiler would put off what nothing waits for, and hold sums in registers that the next group's need.
 //!
-//! *Where vectors are numbers by themselves*, there is nothing to fill by turns. All sums go to a buffer, and then the
-//! constants of the cell's function stay in registers from unit to unit.
+//! *Where vectors are numbers by themselves*, there is nothing to fill by turns: the units of a group are activated one
+//! after another. Groups are few units, alike, in one loop: code for the last of them would double the program.
 //!
 //! *Maps of computed values* need the value of every unit, so such a cell goes in two halves, each over all groups: in the
 //! first, sums and [`Cell::value`]; in the second, the products with values, and [`Cell::forward`]. In the second nobody
@@ -42,7 +42,7 @@ use crate::kernel::plan::group;
 use crate::kernel::product::chains;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, PART, Scales, TILE, Tiles, together};
 use crate::real::Real;
-use crate::simd::flat::{Array, flat, rows};
+use crate::simd::flat::{Array, flat};
 use crate::simd::{Kernel, Lanes, Simd, Weight};
 use core::hint::black_box;
 use core::marker::PhantomData;
@@ -62,31 +62,14 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T>, K: Array<[T
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
         let Self { cell, x, state, slots } = self;
-        let mut next = [T::ZERO; H];
-        let keep = K::LEN > 0;
+        // It is written before it is read. A call would clear it, where there are no vectors; a copy is done in line.
+        let mut next = if const { S::LANES == 1 } { state[0] } else { [T::ZERO; H] };
         let (mut b_ih, mut b_hh) = (&cell.b_ih.0, &cell.b_hh.0);
         if const { S::LANES == 1 } {
             // Addresses of their own: they lie further from those of the weights than a load reaches.
             (b_ih, b_hh) = (black_box(b_ih), black_box(b_hh));
         }
         let (b_ih, b_hh) = (b_ih.as_ref().as_flattened(), b_hh.as_ref().as_flattened());
-        // Where all sums come before all activations.
-        let mut sums: C::Slots<[T; H]>;
-        let slots = if const { S::LANES == 1 && Layout::of::<C>().stages() == 1 } {
-            let layout = const { Layout::of::<C>() };
-            sums = rows(|slot, unit| {
-                let (at, width) = place([1, layout.slots(), H], panel(layout.slots()), unit);
-                b_ih[at + slot * width] + b_hh[at + slot * width]
-            });
-            if keep {
-                slots.as_mut().copy_from_slice(sums.as_ref());
-                slots.as_mut()
-            } else {
-                sums.as_mut()
-            }
-        } else {
-            slots.as_mut()
-        };
         let mut units = Units::<T, W, Of<C, I, H>> {
             w_ih: flat(&cell.w_ih.0).as_flattened(),
             w_hh: flat(&cell.w_hh.0).as_flattened(),
@@ -98,8 +81,8 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T>, K: Array<[T
             x,
             states: state.as_mut().as_flattened_mut(),
             next: &mut next,
-            slots: slots.as_flattened_mut(),
-            keep,
+            slots: slots.as_mut().as_flattened_mut(),
+            keep: K::LEN > 0,
             size: PhantomData,
         };
         if const { Layout::of::<C>().stages() > 1 } {
@@ -244,21 +227,19 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
         }
     }
 
-    /// All sums, then the function of each unit: where the vectors are numbers by themselves.
+    /// Every unit, a few together: where the vectors are numbers by themselves.
     #[inline(always)]
     fn one_by_one<S: Simd<T>>(&mut self, s: S) {
         let run = const { together(Z::SLOTS) };
         let mut u = 0;
         while u + run <= Z::UNITS {
-            self.run::<S, SUMS>(s, u);
+            self.run::<S, WHOLE>(s, u);
             u += run;
         }
         for u in u..Z::UNITS {
-            self.group::<S, Tiles<1, NONE>, SUMS, false>(s, u);
+            self.group::<S, Tiles<1, NONE>, WHOLE, false>(s, u);
         }
-        for u in 0..Z::UNITS {
-            self.group::<S, Tiles<1, NONE>, REST, true>(s, u);
-        }
+        self.states[..Z::UNITS].copy_from_slice(self.next);
     }
 
     /// A group before the last.
@@ -278,7 +259,7 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
         let mut tiles = [Slots::<Z, T, S>::filled(zero); MOST];
         for (t, tile) in tiles[..R::COUNT].iter_mut().enumerate() {
             for (k, sum) in tile.as_mut().iter_mut().enumerate() {
-                *sum = if HALF == REST || HALF == SUMS {
+                *sum = if HALF == REST {
                     read::<T, S, R>(s, t, &self.slots[k * units..][..units][u..])
                 } else {
                     let own = u + t * S::LANES;
@@ -329,14 +310,6 @@ impl<T: Real, W: Weight<T>, Z: Size> Units<'_, T, W, Z> {
             sum!(self.states, self.w_hh, self.scale_hh, units, BY_H; 0 1 2 3);
         }
 
-        if HALF == SUMS {
-            for t in 0..R::COUNT {
-                self.put::<S, R>(t, u, &tiles[t]);
-            }
-            // They are made before the next group begins.
-            black_box(self.slots.as_mut_ptr());
-            return;
-        }
         let mut states = [States::<Z, T, S>::filled(zero); MOST];
         let mut own = [Parameters::<Z, T, S>::filled(zero); MOST];
         for t in 0..R::COUNT {
@@ -414,7 +387,7 @@ fn own_of<T: Real, S: Simd<T>, Z: Size, R: Group>(
 ) -> Lanes<T, S> {
     let (at, width) = place([1, rows, Z::UNITS], const { panel(Z::SLOTS) }, own);
     let lanes = if Z::UNITS - own < S::LANES { Z::UNITS - own } else { S::LANES };
-    let from = &panels[at + k * width..][..lanes];
+    let from = &panels[at..][k * width..][..lanes];
     if R::EXTRA == PART && t == R::RUN {
         Lanes::read::<true>(s, from, 0)
     } else {

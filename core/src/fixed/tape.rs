@@ -4,10 +4,13 @@ use super::panel::rows;
 use super::{Fixed, Parameters};
 use crate::cell::{Cell, Chunk, Sum, WeightGradients};
 use crate::kernel::panel::{panel, place};
+use crate::kernel::plan::Static;
 use crate::real::Real;
-use crate::simd::Rhs;
 use crate::simd::flat::{Joined, filled, flat, flat_mut};
+use crate::simd::{Kernel, Level, Rhs, Simd};
+use crate::time::Passes;
 use core::fmt;
+use core::hint::black_box;
 use core::ops::Range;
 use core::slice::{from_mut, from_ref};
 
@@ -15,6 +18,31 @@ use core::slice::{from_mut, from_ref};
 /// the slots.
 pub(super) type Row<C, T, const H: usize> =
     Joined<<C as Cell>::Slots<[T; H]>, <C as Cell>::Parameters<[T; H]>>;
+
+/// What is left to do of some steps once their `d_slots` are known: as in run-time networks, compiled once for all sizes;
+/// or, where vectors are numbers by themselves, for these, because to find out sizes takes longer there than the work.
+pub(super) struct Rest<'a, C: Cell, T: Real, const I: usize, const H: usize, const N: usize> {
+    pub tape: &'a mut Tape<C, T, I, H, N>,
+    pub steps: Range<usize>,
+    pub d_x: &'a mut [T],
+}
+
+impl<C: Cell, T: Passes, const I: usize, const H: usize, const N: usize> Kernel<T>
+    for Rest<'_, C, T, I, H, N>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd<T>>(self, s: S) {
+        let mut chunk = self.tape.chunk(self.steps, self.d_x);
+        if const { S::LANES == 1 } {
+            // Addresses of their own: they lie further from that of the tape than a load reaches.
+            (chunk.h, chunk.d_slots) = (black_box(chunk.h), black_box(chunk.d_slots));
+            chunk.sum::<S, Static<H>>(s);
+        } else {
+            T::chunk(Level::best(), chunk);
+        }
+    }
+}
 
 /// What up to `N` recorded steps keep, and room for the way back. Its size is fixed: see [Memory](super#memory).
 #[derive(Clone)]
@@ -75,7 +103,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Tape<C, T
 
     /// Fills in the transposed weights and clears the sums.
     pub(super) fn transpose(&mut self, cell: &Fixed<C, T, I, H>) {
-        let layout = &Fixed::<C, T, I, H>::SHAPE.layout;
+        let layout = const { &Fixed::<C, T, I, H>::SHAPE.layout };
         let (slots, fed) = (layout.slots(), layout.h_slots().count);
         let w_ih = flat(&cell.w_ih.0).as_flattened();
         let to = self.w_ih_t.as_mut().as_flattened_mut().as_flattened_mut();
@@ -99,9 +127,10 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Tape<C, T
         self.d_bias.as_mut().as_flattened_mut().fill(T::ZERO);
     }
 
-    /// What is left to do of some steps once their `d_slots` are known.
-    pub(super) fn chunk<'a>(&'a mut self, steps: Range<usize>, d_x: &'a mut [T]) -> Chunk<'a, T> {
-        let shape = &Fixed::<C, T, I, H>::SHAPE;
+    /// It, in numbers.
+    #[inline(always)]
+    fn chunk<'a>(&'a mut self, steps: Range<usize>, d_x: &'a mut [T]) -> Chunk<'a, T> {
+        let shape = const { &Fixed::<C, T, I, H>::SHAPE };
         let d_w_hh = flat_mut(&mut self.d_w_hh).as_flattened_mut();
         let (state, maps) = d_w_hh.split_at_mut(shape.layout.h_slots().count * H * H);
         Chunk {
@@ -132,7 +161,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Tape<C, T
 
     /// Adds the sums to gradients in PyTorch's layout.
     pub(super) fn add_to(&self, to: &mut Parameters<C, T, I, H>) {
-        let layout = &Fixed::<C, T, I, H>::SHAPE.layout;
+        let layout = const { &Fixed::<C, T, I, H>::SHAPE.layout };
         let d_w_ih = flat(&self.d_w_ih).as_flattened();
         for (g, &block) in layout.x_blocks().iter().enumerate() {
             add(d_w_ih, &mut to.w_ih.as_mut()[block as usize], layout.maps_of_x(), g);

@@ -78,9 +78,11 @@ const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
 /// How many tiles of one row go together: registers for the accumulators, for the row's value and for a vector.
 #[inline(always)]
 pub(crate) const fn fit<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usize {
+    // Numbers by themselves are summed one run after another.
+    let (chains, most) = if S::LANES > 1 { (chains, 4) } else { (1, 8) };
     match (S::REGISTERS - 2) / (chains * gates) {
         0 => 1,
-        n if n > 4 => 4,
+        n if n > most => most,
         n => n,
     }
 }
@@ -166,6 +168,31 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         }
     }
 
+    /// The product of any rows, inlined, in one run: for numbers by themselves. Few forms of tiles occur, because each
+    /// is code of its own wherever this is called.
+    #[inline(always)]
+    pub fn run_in_line<S: Simd<T>>(mut self, s: S) {
+        debug_assert!(S::LANES == 1, "units are not cut into vectors");
+        let (rows, tiles) = (self.rows, self.units);
+        let (whole, wide) = (rows / 4 * 4, tiles / 4 * 4);
+        for row in (0..whole).step_by(4) {
+            for tile in (0..wide).step_by(4) {
+                self.tile_body::<S, 4, 4, 1, false>(s, row, tile);
+            }
+            for tile in wide..tiles {
+                self.tile_body::<S, 4, 1, 1, false>(s, row, tile);
+            }
+        }
+        for row in whole..rows {
+            for tile in (0..wide).step_by(4) {
+                self.tile_body::<S, 1, 4, 1, false>(s, row, tile);
+            }
+            for tile in wide..tiles {
+                self.tile_body::<S, 1, 1, 1, false>(s, row, tile);
+            }
+        }
+    }
+
     #[inline(always)]
     fn one_row<S: Simd<T>, P: Plan, const CHAINS: usize>(&mut self, s: S) {
         let whole = self.units / S::LANES;
@@ -190,6 +217,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
                 }
             };
         }
+        tiles!(8);
         tiles!(4);
         tiles!(3);
         tiles!(2);

@@ -130,7 +130,12 @@ impl<T: Real, W: Weight<T>> MapSum<'_, T, W> {
         let Self { by, w, scales, slot, units, panel } = self;
         let sizes = [by.len(), GATES, units];
         let (at, width) = place(sizes, panel, u);
-        let apart = if TILES > 1 { place(sizes, panel, u + S::LANES).0 - at } else { 0 };
+        let apart = match TILES {
+            1 => 0,
+            // A group begins where as many of them would end: it does not reach into another panel.
+            _ if panel % (TILES * S::LANES) == 0 => S::LANES,
+            _ => place(sizes, panel, u + S::LANES).0 - at,
+        };
         let mut sums = [[[s.zero(); GATES]; TILES]; 1];
         for t in 0..TILES {
             for g in 0..GATES {

@@ -73,21 +73,6 @@ pub const fn filled<A: Copy, X: Array<A>>(a: A) -> X {
     unsafe { array.assume_init() }
 }
 
-/// Rows of `f(row, column)`: memory that is written once.
-#[inline(always)]
-pub fn rows<T: Copy, X: Array<[T; N]>, const N: usize>(f: impl Fn(usize, usize) -> T) -> X {
-    const { assert!(is_made_of::<[T; N], X>()) };
-    let mut array = MaybeUninit::<X>::uninit();
-    for row in 0..X::LEN {
-        for column in 0..N {
-            // SAFETY: `X` is `LEN` rows of N values one after another (`Array` is sealed), and this is one of them.
-            unsafe { array.as_mut_ptr().cast::<T>().add(row * N + column).write(f(row, column)) };
-        }
-    }
-    // SAFETY: all rows are written, and there is nothing else in `X`.
-    unsafe { array.assume_init() }
-}
-
 /// What stands in arrays, one after another.
 #[inline(always)]
 #[must_use]

@@ -142,69 +142,68 @@ pub(crate) fn accumulate_stored<
     let mut chains = [[[[s.zero(); GATES]; TILES]; ROWS]; CHAINS];
     chains[0] = acc;
     let run = steps / CHAINS;
-    for segment in 0..segments {
-        // SAFETY: `left` and `right` are the largest sums of the offsets added here and in `step`, which only
-        // grow with segment and k, and lie within the two slices.
-        let (a, w) = unsafe {
-            (
-                lhs.data.as_ptr().add(segment * lhs.segment),
-                rhs.data.as_ptr().add(segment * steps * rhs.step),
-            )
+    // Where segment n begins, on either side.
+    macro_rules! begin {
+        ($segment:expr) => {
+            // SAFETY: `left` and `right` are the largest sums of the offsets added here and in `add`, which only
+            // grow with segment and k, and lie within the two slices.
+            unsafe {
+                (
+                    lhs.data.as_ptr().add($segment * lhs.segment),
+                    rhs.data.as_ptr().add($segment * steps * rhs.step),
+                )
+            }
         };
-        // A processor without vectors does one thing after another: there runs are better apart, each with few sums,
-        // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
-        let by_four = S::LANES == 1 && ROWS == 1 && run > 4;
-        let (together, turns) = if S::LANES > 1 { (CHAINS, 1) } else { (1, CHAINS) };
-        let fours = if by_four { black_box(run / 4) } else { 0 };
-        for turn in 0..turns {
-            let mut done = 0;
-            for _ in 0..fours {
-                for i in 0..4 {
-                    let k = turn * run + done + i;
-                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
-                    unsafe {
-                        step::<T, W, S, ROWS, TILES, GATES, PART>(
-                            s,
-                            &mut chains[turn],
-                            a.add(k * lhs.step),
-                            w.add(k * rhs.step),
-                            lhs.row,
-                            &right,
-                        );
-                    }
-                }
-                done += 4;
-            }
-            let done = if by_four { run / 4 * 4 } else { 0 };
-            for k in done..run {
-                for (c, chain) in chains[turn..turn + together].iter_mut().enumerate() {
-                    let k = (turn + c) * run + k;
-                    // SAFETY: k < steps, so the reads lie before `left` and `right`.
-                    unsafe {
-                        step::<T, W, S, ROWS, TILES, GATES, PART>(
-                            s,
-                            chain,
-                            a.add(k * lhs.step),
-                            w.add(k * rhs.step),
-                            lhs.row,
-                            &right,
-                        );
-                    }
-                }
-            }
-        }
-        for k in CHAINS * run..steps {
+    }
+    macro_rules! add {
+        ($chain:expr, $a:ident, $w:ident, $k:expr) => {{
+            let k = $k;
             // SAFETY: k < steps, so the reads lie before `left` and `right`.
             unsafe {
-                step::<T, W, S, ROWS, TILES, GATES, PART>(
-                    s,
-                    &mut chains[0],
-                    a.add(k * lhs.step),
-                    w.add(k * rhs.step),
-                    lhs.row,
-                    &right,
-                );
+                let (a, w) = ($a.add(k * lhs.step), $w.add(k * rhs.step));
+                step::<T, W, S, ROWS, TILES, GATES, PART>(s, $chain, a, w, lhs.row, &right);
             }
+        }};
+    }
+    if const { S::LANES > 1 } {
+        for segment in 0..segments {
+            let (a, w) = begin!(segment);
+            for k in 0..run {
+                for (c, chain) in chains.iter_mut().enumerate() {
+                    add!(chain, a, w, c * run + k);
+                }
+            }
+            for k in CHAINS * run..steps {
+                add!(&mut chains[0], a, w, k);
+            }
+        }
+    } else {
+        // A processor without vectors does one thing after another: there runs are better apart, each with few sums,
+        // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
+        let by_four = ROWS * TILES * GATES <= 8 && run > 4;
+        let fours = if by_four { black_box(run / 4) } else { 0 };
+        for (c, chain) in chains.iter_mut().enumerate() {
+            let mut sums = *chain;
+            for segment in 0..segments {
+                let (a, w) = begin!(segment);
+                let mut done = c * run;
+                for _ in 0..fours {
+                    for i in 0..4 {
+                        add!(&mut sums, a, w, done + i);
+                    }
+                    done += 4;
+                }
+                let done = if by_four { run / 4 * 4 } else { 0 };
+                for k in c * run + done..(c + 1) * run {
+                    add!(&mut sums, a, w, k);
+                }
+                if c == 0 {
+                    for k in CHAINS * run..steps {
+                        add!(&mut sums, a, w, k);
+                    }
+                }
+            }
+            *chain = sums;
         }
     }
 

@@ -18,12 +18,15 @@ use cortex_m_semihosting::{debug, hprintln};
 use measure::{Clock, stack_of};
 use panic_semihosting as _;
 use unrolled::Lstm;
-use unrolled::fixed::{Compressed, Int8};
+use unrolled::fixed::{Compressed, Int8, Parameters};
 
 #[cfg(feature = "nightly-fma")]
 use data::{ADAPTED_FUSED as ADAPTED, FUSED as EXPECTED};
 #[cfg(not(feature = "nightly-fma"))]
 use data::{ADAPTED_UNFUSED as ADAPTED, UNFUSED as EXPECTED};
+
+/// A cell of twice the units: what a step takes does not depend on its weights.
+static WIDE: Lstm<f32, 1, 32> = Lstm::from_parameters(&Parameters::zeros());
 
 /// Steps that are measured together.
 const MEASURED: usize = 100;
@@ -83,6 +86,13 @@ fn main() -> ! {
         }
     });
     hprintln!("step {}", step / MEASURED as u32);
+    let mut wide = WIDE.zero_state();
+    let step = clock.instructions(|| {
+        for _ in 0..MEASURED {
+            black_box(black_box(&WIDE).step(black_box(&[0.5]), &mut wide));
+        }
+    });
+    hprintln!("wide {}", step / MEASURED as u32);
 
     let (equal, step) = small(&clock);
     hprintln!("small {}", if equal { "equal" } else { "differ" });

@@ -62,7 +62,7 @@ test-rust:
 test-alone:  ## nets without std or threads, and with the portable level of a machine without vectors
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
 	RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
-	  --no-default-features --features std --test guard --test fixed
+	  --no-default-features --features std --test guard --test fixed --test compressed
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)

@@ -28,23 +28,30 @@ STEPS = 5000
 FILES = ("fixed", "model.safetensors", "amp.nam", "model.json")
 
 
-def net(hidden: int, seed: int) -> ur.Sequential:
+def net(hidden: int, seed: int, dtype: str = "float32") -> ur.Sequential:
     return ur.Sequential(
-        ur.LSTM(1, hidden, seed=seed), ur.Dense(hidden, 1, seed=seed + 1), ur.Activation("tanh")
+        ur.LSTM(1, hidden, seed=seed, dtype=dtype),
+        ur.Dense(hidden, 1, seed=seed + 1, dtype=dtype),
+        ur.Activation("tanh"),
     )
+
+
+def build(model: ur.Sequential, directory: Path) -> None:
+    """The page, and modules of which some have this model compiled in."""
+    model.to_rust(directory / "model.rs")
+    command = [sys.executable, str(ROOT / "web" / "build.py"), "--relaxed", "--model"]
+    command += [str(directory / "model.rs"), "--out", str(directory)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode == SKIPPED:
+        pytest.skip(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page, its modules, the models, and an input."""
     directory = tmp_path_factory.mktemp("web")
-    net(16, 1).to_rust(directory / "model.rs")
-    command = [sys.executable, str(ROOT / "web" / "build.py"), "--model"]
-    command += [str(directory / "model.rs"), "--out", str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode == SKIPPED:
-        pytest.skip(done.stdout.splitlines()[-1])
-    assert done.returncode == 0, done.stderr[-4000:]
+    build(net(16, 1), directory)
     ur.save(net(32, 3), directory / "model.safetensors")
     ur.export(net(12, 5), directory / "model.json")
     shutil.copy(ROOT / "tests" / "data" / "formats" / "amp.nam", directory)
@@ -52,32 +59,65 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def expected(site: Path) -> dict[str, np.ndarray]:
+def portable(model: ur.Sequential, dtype: str = "float32") -> np.ndarray:
     """What Python gives at the level that WebAssembly has."""
     before = ur.isa()
     ur.set_max_isa("portable")
-    x = normal(STEPS, seed=8).reshape(-1, 1)
-    files = {name: ur.load(site / name) for name in FILES if name != "fixed"}
-    outputs = {
-        name: np.ravel(model(x)[0]) for name, model in {"fixed": net(16, 1), **files}.items()
-    }
+    y = np.ravel(model(normal(STEPS, seed=8).reshape(-1, 1).astype(dtype))[0])
     ur.set_max_isa(before)
-    assert all(len(np.unique(y)) > STEPS // 2 for y in outputs.values())
-    return outputs
+    assert len(np.unique(y)) > STEPS // 2
+    return y
+
+
+@pytest.fixture(scope="module")
+def expected(site: Path) -> dict[str, np.ndarray]:
+    files = {name: ur.load(site / name) for name in FILES if name != "fixed"}
+    return {name: portable(model) for name, model in {"fixed": net(16, 1), **files}.items()}
 
 
 def same(data: bytes, y: np.ndarray) -> bool:
     return data == y.astype("<f4").tobytes()
 
 
-@pytest.mark.skipif(NODE is None, reason="no node on PATH: modules are not run in it")
+def near(data: bytes, y: np.ndarray) -> bool:
+    """Of relaxed SIMD, which leaves last digits to the engine."""
+    return bool(np.abs(np.frombuffer(data, "<f4") - y.astype("<f4")).max() <= 1e-6)
+
+
+def played(site: Path, name: str, *options: str) -> bytes:
+    if NODE is None:
+        pytest.skip("no node on PATH: modules are not run in it")
+    command = [NODE]
+    if options:
+        # Node 20 has relaxed SIMD behind a flag, later ones without.
+        flag = "--experimental-wasm-relaxed-simd"
+        known = subprocess.run([NODE, "--v8-options"], capture_output=True, text=True, check=True)
+        command += [flag] if flag in known.stdout else []
+    command += [str(site / "play.mjs"), *options, *([] if name == "fixed" else [str(site / name)])]
+    x = normal(STEPS, seed=8).tobytes()
+    done = subprocess.run(command, input=x, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_node_gives_the_same_bits(site: Path, expected: dict[str, np.ndarray], name: str) -> None:
-    command = [str(NODE), str(site / "play.mjs"), *([] if name == "fixed" else [str(site / name)])]
-    done = subprocess.run(command, input=(site / "x.f32").read_bytes(), capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    assert same(done.stdout, expected[name])
+    assert same(played(site, name), expected[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_node_gives_almost_the_same_relaxed(
+    site: Path, expected: dict[str, np.ndarray], name: str
+) -> None:
+    assert near(played(site, name, "--relaxed"), expected[name])
+
+
+def test_a_model_in_float64(site: Path, tmp_path: Path) -> None:
+    model = net(16, 1, "float64")
+    build(model, tmp_path)
+    y = portable(model, "float64")
+    assert same(played(tmp_path, "fixed"), y)
+    assert near(played(tmp_path, "fixed", "--relaxed"), y)
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -133,6 +173,13 @@ def test_a_worklet_gives_the_same_bits(
     posted: dict[str, bytes], expected: dict[str, np.ndarray], name: str
 ) -> None:
     assert same(posted[f"{name}.f32"], expected[name])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_worklet_gives_almost_the_same_relaxed(
+    posted: dict[str, bytes], expected: dict[str, np.ndarray], name: str
+) -> None:
+    assert near(posted[f"{name}.relaxed.f32"], expected[name])
 
 
 def test_the_page_plays_what_is_chosen(posted: dict[str, bytes]) -> None:

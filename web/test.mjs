@@ -2,10 +2,11 @@
 // refuse. `web/build.py --test` builds both and runs this.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import test from "node:test";
-import { Unrolled, UnrolledError, compile } from "./unrolled.js";
+import { setFlagsFromString } from "node:v8";
+import { Unrolled, UnrolledError, compile, hasRelaxedSimd } from "./unrolled.js";
 
 const { MADE, NATIVE } = process.env;
 const modules = {
@@ -53,9 +54,9 @@ function expected(name, outputs) {
 
 const names = readdirSync(NATIVE).map((file) => file.replace(/\.f32$/, ""));
 
-function loaded(name) {
-  if (name === "fixed") return new Unrolled(modules.fixed).load();
-  return new Unrolled(modules.unrolled).load(readFileSync(new URL(name, models)));
+function loaded(name, { fixed, unrolled } = modules) {
+  if (name === "fixed") return new Unrolled(fixed).load();
+  return new Unrolled(unrolled).load(readFileSync(new URL(name, models)));
 }
 
 test("there are models to compare", () => {
@@ -88,6 +89,33 @@ for (const name of names) {
     assert.deepEqual(bits(played(stream, [128])), bits(expected(name, stream.outputs)));
   });
 }
+
+const made = (name) => join(MADE, `${name}.relaxed.wasm`);
+const skip = !existsSync(made("fixed")) && "made without --relaxed";
+
+test("relaxed modules give what the others do, but for last digits", { skip }, async () => {
+  const fixed = readFileSync(made("fixed"));
+  if (!hasRelaxedSimd()) {
+    await assert.rejects(compile(fixed), /^UnrolledError: module: /);
+    // Node 20 has it behind a flag.
+    setFlagsFromString("--experimental-wasm-relaxed-simd");
+  }
+  assert.ok(hasRelaxedSimd(), "this node has no relaxed SIMD");
+  const relaxed = {
+    fixed: await compile(fixed),
+    unrolled: await compile(readFileSync(made("unrolled"))),
+  };
+  for (const name of names) {
+    const stream = loaded(name, relaxed).stream(ROWS);
+    const y = played(stream, [128]);
+    for (const [n, own] of expected(name, stream.outputs).entries()) {
+      const off = Math.max(...own.map((value, t) => Math.abs(value - y[n][t])));
+      assert.ok(off <= 1e-6, `${name}: ${off}`);
+    }
+    stream.reset();
+    assert.deepEqual(bits(played(stream, [1, 37, 127, 300])), bits(y), name);
+  }
+});
 
 test("a model that is compiled in has one stream, and takes no file", () => {
   const model = new Unrolled(modules.fixed).load();

@@ -12,6 +12,15 @@ export function compile(
   source: Response | BufferSource | PromiseLike<Response | BufferSource>,
 ): Promise<WebAssembly.Module>;
 
+/**
+ * Whether this engine runs `*.relaxed.wasm`, which `web/build.py --relaxed` makes:
+ *
+ *     const module = await compile(fetch(hasRelaxedSimd() ? "unrolled.relaxed.wasm" : "unrolled.wasm"));
+ *
+ * The last digits of what they give are the engine's choice. Those of the others are the same everywhere.
+ */
+export function hasRelaxedSimd(): boolean;
+
 /** A compiled module at work, with memory of its own. */
 export class Unrolled {
   /** Takes a millisecond or so; allowed in workers and AudioWorklets, which cannot wait. */

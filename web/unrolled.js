@@ -41,6 +41,17 @@ const SIMD = new Uint8Array([
   ...new Array(16).fill(0), 26, 11,
 ]);
 
+/** Whether modules run here that are compiled with relaxed SIMD. */
+export function hasRelaxedSimd() {
+  return WebAssembly.validate(RELAXED);
+}
+
+// The least module with an instruction of relaxed SIMD: `f32x4.relaxed_madd` of a function's one argument.
+const RELAXED = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 6, 1, 96, 1, 123, 1, 123, 3, 2, 1, 0,
+  10, 13, 1, 11, 0, 32, 0, 32, 0, 32, 0, 253, 133, 2, 11,
+]);
+
 /** A compiled module at work, with memory of its own. */
 export class Unrolled {
   #instance;

@@ -88,7 +88,8 @@
 //!
 //! AVX-512, AVX2 and NEON fuse multiply-add. The portable level does where the crate is compiled for AArch64, or for
 //! x86-64 with `target-feature=+fma`. Elsewhere, on x86-64 as it is by default, wasm32, RISC-V and Arm's
-//! microcontrollers, it rounds the product too: those give the same bits as one another.
+//! microcontrollers, it rounds the product too: those give the same bits as one another. With
+//! `target-feature=+relaxed-simd` on wasm32 the engine may do either, and no bits are promised.
 //!
 //! # Microcontrollers
 //!

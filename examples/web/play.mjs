@@ -1,15 +1,21 @@
 // A signal through a model, in node: 32-bit floats from standard input to standard output, step by step.
 //
-//     node play.mjs model.safetensors < x.f32 > y.f32
+//     node play.mjs [--relaxed] model.safetensors < x.f32 > y.f32
 //
-// Without a file, the model is the one compiled into fixed.wasm.
+// Without a file, the model is the one compiled into fixed.wasm. --relaxed takes the module with relaxed SIMD, which
+// node 20 runs with --experimental-wasm-relaxed-simd, and later ones as they are.
 
 import { readFileSync, writeSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { Unrolled, compile } from "./unrolled.js";
 
-const wasm = (name) => readFileSync(new URL(name, import.meta.url));
-const [path] = process.argv.slice(2);
-const module = await compile(wasm(path ? "unrolled.wasm" : "fixed.wasm"));
+const { values, positionals } = parseArgs({
+  options: { relaxed: { type: "boolean" } },
+  allowPositionals: true,
+});
+const [path] = positionals;
+const name = (path ? "unrolled" : "fixed") + (values.relaxed ? ".relaxed" : "");
+const module = await compile(readFileSync(new URL(`${name}.wasm`, import.meta.url)));
 const model = new Unrolled(module).load(path && readFileSync(path));
 const stream = model.stream(1);
 

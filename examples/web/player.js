@@ -2,10 +2,13 @@
 
 import { compile } from "./unrolled.js";
 
-/** An AudioWorkletNode that applies a model: a file's bytes, or without them the one compiled in. */
-export async function player(context, bytes) {
+/**
+ * An AudioWorkletNode that applies a model: a file's bytes, or without them the one compiled in. `kind` is what the
+ * module's name ends in, such as ".relaxed".
+ */
+export async function player(context, bytes, kind = "") {
   await context.audioWorklet.addModule("worklet.js");
-  const module = await compile(fetch(bytes ? "unrolled.wasm" : "fixed.wasm"));
+  const module = await compile(fetch(`${bytes ? "unrolled" : "fixed"}${kind}.wasm`));
   const node = new AudioWorkletNode(context, "unrolled-player", {
     channelCount: 1,
     channelCountMode: "explicit",

@@ -35,6 +35,8 @@ pub(crate) mod tile;
 #[cfg(all(target_arch = "arm", target_abi = "eabihf"))]
 #[path = "neon/vfp.rs"]
 mod vfp;
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm;
 mod weight;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -70,7 +72,8 @@ mod sealed {
 /// An instruction set, as a token that exists only where it may run, and its vectors of `T`. Sealed.
 ///
 /// Every operation but [`mul_add`](Simd::mul_add) is correctly rounded on every level;
-/// `mul_add` is fused except on a portable build for a target without the instruction.
+/// `mul_add` is fused except on a portable build for a target without the instruction; with WebAssembly's relaxed SIMD
+/// the engine chooses.
 pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     /// A vector of `LANES` values.
     type V: Copy;

@@ -1,6 +1,8 @@
 //! The level every machine has: `wide`'s vectors of 128 bits, which are SSE2, NEON,
 //! SIMD128 or arrays, as the crate is compiled.
 
+#[cfg(target_arch = "wasm32")]
+use super::wasm::Wasm;
 use super::{Kernel, Simd};
 use wide::{bytemuck, f32x4, f64x2, u32x4, u64x2};
 
@@ -9,7 +11,8 @@ use wide::{bytemuck, f32x4, f64x2, u32x4, u64x2};
 pub struct Portable;
 
 impl Portable {
-    /// Whether `wide`'s `mul_add` compiles to one instruction here.
+    /// Whether `wide`'s `mul_add` compiles to one instruction here. Of WebAssembly's relaxed SIMD it is not known: the
+    /// engine chooses. Code for those who do not fuse is right in either case.
     pub const FUSES: bool = cfg!(any(
         all(target_arch = "x86_64", target_feature = "fma"),
         all(target_arch = "aarch64", target_feature = "neon")
@@ -88,19 +91,31 @@ macro_rules! portable {
             }
             #[inline(always)]
             fn mul_add(self, a: $v, b: $v, c: $v) -> $v {
-                a.mul_add(b, c)
+                #[cfg(target_feature = "relaxed-simd")]
+                return <$t as Wasm>::mul_add(a.into(), b.into(), c.into()).into();
+                #[cfg(not(target_feature = "relaxed-simd"))]
+                return a.mul_add(b, c);
             }
             #[inline(always)]
             fn neg_mul_add(self, a: $v, b: $v, c: $v) -> $v {
-                a.mul_neg_add(b, c)
+                #[cfg(target_feature = "relaxed-simd")]
+                return <$t as Wasm>::neg_mul_add(a.into(), b.into(), c.into()).into();
+                #[cfg(not(target_feature = "relaxed-simd"))]
+                return a.mul_neg_add(b, c);
             }
             #[inline(always)]
             fn min(self, a: $v, b: $v) -> $v {
-                a.simd_lt(b).bitselect(a, b)
+                #[cfg(target_arch = "wasm32")]
+                return <$t as Wasm>::min(a.into(), b.into()).into();
+                #[cfg(not(target_arch = "wasm32"))]
+                return a.simd_lt(b).bitselect(a, b);
             }
             #[inline(always)]
             fn max(self, a: $v, b: $v) -> $v {
-                b.simd_lt(a).bitselect(a, b)
+                #[cfg(target_arch = "wasm32")]
+                return <$t as Wasm>::max(a.into(), b.into()).into();
+                #[cfg(not(target_arch = "wasm32"))]
+                return b.simd_lt(a).bitselect(a, b);
             }
             #[inline(always)]
             fn lt(self, a: $v, b: $v) -> $v {

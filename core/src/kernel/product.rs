@@ -82,7 +82,9 @@ pub(crate) const fn fit<T: Real, S: Simd<T>>(gates: usize, chains: usize) -> usi
     let (chains, most) = if S::LANES > 1 { (chains, 4) } else { (1, 8) };
     match (S::REGISTERS - 2) / (chains * gates) {
         0 => 1,
-        n if n > most => most,
+        n if n >= most => most,
+        // There are tiles of one to four, and of eight.
+        4.. => 4,
         n => n,
     }
 }
@@ -108,7 +110,9 @@ const fn together(most: usize, whole: usize, bytes: usize) -> usize {
 /// [`together`], where sizes are fixed. Their weights lie in rows of all units; half the columns of such rows share
 /// half the sets of a cache, so that walking to and fro would find nothing there.
 const fn fixed_together<T: Real, S: Simd<T>>(units: usize, gates: usize, chains: usize) -> usize {
-    together(fit::<T, S>(gates, chains), units / S::LANES, 0)
+    let most = fit::<T, S>(gates, chains);
+    // Numbers by themselves have no need of groups as even as can be.
+    if S::LANES > 1 { together(most, units / S::LANES, 0) } else { most }
 }
 
 /// Whether so many tiles may be taken at once in a row's product; for 0, whether there may be a partial one.
@@ -124,7 +128,10 @@ const fn may_take<T: Real, S: Simd<T>>(
         (Some(units), _) => {
             let most = fixed_together::<T, S>(units, gates, chains);
             let whole = units / S::LANES;
-            tiles <= most && (tiles == most && whole >= most || tiles == whole % most)
+            let rest = whole % most;
+            // What is left of eight is four, and what is left of that.
+            let last = if rest > 4 { tiles == 4 || tiles == rest - 4 } else { tiles == rest };
+            tiles <= most && (tiles == most && whole >= most || last)
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) mod tile;
 #[path = "neon/vfp.rs"]
 mod vfp;
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+#[path = "neon/wasm.rs"]
 mod wasm;
 mod weight;
 #[cfg(target_arch = "x86_64")]

@@ -22,7 +22,7 @@ ONE_CORE := $(if $(shell command -v taskset),taskset -c $(or $(CORE),0))
 # The features of the crate, each of which must hold alone.
 FEATURES := alloc std rayon formats
 
-.PHONY: help demo course test test-rust test-alone test-python test-extras test-others lint lint-rust lint-python bench \
+.PHONY: help demo course test test-rust test-alone test-scalar test-python test-extras test-others lint lint-rust lint-python bench \
 	bench-rust bench-rust-peers bench-monitor install-capi cross web math-exhaustive fuzz sanitize clap clean
 
 help:  ## this list
@@ -59,10 +59,16 @@ test-rust:
 	$(CARGO) test --release --workspace $(NOT_HERE:%=--exclude %) --features unrolled/formats
 	$(CARGO) test -p unrolled-capi-header
 
-test-alone:  ## nets without std or threads, and with the portable level of a machine without vectors
+# The level of a machine without vectors, as a microcontroller is.
+SCALAR = RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
+  --no-default-features --features std
+
+test-scalar:  ## cells of fixed size with the portable level of a machine without vectors
+	$(SCALAR) --test fixed --test compressed
+
+test-alone: test-scalar  ## nets without std or threads; every bit with that level
 	$(CARGO) test --release -p unrolled --no-default-features --features alloc --test network
-	RUSTFLAGS='$(RUSTFLAGS) --cfg unrolled_scalar' $(CARGO) test --release --target-dir target/scalar -p unrolled \
-	  --no-default-features --features std --test guard --test fixed --test compressed
+	$(SCALAR) --test guard
 
 test-python: $(VENV)/installed-test
 	$(BIN)/python -m pytest $(ARGS)

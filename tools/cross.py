@@ -251,7 +251,7 @@ def bare(name: str) -> None:
 def wasm() -> None:
     """The modules for browsers, run by node beside the same models on this machine."""
     made = OWN / "web"
-    command = [sys.executable, "web/build.py", "--relaxed", "--test", "--out", str(made)]
+    command = [sys.executable, "web/build.py", "--test", "--out", str(made)]
     print("+", *command, flush=True)
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="", flush=True)

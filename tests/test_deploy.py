@@ -53,10 +53,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(commands: str, tree: Path) -> str:
     """What a shell says to them; a failure says what failed."""
     home = Path.home()
+    # Not what a `make` that runs the tests was told, which it hands on.
+    ours = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
     environment = {
         "CARGO_HOME": str(home / ".cargo"),
         "RUSTUP_HOME": str(home / ".rustup"),
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in ours},
         "HOME": str(tree.parent / "home"),
         # `python3` is the one that has NumPy.
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -61,7 +61,9 @@ fn a_program_without_std_trains_and_its_steps_cannot_panic() {
     let Program { functions, slots, .. } = read(&file);
     for name in STEPS.into_iter().chain(LOOPS) {
         let Reach { own, others } = reach(&functions, &slots, |f| f == name, is_end);
-        assert!(own.len() > 3, "{name} reaches {own:?}: are its calls read rightly?");
+        // Itself, and a function of each level.
+        let levels = if cfg!(target_arch = "aarch64") { 2 } else { 3 };
+        assert!(own.len() > levels, "{name} reaches {own:?}: are its calls read rightly?");
         let others: Vec<_> =
             others.iter().filter(|(_, to)| !HARMLESS.contains(&to.as_str())).collect();
         assert!(others.is_empty(), "{name}: {others:?}");

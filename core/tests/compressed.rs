@@ -135,7 +135,7 @@ fn what_is_not_finite_is_refused() {
 }
 
 #[test]
-fn a_static_cell_is_a_quarter_of_the_size() {
+fn a_static_cell_takes_what_its_numbers_take() {
     static CELL: Lstm<f32, 1, 32, Int8> = Lstm::from_compressed(&Compressed {
         w_ih: [[[127]; 32]; 4],
         w_hh: [[[-3; 32]; 32]; 4],

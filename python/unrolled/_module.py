@@ -70,8 +70,9 @@ class Written:
         ----------
         path : path
         weights : {"float16", "int8"}, optional
-            Stores recurrent weights in half or a quarter of the memory: see `compress`, whose
-            stream the program then equals, bit for bit. Such cells cannot be trained.
+            Stores recurrent weights in half of the memory, or a quarter and a scale for each row:
+            see `compress`, whose stream the program then equals, bit for bit. Such cells cannot be
+            trained.
 
         Raises
         ------

@@ -40,10 +40,10 @@
 //!
 //! # Smaller weights
 //!
-//! The last parameter of a cell's type says how its weights are stored: `Lstm<f32, 1, 32, Int8>` holds them as [`Int8`], a
-//! quarter of the size, `Lstm<f32, 1, 32, Float16>` as [`Float16`], half of it. Such a cell is made of [`Compressed`]
-//! parameters. It steps like any other, with the bits of the cell of the weights that the stored ones stand for; it cannot be
-//! trained.
+//! The last parameter of a cell's type says how its matrices are stored: `Lstm<f32, 1, 32, Int8>` holds them as [`Int8`], in
+//! a quarter of the memory and a scale for each row, `Lstm<f32, 1, 32, Float16>` as [`Float16`], in half of it: 6272 and 9472
+//! bytes instead of 17920. Such a cell is made of [`Compressed`] parameters. It steps like any other, with the bits of the
+//! cell of the weights that the stored ones stand for; it cannot be trained.
 //!
 //! # Real time
 //!
@@ -171,18 +171,16 @@ pub struct Fixed<C: Cell, T: Real, const I: usize, const H: usize, W: Weight<T> 
 }
 
 impl<C: Cell, T: Real, const I: usize, const H: usize> Fixed<C, T, I, H> {
-    const SHAPE: Shape = {
-        Shape {
-            layout: Layout::of::<C>(),
-            input: I,
-            hidden: H,
-            state: H,
-            projected: false,
-            stride: H,
-            state_stride: H,
-            input_stride: I,
-            line: 0,
-        }
+    const SHAPE: Shape = Shape {
+        layout: Layout::of::<C>(),
+        input: I,
+        hidden: H,
+        state: H,
+        projected: false,
+        stride: H,
+        state_stride: H,
+        input_stride: I,
+        line: 0,
     };
 
     /// A cell from PyTorch's arrays: weights by block (an LSTM's i, f, g, o, a GRU's r, z, n, one of an RNN), unit and input.

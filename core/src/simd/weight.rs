@@ -59,7 +59,7 @@ pub struct Full;
 #[derive(Clone, Copy, Debug)]
 pub struct Float16;
 
-/// Weights as integers from −127 to 127 and a scale for each row, of what one unit's gate adds up: a quarter of the memory.
+/// Weights as integers from −127 to 127, a quarter of the memory, and a scale for each row, of what one unit's gate adds up.
 ///
 /// The scale is the row's largest magnitude, divided by 127.
 #[derive(Clone, Copy, Debug)]

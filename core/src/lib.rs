@@ -120,6 +120,7 @@ pub mod flow;
 pub mod formats;
 pub mod gates;
 mod kernel;
+pub mod laps;
 pub mod math;
 #[cfg(feature = "alloc")]
 mod net;

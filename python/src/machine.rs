@@ -4,6 +4,7 @@ use crate::number::is_double;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use unrolled::simd::{Isa, Level};
+use unrolled::laps::{self, Part};
 use unrolled::{batch, peak};
 
 /// How many threads work on a batch.
@@ -54,6 +55,15 @@ pub fn multiply_adds(py: Python<'_>, dtype: &str, rounds: usize) -> PyResult<usi
             peak::multiply_adds::<f32>(level, rounds)
         }
     }))
+}
+
+/// Calls `work`, and gives the seconds that each part of what it does took on this thread, by name.
+#[pyfunction]
+pub fn measure_parts(work: &Bound<'_, PyAny>) -> PyResult<Vec<(&'static str, f64)>> {
+    let (done, parts) = laps::measure(|| work.call0());
+    done?;
+    let seconds = parts.into_iter().map(|part| part.as_secs_f64());
+    Ok(Part::ALL.into_iter().map(Part::name).zip(seconds).collect())
 }
 
 /// The level of that name.

@@ -5,6 +5,7 @@ use crate::kernel::layout::Slots;
 use crate::kernel::plan::{Plan, ROWS, RunTime};
 use crate::kernel::product::{Product, Start, Strides};
 use crate::kernel::shape::Shape;
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
@@ -84,6 +85,7 @@ impl<T: Real> Chunk<'_, T> {
                 d_x,
                 self.add_d_x,
             );
+            lap(Part::DerivativeInput);
         }
         let (stride, row, layout) = (shape.stride, shape.row(), &shape.layout);
         let from = |first: usize, blocks| {
@@ -128,6 +130,7 @@ impl<T: Real> Chunk<'_, T> {
         }
         let planes = layout.slots() + layout.parameters();
         outer::<T, S, P>(s, shape, (&[T::ONE], 0, 1), (d_slots, row, planes, stride), rows, g.bias);
+        lap(Part::Gradients);
     }
 }
 

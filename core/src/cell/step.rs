@@ -6,6 +6,7 @@ use crate::kernel::plan::{GATES, MOST_GATES, Plan, ROWS, RunTime, SINGLE, group}
 use crate::kernel::product::{Product, Start, Strides, chains};
 use crate::kernel::shape::{Shape, Transposed, Weights};
 use crate::kernel::states::{States, StatesMut};
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::{Extent, Kernel, Lhs, Rhs, Simd};
 
@@ -185,6 +186,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
                 strides: Strides { row: shape.row(), tile: S::LANES, gate: shape.stride },
             },
         );
+        lap(Part::State);
     }
     let last = layout.stages() - 1;
     for stage in 0..=last {
@@ -201,6 +203,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
             scratch: scratch.cell,
         };
         s.run((cell, work));
+        lap(Part::Cell);
         if stage == last {
             break;
         }
@@ -210,6 +213,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
             copy_slot(shape, rows, slots, map.value, scratch.row);
             mapped(s, shape, rows, map_weights(shape, w.maps, i), w.turn, map, scratch.row, slots);
         }
+        lap(Part::State);
     }
     if shape.projected {
         product::<T, S, RunTime, SINGLE>(
@@ -228,6 +232,7 @@ pub fn forward<T: Real, S: Simd<T>, E: Elementwise<T>>(
                 strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
             },
         );
+        lap(Part::State);
     }
 }
 
@@ -352,7 +357,9 @@ pub fn backward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             parameters: w.parameters,
             scratch: scratch.cell,
         };
+        lap_of::<P>(Part::DerivativeState);
         run::<T, S, P, _>(s, (cell, work));
+        lap_of::<P>(Part::DerivativeCell);
     }
     let Slots { first, count } = layout.h_slots();
     let d_h = d_states.of(shape, 0, 0..rows);
@@ -383,6 +390,15 @@ pub fn backward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             strides: Strides { row: shape.state_stride, tile: S::LANES, gate: 0 },
         },
     );
+    lap_of::<P>(Part::DerivativeState);
+}
+
+/// A lap, but within steps so short that it would weigh.
+#[inline(always)]
+fn lap_of<P: Plan>(part: Part) {
+    if const { P::FIXED.is_none() } {
+        lap(part);
+    }
 }
 
 /// The rows of h among derivatives by states.

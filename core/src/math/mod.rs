@@ -50,13 +50,13 @@ struct Constants {
     tanh: &'static [f64],
     /// exp is 0 below the first and infinite above the second.
     exp_range: [f64; 2],
-    /// The logistic function is 0 below minus this.
-    sigmoid_limit: f64,
+    /// The logistic function is 0 below the first and 1 above the second.
+    sigmoid_range: [f64; 2],
     /// tanh is ±1 beyond this.
     tanh_limit: f64,
     /// The least n for which 2ⁿ is normal.
     least_exponent: f64,
-    /// The greatest n for which 2ⁿ is finite.
+    /// The greatest n for which 2ⁿ is finite: the bias of exponents, too.
     greatest_exponent: f64,
     /// The number of mantissa bits, the implicit one among them.
     bits: f64,
@@ -84,7 +84,7 @@ const F32: Constants = Constants {
     eager: 151.0,
     tanh: &[-0.33333322, 0.13331176, -0.05272483],
     exp_range: [-104.0, 89.0],
-    sigmoid_limit: 104.0,
+    sigmoid_range: [-104.0, 18.0],
     tanh_limit: 9.02,
     least_exponent: -126.0,
     greatest_exponent: 127.0,
@@ -113,7 +113,7 @@ const F64: Constants = Constants {
         0.0034445793145587975,
     ],
     exp_range: [-746.0, 710.0],
-    sigmoid_limit: 746.0,
+    sigmoid_range: [-746.0, 40.0],
     tanh_limit: 19.1,
     least_exponent: -1022.0,
     greatest_exponent: 1023.0,
@@ -160,17 +160,43 @@ const fn constants<T: Real>() -> &'static Constants {
 /// 1 for e²ˣ, ½ for eˣ.
 #[inline(always)]
 fn reduce<T: Real, S: Simd<T>>(x: Lanes<T, S>, k: f64, reach: f64) -> (Lanes<T, S>, Lanes<T, S>) {
-    let Constants { round, ln2_short, ln2_long, eager, tanh, .. } = *constants::<T>();
+    let (_, n, v) = reduce_from(x, k, reach, constants::<T>().round);
+    (n, v)
+}
+
+/// The same, with 2ⁿ⁺ᵐᵒʳᵉ for the first: for a caller that knows n + `more` to be an exponent of normal numbers.
+#[inline(always)]
+fn reduce_scaled<T: Real, S: Simd<T>>(
+    x: Lanes<T, S>,
+    k: f64,
+    reach: f64,
+    more: f64,
+) -> (Lanes<T, S>, Lanes<T, S>) {
+    let Constants { round, greatest_exponent: bias, .. } = *constants::<T>();
+    let (sum, _, v) = reduce_from(x, k, reach, round + bias + more);
+    (sum.exponent(), v)
+}
+
+/// The same, with n added to `round`, whose last place is 1, before n itself.
+#[inline(always)]
+fn reduce_from<T: Real, S: Simd<T>>(
+    x: Lanes<T, S>,
+    k: f64,
+    reach: f64,
+    round: f64,
+) -> (Lanes<T, S>, Lanes<T, S>, Lanes<T, S>) {
+    let Constants { ln2_short, ln2_long, eager, tanh, .. } = *constants::<T>();
     let [hi, lo] = if S::FUSES { ln2_long } else { ln2_short };
     let per = 2.0 * k / core::f64::consts::LN_2;
     let round = x.like(round);
-    let n = x.mul_add(x.like(per), round) - round;
+    let sum = x.mul_add(x.like(per), round);
+    let n = sum - round;
     let near = n.neg_mul_add(x.like(hi / (2.0 * k)), x);
     let rho = n.neg_mul_add(x.like(lo / (2.0 * k)), near);
     // `near` is exact and, where n is small, so close to ρ that the polynomial need not wait for ρ.
     let base = if S::FUSES && reach * per < eager { near } else { rho };
     let z = base * base;
-    (n, (base * z).mul_add(polynomial(z, tanh, k * k, k * k), rho))
+    (sum, n, (base * z).mul_add(polynomial(z, tanh, k * k, k * k), rho))
 }
 
 /// f(c₀ + c₁(sz) + c₂(sz)² + …) of three to eight terms, by Estrin's scheme: few steps wait for
@@ -236,6 +262,12 @@ impl Math for Accurate {
 }
 
 impl<T: Real, S: Simd<T>> Lanes<T, S> {
+    /// 2 to the power `self`, an exponent of normal numbers.
+    #[inline(always)]
+    pub(crate) fn pow2(self) -> Self {
+        let Constants { round, greatest_exponent: bias, .. } = *constants::<T>();
+        (self + self.like(round + bias)).exponent()
+    }
     /// Hyperbolic tangent, as exact as the level is to be.
     #[inline(always)]
     #[must_use]

@@ -17,11 +17,11 @@ use crate::simd::{Lanes, Simd};
 /// nothing is added to it that would drown it.
 #[inline(always)]
 pub fn softplus<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
-    let Constants { sigmoid_limit, least_exponent, log, .. } = *constants::<T>();
+    let Constants { sigmoid_range: [least, _], least_exponent, log, .. } = *constants::<T>();
     let (zero, one, two) = (x.like(0.0), x.like(1.0), x.like(2.0));
     let a = x.copysign(x.like(-1.0));
     // v = 2u, and both terms are twice those of the formula.
-    let (n, v) = reduce(a, 0.5, sigmoid_limit);
+    let (n, v) = reduce(a, 0.5, -least);
     // 2ⁿ as two factors, as it may be denormal.
     let first = n.at_least(least_exponent);
     let (near, far) = (first.pow2(), (n - first).pow2());
@@ -34,7 +34,7 @@ pub fn softplus<T: Real, S: Simd<T>>(x: Lanes<T, S>) -> Lanes<T, S> {
     let y = s.mul_add(z * polynomial(z, log, 1.0, 1.0), s + s);
     let y = close.mul_add(x.like(core::f64::consts::LN_2), y);
     // Beyond the limit n and y may be anything.
-    a.if_less(x.like(-sigmoid_limit), zero, y) + x.at_least(0.0)
+    a.if_less(x.like(least), zero, y) + x.at_least(0.0)
 }
 
 /// The logarithm of the logistic function, ln σ(x) = −softplus(−x).

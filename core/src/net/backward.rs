@@ -12,6 +12,7 @@ use crate::batch::{self, Interrupt, poll};
 use crate::error::Error;
 use crate::kernel::buffer::{Buffer, copy, dirty_rows, size, zeros};
 use crate::kernel::states::{States, StatesMut};
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::time::{Backward, Pass, Passes, Truncation};
 use alloc::vec::Vec;
@@ -57,7 +58,9 @@ impl<T: Passes> Network<T> {
         let work = self.work(steps, batch).saturating_mul(2);
         let mut done = batch::run(items, work, run)?;
 
+        lap(Part::Rest);
         self.sum_gradients(&mut done);
+        lap(Part::Packing);
         let states = tape.shards.iter().zip(&done).map(|(trace, g)| (&trace.shard, &g.states[..]));
         let states = self.gather_states(states, batch)?;
         Ok(Gradients { parameters, x, states })
@@ -116,13 +119,17 @@ impl<T: Passes> Network<T> {
             } else {
                 &span.layers
             };
+            lap(Part::Rest);
             let d_y = packed(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
+            lap(Part::Copies);
             let checkpoint = shard.checkpoint_steps(tape.checkpoint);
             let checkpoint = checkpoint.filter(|_| !span.layers.is_empty());
             let span = (shard, &span.steps, &span.x[..]);
             let d =
                 self.backward_span(span, layers, checkpoint, dropout, d_y, &mut backs, interrupt)?;
+            lap(Part::Rest);
             d_x.put(shard, span.1, &d, self.shape(0).input_stride);
+            lap(Part::Copies);
         }
         let (sums, states) = backs
             .into_iter()

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::kernel::buffer::{Buffer, copy, dirty_rows, room, rows, size, zeros};
 use crate::kernel::shape::Shape;
 use crate::kernel::states::StatesMut;
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::time::{Forward, Pass, Passes, TapeMut};
 use alloc::vec::Vec;
@@ -195,7 +196,9 @@ impl<T: Passes> Network<T> {
             .collect::<Result<Vec<_>, _>>()?;
         let mut spans = Vec::new();
         for steps in windows(0..shard.steps(), every, false) {
+            lap(Part::Rest);
             let x = packed(shard, &steps, &input.x, config.input_size, "inputs")?;
+            lap(Part::Copies);
             let mut entering = Vec::new();
             if recording.is_some() && keep == Keep::Outputs {
                 entering = states
@@ -207,9 +210,11 @@ impl<T: Passes> Network<T> {
             let there = out.is_some();
             let span = (shard, &steps, &x[..]);
             let mut layers = self.forward_span(span, keep, dropout, out, &mut states, interrupt)?;
+            lap(Part::Rest);
             if !there {
                 y.put(shard, &steps, &layers[last].y, config.output_size());
             }
+            lap(Part::Copies);
             if recording.is_some() {
                 match keep {
                     Keep::Outputs => layers.clear(),
@@ -219,6 +224,7 @@ impl<T: Passes> Network<T> {
                 }
                 // The caller's may change.
                 let x = x.into_copy("inputs")?;
+                lap(Part::Copies);
                 spans.push(Span { steps, x, entering, layers });
             }
         }

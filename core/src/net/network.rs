@@ -11,6 +11,7 @@ use crate::kernel::buffer::{room, size, zeros};
 use crate::kernel::layout::Layout;
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::Level;
 use crate::time::{Layer, Mirror, Passes, Run};
@@ -204,6 +205,7 @@ impl<T: Passes> Network<T> {
 
     /// The parameters as the kernels of `level` read them.
     fn pack(&self, level: Level) -> Result<Vec<Packed<T>>, Error> {
+        lap(Part::Rest);
         let lanes = level.lanes::<T>();
         let mut rest = &self.parameters[..];
         let mut packed =
@@ -216,6 +218,7 @@ impl<T: Passes> Network<T> {
                 packed.push(Packed::new(&self.config, layer, self.shape(layer), own, lanes)?);
             }
         }
+        lap(Part::Packing);
         Ok(packed)
     }
 

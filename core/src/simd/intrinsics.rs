@@ -160,14 +160,10 @@ macro_rules! simd_impl {
                 }
             }
             #[inline(always)]
-            fn pow2(self, n: $v) -> $v {
-                // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift moves it to the exponent field
-                // and the rest out.
+            fn exponent(self, sum: $v) -> $v {
+                // The shift moves the low bits to the exponent field and the rest out.
                 // SAFETY: the token.
-                unsafe {
-                    let n = $add(n, $splat(1.5 * (1_u64 << $mantissa) as $t + $bias));
-                    $of_bits($b_left::<$mantissa>($to_bits(n)))
-                }
+                unsafe { $of_bits($b_left::<$mantissa>($to_bits(sum))) }
             }
             #[inline(always)]
             fn odd(self, n: $v) -> $m {

@@ -149,8 +149,9 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     fn abs(self, a: Self::V) -> Self::V;
     /// |a| with the sign of `sign`.
     fn copysign(self, a: Self::V, sign: Self::V) -> Self::V;
-    /// 2ⁿ for an integral n from −126 to 127 (f32), −1022 to 1023 (f64).
-    fn pow2(self, n: Self::V) -> Self::V;
+    /// 2ⁿ of the sum 1.5 · 2²³ + 127 + n (f32), 1.5 · 2⁵² + 1023 + n (f64), for an integral n from −126 to 127 (f32),
+    /// −1022 to 1023 (f64); 0 for the n before these. The sum has n + bias in its low bits.
+    fn exponent(self, sum: Self::V) -> Self::V;
     /// Where an integral n, of magnitude 2²² (f32) or 2⁵¹ (f64) at most, is odd.
     fn odd(self, n: Self::V) -> Self::M;
     /// v (−1)^⌊n/2⌋ for an n that [`odd`](Simd::odd) takes: v negated where n mod 4 is 2 or 3.
@@ -322,10 +323,10 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     pub fn copysign(self, sign: Self) -> Self {
         Self::new(self.s, self.s.copysign(self.v, sign.v))
     }
-    /// 2 to the power `self`: see [`Simd::pow2`] for the range.
+    /// 2ⁿ of a sum with n: see [`Simd::exponent`].
     #[inline(always)]
-    pub fn pow2(self) -> Self {
-        Self::new(self.s, self.s.pow2(self.v))
+    pub(crate) fn exponent(self) -> Self {
+        Self::new(self.s, self.s.exponent(self.v))
     }
     /// `self`, negated where ⌊`n`/2⌋ is odd: see [`Simd::flip`] for the range.
     #[inline(always)]

@@ -117,7 +117,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Pair<S> {
         max(a, b),
         abs(a),
         copysign(a, b),
-        pow2(a),
+        exponent(a),
         flip(a, b),
     );
 }

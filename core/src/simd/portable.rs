@@ -134,10 +134,9 @@ macro_rules! portable {
                 Simd::<$t>::abs(self, a) | (sign & $v::splat(-0.0))
             }
             #[inline(always)]
-            fn pow2(self, n: $v) -> $v {
-                // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift
-                // moves it to the exponent field and the rest out.
-                let bits: $bits = bytemuck::cast(n + $v::splat($magic + $bias));
+            fn exponent(self, sum: $v) -> $v {
+                // The shift moves the low bits to the exponent field and the rest out.
+                let bits: $bits = bytemuck::cast(sum);
                 bytemuck::cast(bits << $mantissa)
             }
             #[inline(always)]

@@ -87,7 +87,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Quick<S> {
         select(m: Self::M, a: Self::V, b: Self::V) -> Self::V,
         abs(a: Self::V) -> Self::V,
         copysign(a: Self::V, sign: Self::V) -> Self::V,
-        pow2(n: Self::V) -> Self::V,
+        exponent(sum: Self::V) -> Self::V,
         prefetch(at: &[T]) -> (),
     );
 }

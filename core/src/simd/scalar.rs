@@ -142,10 +142,9 @@ macro_rules! scalar {
                 a.copysign(sign)
             }
             #[inline(always)]
-            fn pow2(self, n: $t) -> $t {
-                // n + (1.5·2^mantissa + bias) leaves n + bias in the low bits; the shift moves it to the exponent field
-                // and the rest out.
-                $t::from_bits((n + ($magic + $bias)).to_bits() << $mantissa)
+            fn exponent(self, sum: $t) -> $t {
+                // The shift moves the low bits to the exponent field and the rest out.
+                $t::from_bits(sum.to_bits() << $mantissa)
             }
             #[inline(always)]
             fn odd(self, n: $t) -> bool {

@@ -8,6 +8,7 @@ use crate::kernel::plan::{Plan, RunTime};
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
 use crate::kernel::states::StatesMut;
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::{Kernel, Simd};
 use core::marker::PhantomData;
@@ -77,8 +78,10 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forw
         let shape = &P::known::<T>(pass.shape);
         let (slots_row, Pass { x, x_row, .. }) = (shape.row(), pass);
         let few = shape.input <= FEW_INPUTS;
+        lap(Part::Rest);
         if !few {
             input(s, shape, &weights, window.len(), x, x_row, slots);
+            lap(Part::Input);
         }
         let keep = !before.data.is_empty();
         let mut cuts = 0;
@@ -106,6 +109,7 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forw
                 copy(s, carry.of(shape, 0, 0..1), &mut y[to..to + shape.state]);
             }
         }
+        lap(Part::Steps);
     }
 }
 
@@ -134,7 +138,9 @@ impl<T: Real, E: Elementwise<T>> With<'_, &mut Forward<'_, T>, E> {
         let Range { start: first_row, end } = pass.rows.range(window);
         let (rows, row) = (end - first_row, shape.row());
         let Pass { x, x_row, .. } = *pass;
+        lap(Part::Rest);
         input(s, shape, weights, rows, x, x_row, tape.slots);
+        lap(Part::Input);
         let mut ends = 0;
         for t in pass.steps(window, false) {
             let n = pass.rows.count(t);
@@ -150,6 +156,7 @@ impl<T: Real, E: Elementwise<T>> With<'_, &mut Forward<'_, T>, E> {
             if keep {
                 keep_states(s, shape, at, n, carry, &mut tape.before);
             }
+            lap(Part::Copies);
             let slots = &mut tape.slots[at * row..][..n * row];
             let weights = Weights { turn: weights.turn != (t % 2 == 1), ..*weights };
             let kept = shape.projected && !tape.unprojected.is_empty();
@@ -162,6 +169,7 @@ impl<T: Real, E: Elementwise<T>> With<'_, &mut Forward<'_, T>, E> {
                 let h = &carry.of(shape, 0, b..b + 1)[..shape.state];
                 copy::<T, S>(s, h, &mut y[to..to + shape.state]);
             }
+            lap(Part::Copies);
         }
     }
 }

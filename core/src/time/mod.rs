@@ -27,6 +27,7 @@ use crate::cell::{self, Chunk, Scratch, Step, WeightGradients};
 use crate::kernel::plan::{Plan, RunTime, Short};
 use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::{States, StatesMut};
+use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::{Kernel, Simd};
 use core::marker::PhantomData;
@@ -226,6 +227,7 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, Backward<'_, T>, E> {
             && !shape.projected
             && pass.rows.count(this.window.start) == 1;
         let work = With(&mut this, cell);
+        lap(Part::Rest);
         match shape.stride {
             16 if const { E::SHORT } && one_row => {
                 s.run(Steps(work, PhantomData::<ShortRow<E, T, 16>>));
@@ -269,6 +271,7 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
                 this.step::<S, E, P>(s, cell, shape, t, 0);
             }
         }
+        lap(if const { P::FIXED.is_some() } { Part::Steps } else { Part::Copies });
     }
 }
 
@@ -289,6 +292,9 @@ impl<T: Real> Backward<'_, T> {
         let (n, at) = (rows.len(), pass.rows.offsets[t] - first_row + first);
         let mut d_states = self.carry.from(first);
         add_d_y(d_states.of(shape, 0, 0..n), shape, self.d_y, at, n);
+        if const { P::FIXED.is_none() } {
+            lap(Part::Copies);
+        }
         let scratch = &mut self.scratch;
         let d_slots = &mut scratch.d_slots[at * shape.row()..][..n * shape.row()];
         let d_projected = if shape.projected {

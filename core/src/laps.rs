@@ -1,0 +1,135 @@
+//! Where the time of a pass goes, part by part: a watch that the drivers of the kernels look at between parts.
+//!
+//! A lap costs some 25 ns on a thread that is watched, and elsewhere the reading of a number. Steps of a single
+//! short row take less than that for their parts, which run into one another in registers: they are one part.
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is none of the others: memory asked for and given back, bookkeeping.
+    Rest,
+    /// Copies of inputs, outputs, states and derivatives.
+    Copies,
+    /// W_ih x + b, for the rows of many steps at once.
+    Input,
+    /// W_hh h, maps of values, the projection.
+    State,
+    /// Activations, states.
+    Cell,
+    /// Whole steps of a single short row, forward or back.
+    Steps,
+    /// Derivatives by the pre-activations and the states, unit by unit.
+    DerivativeCell,
+    /// Derivatives by h: W_hhᵀ δ, and by what is projected.
+    DerivativeState,
+    /// Derivatives by x: W_ihᵀ δ.
+    DerivativeInput,
+    /// Gradients of weights and biases: Σ δ xᵀ, Σ δ hᵀ, Σ δ.
+    Gradients,
+    /// Weights into the order in which kernels read them, gradients out of it.
+    Packing,
+}
+
+impl Part {
+    /// All, in the order in which they are declared.
+    pub const ALL: [Part; 11] = [
+        Part::Rest,
+        Part::Copies,
+        Part::Input,
+        Part::State,
+        Part::Cell,
+        Part::Steps,
+        Part::DerivativeCell,
+        Part::DerivativeState,
+        Part::DerivativeInput,
+        Part::Gradients,
+        Part::Packing,
+    ];
+
+    /// In a few words, in the letters of the documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Part::Rest => "rest",
+            Part::Copies => "copies",
+            Part::Input => "W_ih x",
+            Part::State => "W_hh h",
+            Part::Cell => "activations",
+            Part::Steps => "whole steps",
+            Part::DerivativeCell => "d_gates",
+            Part::DerivativeState => "d_h",
+            Part::DerivativeInput => "d_x",
+            Part::Gradients => "dW",
+            Part::Packing => "packing",
+        }
+    }
+}
+
+/// The time since the last lap of this thread went to that part.
+#[cfg(not(feature = "std"))]
+#[inline(always)]
+pub(crate) fn lap(_: Part) {}
+
+#[cfg(feature = "std")]
+pub(crate) use watch::lap;
+#[cfg(feature = "std")]
+pub use watch::measure;
+
+#[cfg(feature = "std")]
+mod watch {
+    use super::Part;
+    use core::cell::Cell;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
+
+    /// Nanoseconds of each part, and when the last lap was.
+    type Laps = ([u64; Part::ALL.len()], Instant);
+
+    /// Threads that are watched: for others the look at this is all there is.
+    static WATCHED: AtomicUsize = AtomicUsize::new(0);
+    std::thread_local! {
+        static LAPS: Cell<Option<Laps>> = const { Cell::new(None) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn lap(part: Part) {
+        if WATCHED.load(Ordering::Relaxed) > 0 {
+            take(part);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take(part: Part) {
+        LAPS.with(|laps| {
+            if let Some((mut parts, last)) = laps.get() {
+                let now = Instant::now();
+                parts[part as usize] += now.duration_since(last).as_nanos() as u64;
+                laps.set(Some((parts, now)));
+            }
+        });
+    }
+
+    /// Ends the watch, also where the work panics.
+    struct Watch(Option<Laps>);
+
+    impl Drop for Watch {
+        fn drop(&mut self) {
+            WATCHED.fetch_sub(1, Ordering::Relaxed);
+            LAPS.set(self.0);
+        }
+    }
+
+    /// Does `work`, and gives the time that each part of it took on this thread, in the order of [`Part::ALL`].
+    /// Other threads' is not in it: for the whole, let [one thread](crate::batch::set_num_threads) do all.
+    pub fn measure<R>(work: impl FnOnce() -> R) -> (R, [Duration; Part::ALL.len()]) {
+        let watch = Watch(LAPS.get());
+        WATCHED.fetch_add(1, Ordering::Relaxed);
+        LAPS.set(Some(([0; _], Instant::now())));
+        let done = work();
+        take(Part::Rest);
+        let parts = LAPS.get().map_or([0; _], |(parts, _)| parts);
+        drop(watch);
+        (done, parts.map(Duration::from_nanos))
+    }
+}

@@ -131,13 +131,30 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
                 }
                 if last {
                     for (k, state) in state.as_ref().iter().enumerate() {
-                        let to = match &mut unprojected {
-                            Some(m) if k == 0 => &mut m[r * stride..][..n],
-                            _ => &mut states.data[at.as_ref()[k]..][..n],
-                        };
-                        state.write::<PART>(to, u);
+                        if k > 0 || C::FINISHED.is_none() {
+                            let to = match &mut unprojected {
+                                Some(m) if k == 0 => &mut m[r * stride..][..n],
+                                _ => &mut states.data[at.as_ref()[k]..][..n],
+                            };
+                            state.write::<PART>(to, u);
+                        }
                     }
                 }
+            });
+            let Some(finished) = C::FINISHED.filter(|_| last) else { continue };
+            units!(S, n, |u, PART| {
+                let mut own: C::Slots<Lanes<T, S>> = read::<_, _, _, PART>(s, slots, stride, n, u);
+                let mut state: C::States<Lanes<T, S>> =
+                    gather::<C, _, _, PART>(s, states.data, &at, n, u);
+                C::finish(&mut own, &mut state);
+                for &k in finished {
+                    own.as_ref()[k].write::<PART>(&mut slots[k * stride..][..n], u);
+                }
+                let to = match &mut unprojected {
+                    Some(m) => &mut m[r * stride..][..n],
+                    None => &mut states.data[at.as_ref()[0]..][..n],
+                };
+                state.as_ref()[0].write::<PART>(to, u);
             });
         }
     }

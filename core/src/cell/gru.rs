@@ -22,17 +22,24 @@ impl Cell for ResetAfter {
 
     const SLOTS: &'static [Slot] = &[Slot::h(2), Slot::both(0, 0), Slot::both(1, 1), Slot::x(2)];
     const SHORT: bool = true;
+    const FINISHED: Option<&'static [usize]> = Some(&[3]);
 
     #[inline(always)]
     fn forward<T: Real, S: Simd<T>>(
         [hidden, r, z, n]: &mut [Lanes<T, S>; 4],
-        [h]: &mut [Lanes<T, S>; 1],
+        _: &mut [Lanes<T, S>; 1],
         _: &[Lanes<T, S>; 0],
     ) {
-        *r = r.sigmoid();
-        *n = r.mul_add(*hidden, *n).tanh();
-        // z last: it is done while the new value waits for r.
-        *z = z.sigmoid();
+        (*r, *z) = (r.sigmoid(), z.sigmoid());
+        *n = r.mul_add(*hidden, *n);
+    }
+
+    #[inline(always)]
+    fn finish<T: Real, S: Simd<T>>(
+        [_, _, z, n]: &mut [Lanes<T, S>; 4],
+        [h]: &mut [Lanes<T, S>; 1],
+    ) {
+        *n = n.tanh();
         *h = z.mul_add(*h - *n, *n);
     }
 

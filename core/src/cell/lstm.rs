@@ -23,19 +23,22 @@ impl Cell for ForgetGate {
         &[Slot::both(0, 0), Slot::both(1, 1), Slot::both(2, 2), Slot::both(3, 3)];
     const READS_H: bool = false;
     const SHORT: bool = true;
+    const FINISHED: Option<&'static [usize]> = Some(&[]);
 
     #[inline(always)]
     fn forward<T: Real, S: Simd<T>>(
         [i, f, g, o]: &mut [Lanes<T, S>; 4],
-        [h, c]: &mut [Lanes<T, S>; 2],
+        [_, c]: &mut [Lanes<T, S>; 2],
         _: &[Lanes<T, S>; 0],
     ) {
         (*i, *g, *f) = (i.sigmoid(), g.tanh(), f.sigmoid());
         *c = f.mul_add(*c, *i * *g);
-        // o last: c need not wait for it, and it is done while tanh(c) waits for c.
-        let tanh_c = c.tanh();
         *o = o.sigmoid();
-        *h = *o * tanh_c;
+    }
+
+    #[inline(always)]
+    fn finish<T: Real, S: Simd<T>>([.., o]: &mut [Lanes<T, S>; 4], [h, c]: &mut [Lanes<T, S>; 2]) {
+        *h = *o * c.tanh();
     }
 
     #[inline(always)]

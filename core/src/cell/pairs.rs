@@ -48,6 +48,7 @@ fn apply<C: Cell, T: Real, S: Simd<T>, const VALUES: bool>(
         C::value(slots, states, own);
     } else {
         C::forward(slots, states, own);
+        C::finish(slots, states);
     }
 }
 

@@ -34,15 +34,28 @@ pub trait Cell: Copy + Debug + Send + Sync + 'static {
     /// more to compile. Such a cell maps nothing but x and h, each to four slots at most.
     const SHORT: bool = false;
 
+    /// Whether [`finish`](Self::finish) has anything to do, and if so which slots it changes.
+    const FINISHED: Option<&'static [usize]> = None;
+
     /// From pre-activations to what `backward` will want to see in the slots; from the old states to the new. Values that
-    /// maps act on stay as they are.
+    /// maps act on stay as they are. Where there is a `finish`, it makes h.
     fn forward<T: Real, S: Simd<T>>(
         slots: &mut Self::Slots<Lanes<T, S>>,
         states: &mut Self::States<Lanes<T, S>>,
         parameters: &Self::Parameters<Lanes<T, S>>,
     );
 
-    /// The mirror. `kept` are the slots as `forward` left them, `before` the states before the step. `d_states` goes from
+    /// What is left to do where an activation waits for another: a processor looks only so many instructions ahead, and
+    /// would have nothing else to do meanwhile. So all units of a row go through `forward` first and then through this.
+    #[inline(always)]
+    fn finish<T: Real, S: Simd<T>>(
+        slots: &mut Self::Slots<Lanes<T, S>>,
+        states: &mut Self::States<Lanes<T, S>>,
+    ) {
+        let _ = (slots, states);
+    }
+
+    /// The mirror of both. `kept` are the slots as they left them, `before` the states before the step. `d_states` goes from
     /// the derivatives by the new states to those by the old ones, without what passes through maps; `d.slots` and
     /// `d.parameters`, zeros at first, get those by the pre-activations and by the parameters.
     fn backward<T: Real, S: Simd<T>>(

@@ -69,10 +69,34 @@ pub const fn chains<T: Real>(units: usize, gates: usize) -> usize {
     }
 }
 
-/// How many rows of `vectors` accumulators fit the registers, with a value for each row and one vector.
-#[inline(always)]
+/// How many rows of `vectors` accumulators fit the registers, at most as many as there are tiles of: with a value for
+/// each row and one vector, or, where there are fewer vectors, with these and two values, for the compiler reads the
+/// next early.
 const fn most_rows<T: Real, S: Simd<T>>(vectors: usize) -> usize {
-    (S::REGISTERS - 1) / (vectors + 1)
+    let mut rows = if vectors <= 2 { 8 } else { 6 };
+    while rows > 1 {
+        let others = if rows <= vectors { rows + 1 } else { vectors + 2 };
+        if rows * vectors + others <= S::REGISTERS {
+            break;
+        }
+        rows -= 1;
+    }
+    rows
+}
+
+/// How many tiles of many rows go together at the most: gates fill four vectors, or six where that leaves more sums to the
+/// registers.
+const fn most_abreast<T: Real, S: Simd<T>>(gates: usize) -> usize {
+    let more = gates == 3 && 3 * most_rows::<T, S>(3) < 6 * most_rows::<T, S>(6);
+    if more { 2 } else { 4 / gates }
+}
+
+/// The same for so many rows. With few registers two vectors and twice the rows are faster than four, but leave less even
+/// blocks of few rows: 6, 5 and 5 of 16 in place of four of 3 and two of 2.
+const fn abreast<T: Real, S: Simd<T>>(gates: usize, rows: usize) -> usize {
+    let most = most_abreast::<T, S>(gates);
+    let less = gates == 1 && 4 * most_rows::<T, S>(4) <= 2 * most_rows::<T, S>(2) && rows >= 32;
+    if less { 2 } else { most }
 }
 
 /// How many tiles of one row go together: registers for the accumulators, for the row's value and for a vector.
@@ -146,7 +170,7 @@ const fn chosen<T: Real, S: Simd<T>>(
     if rows == 1 {
         tiles <= fit::<T, S>(gates, chains)
     } else {
-        rows <= most_rows::<T, S>(tiles * gates * chains) && (tiles == 1 || tiles * gates <= 4)
+        rows <= most_rows::<T, S>(tiles * gates) && tiles <= most_abreast::<T, S>(gates)
     }
 }
 
@@ -240,14 +264,11 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
     #[inline(always)]
     fn many_rows<S: Simd<T>, const CHAINS: usize>(&mut self, s: S) {
         let tiles_in_all = self.units / S::LANES;
-        // Gates fill a tile of four vectors; where there are fewer, more tiles go together.
-        let at_once = (4 / GATES).clamp(1, fit::<T, S>(GATES, CHAINS)).min(tiles_in_all.max(1));
-        let most = most_rows::<T, S>(CHAINS * GATES * at_once).clamp(1, 8);
-        let blocks = self.rows.div_ceil(most);
-        let (rows, longer) = (self.rows / blocks, self.rows % blocks);
         let mut done = 0;
         while done < tiles_in_all {
-            let tiles = at_once.min(tiles_in_all - done);
+            let tiles = abreast::<T, S>(GATES, self.rows).min(tiles_in_all - done);
+            let blocks = self.rows.div_ceil(most_rows::<T, S>(GATES * tiles));
+            let (rows, longer) = (self.rows / blocks, self.rows % blocks);
             let tile = if self.turn { tiles_in_all - done - tiles } else { done };
             let mut row = 0;
             for block in 0..blocks {

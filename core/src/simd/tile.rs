@@ -165,7 +165,7 @@ pub(crate) fn accumulate_stored<
             }
         }};
     }
-    if const { S::LANES > 1 } {
+    if const { S::LANES > 1 && (CHAINS == 1 || ROWS == 1) } {
         for segment in 0..segments {
             let (a, w) = begin!(segment);
             for k in 0..run {
@@ -178,9 +178,10 @@ pub(crate) fn accumulate_stored<
             }
         }
     } else {
-        // A processor without vectors does one thing after another: there runs are better apart, each with few sums,
-        // and four steps at a time reach as far as its loads do. The compiler would write all of them out.
-        let by_four = ROWS * TILES * GATES <= 8 && run > 4;
+        // Several rows keep the units busy with the sums of one run, and one run after another leaves the registers to
+        // them. A processor without vectors does one thing after another: there runs are better apart as well, each with
+        // few sums, and four steps at a time reach as far as its loads do. The compiler would write all of them out.
+        let by_four = S::LANES == 1 && ROWS * TILES * GATES <= 8 && run > 4;
         let fours = if by_four { black_box(run / 4) } else { 0 };
         for (c, chain) in chains.iter_mut().enumerate() {
             let mut sums = *chain;

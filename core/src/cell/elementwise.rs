@@ -64,6 +64,8 @@ pub struct Back<'a, T> {
     pub slots: &'a [T],
     /// States before the step.
     pub before: States<'a, T>,
+    /// Both of the step whose turn is next.
+    pub ahead: Option<(&'a [T], States<'a, T>)>,
     /// From the derivatives by the new states to those by the old.
     pub d_states: StatesMut<'a, T>,
     /// Holds the derivative by the new h in place of the first state, where that is projected from it.
@@ -162,16 +164,23 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
     #[inline(always)]
     fn backward<S: Simd<T>>(&self, s: S, work: Back<'_, T>) {
         let Back { shape, stage, rows, slots, before, d_states, d_unprojected, .. } = work;
-        let Back { d_slots, parameters, .. } = work;
+        let Back { d_slots, parameters, ahead, .. } = work;
         let (n, stride, row) = (shape.stride, shape.stride, shape.row());
         let last = stage + 1 == const { <Self as Known>::LAYOUT.stages() };
         let count = const { C::Slots::<u8>::LEN };
         for r in 0..rows {
             let slots = &slots[r * row..][..row];
             let d_slots = &mut d_slots[r * row..][..row];
-            let at_before = places::<C>(|k| {
-                shape.state_at(before.rows, k) + (before.first + r) * shape.state_row(k)
-            });
+            let place = |of: &States<'_, T>, k| {
+                shape.state_at(of.rows, k) + (of.first + r) * shape.state_row(k)
+            };
+            let at_before = places::<C>(|k| place(&before, k));
+            if let Some((slots, before)) = ahead.filter(|_| S::PREFETCHES && last) {
+                fetch(s, slots.get(r * row..).unwrap_or_default(), count * stride);
+                for k in usize::from(!C::READS_H)..const { C::States::<u8>::LEN } {
+                    fetch(s, before.data.get(place(&before, k)..).unwrap_or_default(), n);
+                }
+            }
             let at = places::<C>(|state| d_states.at(shape, state, r));
             units!(S, n, |u, PART| {
                 let kept = read::<_, _, _, PART>(s, slots, stride, n, u);
@@ -206,6 +215,14 @@ impl<T: Real, C: Cell> Elementwise<T> for Typed<C> {
                 }
             });
         }
+    }
+}
+
+/// Has the first `n` numbers fetched into the caches.
+#[inline(always)]
+fn fetch<T: Real, S: Simd<T>>(s: S, from: &[T], n: usize) {
+    for line in from[..n.min(from.len())].chunks(T::PAD) {
+        s.prefetch(line);
     }
 }
 

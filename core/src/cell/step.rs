@@ -289,6 +289,8 @@ pub struct Step<'a, T> {
     pub slots: &'a [T],
     /// States before the step.
     pub before: States<'a, T>,
+    /// The same of the step whose turn is next, to be fetched meanwhile: a tape is seldom in a cache.
+    pub ahead: Option<(&'a [T], States<'a, T>)>,
 }
 
 /// The mirror of [`forward`]: `d_states` goes from the total derivatives by the new states to those by
@@ -351,6 +353,7 @@ pub fn backward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
             rows,
             slots: step.slots,
             before: step.before,
+            ahead: step.ahead,
             d_states: d_states.again(),
             d_unprojected: projected.then_some(&*scratch.row),
             d_slots: &mut *d_slots,

@@ -418,6 +418,7 @@ impl<C: Cell, T: Real, const I: usize, const H: usize, const N: usize> Kernel<T>
             let step = Step {
                 slots: tape.slots[t].as_ref().as_flattened(),
                 before: States { data: before, rows: N, first: t },
+                ahead: None,
             };
             let mut d_states =
                 StatesMut { data: d_state.as_mut().as_flattened_mut(), rows: 1, first: 0 };

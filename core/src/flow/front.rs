@@ -262,7 +262,7 @@ impl<T: Passes> Work<T> {
             shape,
             weights: layer.net.packed[layer.cell()].transposed(),
             rows: n,
-            step: Step { slots, before },
+            step: Step { slots, before, ahead: None },
             d_states,
             d_slots: &mut self.d_slots,
             scratch: Scratch { row, cell },

@@ -285,11 +285,6 @@ impl<T: Real, S: Simd<T>> Lanes<T, S> {
     pub fn maximum(self, other: Self) -> Self {
         self.if_equal(self, Self::new(self.s, self.s.max(self.v, other.v)), self)
     }
-    /// Whether `self` < `limit` in any lane.
-    #[inline(always)]
-    pub(crate) fn any_below(self, limit: f64) -> bool {
-        self.s.any(self.s.lt(self.v, self.like(limit).v))
-    }
     /// Whether `self` > `limit` in any lane.
     #[inline(always)]
     pub(crate) fn any_above(self, limit: f64) -> bool {

@@ -264,11 +264,12 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
         let With(this, cell) = self.0;
         let (pass, window) = (this.pass, this.window.clone());
         let shape = &P::known::<T>(pass.shape);
-        for t in pass.steps(&window, true).filter(|&t| pass.rows.count(t) > 0) {
+        let mut steps = pass.steps(&window, true).filter(|&t| pass.rows.count(t) > 0).peekable();
+        while let Some(t) = steps.next() {
             if const { P::FIXED.is_none() } && this.truncation.is_some() {
                 this.truncated_step(s, cell, t);
             } else {
-                this.step::<S, E, P>(s, cell, shape, t, 0);
+                this.step::<S, E, P>(s, cell, shape, t, 0, steps.peek().copied());
             }
         }
         lap(if const { P::FIXED.is_some() } { Part::Steps } else { Part::Copies });
@@ -276,7 +277,7 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T>
 }
 
 impl<T: Real> Backward<'_, T> {
-    /// A step of the rows from `first` on.
+    /// A step of the rows from `first` on; whose turn is next.
     #[inline(always)]
     fn step<S: Simd<T>, E: Elementwise<T>, P: Plan>(
         &mut self,
@@ -285,6 +286,7 @@ impl<T: Real> Backward<'_, T> {
         shape: &Shape,
         t: usize,
         first: usize,
+        next: Option<usize>,
     ) {
         let pass = self.pass;
         let rows = first..if const { P::FIXED.is_some() } { 1 } else { pass.rows.count(t) };
@@ -303,7 +305,14 @@ impl<T: Real> Backward<'_, T> {
             &mut []
         };
         let weights = Transposed { turn: t % 2 == 1, ..self.weights };
-        let step = self.tape.step(shape, at);
+        let mut step = self.tape.step(shape, at);
+        if const { P::FIXED.is_none() } {
+            step.ahead = next.map(|t| {
+                let Step { slots, before, .. } =
+                    self.tape.step(shape, pass.rows.offsets[t] - first_row);
+                (slots, before)
+            });
+        }
         cell::backward::<T, S, E, P>(
             s,
             cell,
@@ -324,7 +333,8 @@ impl<'a, T> TapeRef<'a, T> {
     /// The step whose rows begin at `at`.
     #[inline(always)]
     fn step(&self, shape: &Shape, at: usize) -> Step<'a, T> {
-        Step { slots: &self.slots[at * shape.row()..], before: self.before.from(at) }
+        let slots = &self.slots[at * shape.row()..];
+        Step { slots, before: self.before.from(at), ahead: None }
     }
 }
 

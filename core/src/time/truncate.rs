@@ -90,7 +90,7 @@ impl<T: Real> Backward<'_, T> {
             pass.cut(shape, t, 0..n, &mut d_states);
         }
         if cut_off < pass.rows.count(t) {
-            self.step::<S, E, RunTime>(s, cell, shape, t, cut_off);
+            self.step::<S, E, RunTime>(s, cell, shape, t, cut_off, None);
         }
     }
 }

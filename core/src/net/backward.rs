@@ -4,7 +4,7 @@ use super::dropout::Dropout;
 use super::forward::{Keep, input_of, of_rows, within};
 use super::gradients::{PassBack, Summed};
 use super::network::Network;
-use super::pieces::{PackedRows, Share, packed, share};
+use super::pieces::{Share, derivative, packed, share};
 use super::shard::{Shard, windows};
 use super::tape::{DirectionTrace, LayerTrace, ShardTrace, Tape};
 use super::view::{Gradients, Losses};
@@ -14,7 +14,7 @@ use crate::kernel::buffer::{Buffer, copy, dirty_rows, size, zeros};
 use crate::kernel::states::{States, StatesMut};
 use crate::laps::{Part, lap};
 use crate::real::Real;
-use crate::time::{Backward, Pass, Passes, Truncation};
+use crate::time::{Backward, OutputDerivative, Pass, Passes, Truncation};
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -120,7 +120,15 @@ impl<T: Passes> Network<T> {
                 &span.layers
             };
             lap(Part::Rest);
-            let d_y = packed(shard, &span.steps, &losses.y, config.output_size(), "gradients")?;
+            let (copied, outputs) = (&mut Default::default(), config.output_size());
+            let d_y = match derivative(shard, &span.steps, &losses.y) {
+                Some(there) => there,
+                None => {
+                    *copied = Some(packed(shard, &span.steps, &losses.y, outputs, "gradients")?);
+                    let data = copied.as_deref().unwrap_or_default();
+                    OutputDerivative { data, row: outputs, time: None, first: 0 }
+                }
+            };
             lap(Part::Copies);
             let checkpoint = shard.checkpoint_steps(tape.checkpoint);
             let checkpoint = checkpoint.filter(|_| !span.layers.is_empty());
@@ -144,20 +152,26 @@ impl<T: Passes> Network<T> {
 
     /// The mirror of `forward_span`: gives the derivative by x, packed padded rows.
     #[allow(clippy::too_many_arguments)]
-    fn backward_span<'a>(
+    fn backward_span(
         &self,
         (shard, steps, x): (&Shard, &Range<usize>, &[T]),
         layers: &[LayerTrace<T>],
         checkpoint: Option<usize>,
         dropout: Option<Dropout>,
-        mut d_y: PackedRows<'a, T>,
+        d_y: OutputDerivative<'_, T>,
         backs: &mut [PassBack<'_, T>],
         interrupt: Interrupt<'_>,
-    ) -> Result<PackedRows<'a, T>, Error> {
+    ) -> Result<Buffer<T>, Error> {
         let config = self.config();
-        let mut d_y_row = config.output_size();
+        // By the input of the layer above, as wide as there.
+        let mut above = (Buffer::default(), 0);
         for layer in (0..config.num_layers).rev() {
             let shape = self.shape(layer);
+            let (data, row) = (&above.0[..], above.1);
+            let d_y = match layer + 1 {
+                last if last == config.num_layers => d_y,
+                _ => OutputDerivative { data, row, time: None, first: 0 },
+            };
             let kept = &layers[layer];
             let rows = shard.packing().range(steps).len();
             let mut d_x: Buffer<T> = dirty_rows(rows, shape.input_stride, "gradients")?;
@@ -169,7 +183,7 @@ impl<T: Passes> Network<T> {
                     steps,
                     kept: &kept.directions[direction],
                     checkpoint,
-                    d_y: (&d_y, d_y_row, direction * shape.state),
+                    d_y: OutputDerivative { first: direction * shape.state, ..d_y },
                     d_x: &mut d_x,
                     add_d_x: direction + 1 < config.num_directions(),
                     back: &mut backs[cell],
@@ -179,9 +193,9 @@ impl<T: Passes> Network<T> {
             if let Some(dropout) = dropout.filter(|_| layer > 0) {
                 dropout.apply(layer, shard, steps, &mut d_x, shape.input, shape.input_stride);
             }
-            (d_y, d_y_row) = (PackedRows::Copied(d_x), shape.input_stride);
+            above = (d_x, shape.input_stride);
         }
-        Ok(d_y)
+        Ok(above.0)
     }
 
     /// The mirror of `forward_pass`.
@@ -218,14 +232,13 @@ impl<T: Passes> Network<T> {
                 let (scratch, gradients) = work.split(shape);
                 let weights = self.packed[cell].transposed();
                 let carry = StatesMut { data: d_states, rows: n, first: 0 };
-                let (d_y, d_y_row, d_y_first) = d_y;
                 let d_x_rows = rows.start * shape.input_stride..rows.end * shape.input_stride;
                 let chunk = Backward {
                     pass: of_rows(&pass, &rows),
                     weights,
+                    d_y: d_y.after(window.start - steps.start, rows.start),
                     window,
                     tape: tape.window(shape, within(first, &range)),
-                    d_y: (&d_y[rows.start * d_y_row..rows.end * d_y_row], d_y_row, d_y_first),
                     carry,
                     truncation,
                     scratch,
@@ -276,7 +289,7 @@ struct BackwardPass<'a, 'g, T: Real> {
     steps: &'a Range<usize>,
     kept: &'a DirectionTrace<T>,
     checkpoint: Option<usize>,
-    d_y: (&'a [T], usize, usize),
+    d_y: OutputDerivative<'a, T>,
     d_x: &'a mut [T],
     add_d_x: bool,
     back: &'a mut PassBack<'g, T>,

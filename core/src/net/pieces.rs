@@ -6,6 +6,7 @@ use crate::kernel::buffer::{dirty_rows, room};
 use crate::net::shard::Shard;
 use crate::net::view::View;
 use crate::real::Real;
+use crate::time::OutputDerivative;
 use alloc::vec::Vec;
 use core::ops::{Deref, Range};
 
@@ -62,6 +63,17 @@ pub(crate) fn packed<'a, T: Real>(
         to[row * features..][..features].copy_from_slice(from.at(t, b, features));
     }
     Ok(PackedRows::Copied(to))
+}
+
+/// Derivatives by the outputs of some steps where the caller has them, if a shard's rows are neighbours there.
+pub(crate) fn derivative<'a, T: Real>(
+    shard: &Shard,
+    steps: &Range<usize>,
+    from: &View<'a, T>,
+) -> Option<OutputDerivative<'a, T>> {
+    let first = steps.start * from.time + shard.rows.first()? * from.batch;
+    let data = shard.is_block().then(|| from.data.get(first..))??;
+    Some(OutputDerivative { data, row: from.batch, time: Some(from.time), first: 0 })
 }
 
 /// A shard's part of a (T, B, features) array that the shards fill side by side.

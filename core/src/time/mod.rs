@@ -186,6 +186,51 @@ pub struct PassScratch<'a, T> {
     pub lag: &'a mut [T],
 }
 
+/// Where derivatives by outputs are read: packed rows, or an array of time, row and feature.
+#[derive(Clone, Copy)]
+pub struct OutputDerivative<'a, T> {
+    /// From the first of the steps on.
+    pub data: &'a [T],
+    /// From a row to the next.
+    pub row: usize,
+    /// From a step to the next, where rows are not packed.
+    pub time: Option<usize>,
+    /// The first value in a row.
+    pub first: usize,
+}
+
+impl<'a, T> OutputDerivative<'a, T> {
+    /// The same from step `steps` on, before which there are so many packed rows.
+    #[inline(always)]
+    #[must_use]
+    pub fn after(self, steps: usize, rows: usize) -> Self {
+        let at = self.time.map_or(rows * self.row, |time| steps * time);
+        Self { data: &self.data[at.min(self.data.len())..], ..self }
+    }
+}
+
+impl<T: Real> OutputDerivative<'_, T> {
+    /// Adds those of some rows of step t, of a pass whose steps begin at `start`, to derivatives by h.
+    #[inline(always)]
+    fn add_to(
+        self,
+        d_h: &mut [T],
+        shape: &Shape,
+        offsets: &[usize],
+        start: usize,
+        t: usize,
+        rows: Range<usize>,
+    ) {
+        let step = self.after(t - start, offsets[t] - offsets[start]);
+        for (b, d_h) in rows.zip(d_h.chunks_mut(shape.state_stride)) {
+            let from = &step.data[b * self.row + self.first..][..shape.state];
+            for (d, &y) in d_h.iter_mut().zip(from) {
+                *d += y;
+            }
+        }
+    }
+}
+
 /// Runs the steps of a chunk back: the mirror of [`Forward`].
 pub struct Backward<'a, T> {
     /// The layer, the sequence; its input in packed rows.
@@ -196,8 +241,8 @@ pub struct Backward<'a, T> {
     pub window: Range<usize>,
     /// What the forward pass kept of them.
     pub tape: TapeRef<'a, T>,
-    /// Derivative of the loss by h after each step, as `y` of the forward pass.
-    pub d_y: (&'a [T], usize, usize),
+    /// Derivative of the loss by h after each step.
+    pub d_y: OutputDerivative<'a, T>,
     /// In: the derivative by the states after the chunk; out: by those before it. With truncation, `lags` + 1 of
     /// these one after another.
     pub carry: StatesMut<'a, T>,
@@ -293,7 +338,8 @@ impl<T: Real> Backward<'_, T> {
         let first_row = pass.rows.range(&self.window).start;
         let (n, at) = (rows.len(), pass.rows.offsets[t] - first_row + first);
         let mut d_states = self.carry.from(first);
-        add_d_y(d_states.of(shape, 0, 0..n), shape, self.d_y, at, n);
+        let (offsets, start) = (pass.rows.offsets, self.window.start);
+        self.d_y.add_to(d_states.of(shape, 0, 0..n), shape, offsets, start, t, rows.clone());
         if const { P::FIXED.is_none() } {
             lap(Part::Copies);
         }
@@ -335,22 +381,5 @@ impl<'a, T> TapeRef<'a, T> {
     fn step(&self, shape: &Shape, at: usize) -> Step<'a, T> {
         let slots = &self.slots[at * shape.row()..];
         Step { slots, before: self.before.from(at), ahead: None }
-    }
-}
-
-#[inline(always)]
-fn add_d_y<T: Real>(
-    d_h: &mut [T],
-    shape: &Shape,
-    d_y: (&[T], usize, usize),
-    first: usize,
-    n: usize,
-) {
-    let (d_y, d_y_row, d_y_first) = d_y;
-    for b in 0..n {
-        let from = &d_y[(first + b) * d_y_row + d_y_first..][..shape.state];
-        for (d, &y) in d_h[b * shape.state_stride..].iter_mut().zip(from) {
-            *d += y;
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Back-propagation cut off at exactly K lags: the mirror of a step, once for every loss still carried.
 
-use super::{Backward, Rows, add_d_y};
+use super::{Backward, Rows};
 use crate::cell;
 use crate::cell::elementwise::Elementwise;
 use crate::kernel::plan::RunTime;
@@ -66,7 +66,8 @@ impl<T: Real> Backward<'_, T> {
                         }
                     }
                 }
-                add_d_y(d_states.of(shape, 0, 0..n), shape, self.d_y, at, n);
+                let (offsets, start) = (pass.rows.offsets, self.window.start);
+                self.d_y.add_to(d_states.of(shape, 0, 0..n), shape, offsets, start, t, 0..n);
             }
             let (lag_slots, lag_projected) = scratch.lag.split_at_mut(batch * row);
             cell::backward::<T, S, E, RunTime>(

@@ -161,7 +161,7 @@ fn artefacts() -> &'static [Artefact] {
         for (file, own) in files {
             let program = read(&file);
             let functions = &program.functions;
-            let named = functions.values().any(|f| f.name.contains("WholeTile<f32"));
+            let named = functions.values().any(|f| f.name.contains("WholeTiles<f32"));
             if !named && option_env!("RUSTFLAGS").is_some() {
                 println!("not checked: RUSTFLAGS displaces the flags of .cargo/config.toml");
                 return Vec::new();
@@ -295,7 +295,7 @@ fn kernel(f: &Function) -> Option<(&'static str, &str)> {
 
 /// Rows, tiles, gates and chains of a tile.
 fn tile(kernel: &str) -> Option<[usize; 4]> {
-    let arguments = kernel.split_once("WholeTile<")?.1.trim_end_matches('>');
+    let arguments = kernel.split_once("WholeTiles<")?.1.trim_end_matches('>');
     let sizes: Vec<usize> = arguments.split(", ").filter_map(|a| a.parse().ok()).collect();
     sizes.try_into().ok()
 }

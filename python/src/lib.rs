@@ -44,7 +44,8 @@ mod _native {
     use crate::formula::Formula;
     #[pymodule_export]
     use crate::machine::{
-        available_isas, get_num_threads, isa, measure_parts, multiply_adds, set_max_isa, set_num_threads,
+        available_isas, get_num_threads, isa, measure_parts, multiply_adds, set_max_isa,
+        set_num_threads,
     };
     #[pymodule_export]
     use crate::modules::{load, snapshots};

@@ -3,8 +3,8 @@
 use crate::number::is_double;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use unrolled::simd::{Isa, Level};
 use unrolled::laps::{self, Part};
+use unrolled::simd::{Isa, Level};
 use unrolled::{batch, peak};
 
 /// How many threads work on a batch.

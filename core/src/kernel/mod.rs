@@ -9,5 +9,6 @@ pub mod panel;
 pub mod plan;
 pub mod product;
 pub mod shape;
+pub mod small;
 pub mod states;
 pub mod sum;

@@ -5,6 +5,7 @@ use super::buffer::Buffer;
 use super::layout::Map;
 use super::plan::group;
 use super::shape::{Shape, Transposed, Weights};
+use super::small::{SmallPanels, Storage};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::real::Real;
@@ -154,6 +155,7 @@ pub struct Packed<T: Real> {
     projection: Panel<T>,
     bias: Buffer<T>,
     parameters: Buffer<T>,
+    small: SmallPanels<T>,
     input_t: Panel<T>,
     state_t: Panel<T>,
     maps_t: Panel<T>,
@@ -205,6 +207,15 @@ impl<T: Real> Packed<T> {
         Ok(packed)
     }
 
+    /// With the maps of x and of h stored smaller as well.
+    ///
+    /// # Errors
+    /// `TooLarge` where there is no memory.
+    pub fn stored(self, storage: Storage) -> Result<Self, Error> {
+        let small = SmallPanels::of(storage, [self.input.view(), self.state.view()])?;
+        Ok(Packed { small, ..self })
+    }
+
     /// What a forward step reads.
     #[inline]
     #[must_use]
@@ -216,6 +227,7 @@ impl<T: Real> Packed<T> {
             projection: self.projection.view(),
             bias: &self.bias,
             parameters: &self.parameters,
+            small: self.small.view(),
             turn: false,
         }
     }

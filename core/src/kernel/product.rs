@@ -294,6 +294,13 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         if count == 0 {
             return;
         }
+        if rows == 1 {
+            // Summed as a row by itself: its runs side by side, for which there may not be registers in several tiles.
+            for tile in tile..tile + tiles {
+                self.tile::<S, 1, 1, CHAINS>(s, [row, count], tile);
+            }
+            return;
+        }
         macro_rules! choose {
             ($(($r:literal, $t:literal)),*) => {
                 match (rows, tiles) {
@@ -302,36 +309,11 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
                 }
             };
         }
+        #[rustfmt::skip]
         choose!(
-            (1, 1),
-            (2, 1),
-            (3, 1),
-            (4, 1),
-            (5, 1),
-            (6, 1),
-            (7, 1),
-            (8, 1),
-            (1, 2),
-            (2, 2),
-            (3, 2),
-            (4, 2),
-            (5, 2),
-            (6, 2),
-            (7, 2),
-            (8, 2),
-            (1, 3),
-            (2, 3),
-            (3, 3),
-            (4, 3),
-            (5, 3),
-            (6, 3),
-            (7, 3),
-            (1, 4),
-            (2, 4),
-            (3, 4),
-            (4, 4),
-            (5, 4),
-            (6, 4)
+            (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (2, 2), (3, 2), (4, 2), (5, 2),
+            (6, 2), (7, 2), (8, 2), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3), (2, 4), (3, 4), (4, 4),
+            (5, 4), (6, 4)
         );
     }
 

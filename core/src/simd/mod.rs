@@ -117,6 +117,15 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     /// `at` must be valid for writes of `n` ≤ `LANES` values.
     unsafe fn store_ptr_partial(self, at: *mut T, v: Self::V, n: usize);
 
+    /// `LANES` halves ([`Float16`]) from `at` on, none of them denormal, infinite or NaN.
+    ///
+    /// # Safety
+    /// `at` must be valid for reads of `LANES` numbers.
+    unsafe fn load_halves_ptr(self, at: *const u16) -> Self::V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { weight::halves(self, at, Self::LANES) }
+    }
+
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// a − b

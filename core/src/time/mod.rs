@@ -14,6 +14,8 @@ mod layer;
 mod truncate;
 
 pub use forward::Forward;
+#[cfg(feature = "alloc")]
+pub(crate) use forward::reads_small;
 
 #[cfg(feature = "alloc")]
 pub use layer::Mirror;

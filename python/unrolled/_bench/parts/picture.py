@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ..._style import STYLE
 from ..plots import save
+from ..table import duration, factor
 from ..works import FORWARD, TRAINING
 from . import ORDER, limit
 from .text import whole
@@ -39,33 +41,46 @@ def draw(record: Mapping[str, Any], directory: Path) -> list[Path]:
     made = []
     for suffix in ("png", "svg"):
         with plt.rc_context({**STYLE, "svg.hashsalt": "parts"}):
-            made.append(save(_figure(record["entries"]), directory / f"parts.{suffix}"))
+            made.append(save(_figure(record), directory / f"parts.{suffix}"))
     return made
 
 
-def _figure(entries: Sequence[Mapping[str, Any]]) -> Any:
-    # Steps of a single row are far longer than the limit: an axis of their own.
-    rows = [found for found in _kinds(entries) if found]
-    heights = [len(bars) for bars in rows]
+def _figure(record: Mapping[str, Any]) -> Any:
+    entries = record["entries"]
+    # A single row is far from the limit: an axis of its own.
+    rows = [bars for bars in _kinds(entries) if bars]
     figure, panels = plt.subplots(
         len(rows),
         len(TITLES),
-        figsize=(12, 1.6 + sum(INCH * n + 0.35 for n in heights)),
-        height_ratios=[n + 2 for n in heights],
+        figsize=(12, 1.5 + sum(INCH * (len(bars) + 3) for bars in rows)),
+        height_ratios=[len(bars) + 2 for bars in rows],
         squeeze=False,
+        sharex="row",
         layout="constrained",
     )
     for line, bars in zip(panels, rows, strict=True):
-        for axes, mode in zip(line, TITLES, strict=True):
+        ends = [
             _bars(axes, [found for found in entries if found["mode"] == mode], bars)
-            axes.tick_params(labelleft=axes is line[0])
+            for axes, mode in zip(line, TITLES, strict=True)
+        ]
+        # The shared axis, with room for the numbers.
+        line[0].set_xlim(0, 1.17 * max(1.0, *ends))
+        line[1].tick_params(labelleft=False)
     for axes, title in zip(panels[0], TITLES.values(), strict=True):
         axes.set_title(title)
     for axes in panels[-1]:
-        axes.set_xlabel("times the limit (the products at the peak)")
+        axes.set_xlabel("times the limit: what the products would take at the peak")
+    figure.suptitle(
+        f"Where the time of a call goes: T,B,I,H on {record['machine']['cpu']}, one thread",
+        fontsize=10,
+    )
     seen = {part for entry in entries for part, seconds in entry["parts"].items() if seconds}
-    handles = [Patch(color=COLOURS[part], label=part) for part in ORDER if part in seen]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    handles: list[Any] = [Patch(color=COLOURS[part], label=part) for part in ORDER if part in seen]
+    line = {"color": "black", "marker": "|", "ls": "", "ms": 9}
+    handles.append(Line2D([], [], label="whole, no clock within", **line))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.2
+    )
     return figure
 
 
@@ -79,33 +94,42 @@ def _kinds(entries: Sequence[Mapping[str, Any]]) -> tuple[list[Bar], list[Bar]]:
     return [b for b in bars if b[0] not in single], [b for b in bars if b[0] in single]
 
 
-def _bars(axes: Any, entries: Sequence[Mapping[str, Any]], bars: Sequence[Bar]) -> None:
-    places, place, before = [], 0.0, ""
-    for work, _ in bars:
+def _bars(axes: Any, entries: Sequence[Mapping[str, Any]], bars: Sequence[Bar]) -> float:
+    """A bar each; how far the longest goes."""
+    places, place = [], 0.0
+    for above, (work, _) in zip([bars[0], *bars], bars, strict=False):
         # Levels of a work stand together.
-        place += 1.0 if work == before or not before else 1.5
+        place += 1.0 if work == above[0] else 1.5
         places.append(place)
-        before = work
-    longest = 1.0
+    longest = 0.0
     for entry in entries:
-        key = (entry["work"], entry["isa"])
-        if key not in bars:
-            continue
-        y, at_peak = places[bars.index(key)], limit(entry)
-        left = 0.0
-        for part in ORDER:
-            width = entry["parts"][part] / at_peak
-            axes.barh(y, width, 0.84, left, color=COLOURS[part], edgecolor="white", lw=0.3)
-            left += width
-        without = whole(entry) / at_peak
-        axes.plot([without] * 2, [y - 0.42, y + 0.42], color="black", lw=1)
-        longest = max(longest, left, without)
-        axes.annotate(
-            f"{without:.2f}", (max(left, without), y), (4, 0), textcoords="offset points",
-            va="center", fontsize=7.5,
-        )  # fmt: skip
+        bar = (entry["work"], entry["isa"])
+        if bar in bars:
+            longest = max(longest, _bar(axes, entry, places[bars.index(bar)]))
     axes.axvline(1, color="black", lw=1, ls="--")
-    axes.set_xlim(0, 1.08 * longest)
     axes.set_ylim(places[-1] + 0.7, places[0] - 0.7)
     axes.set_yticks(places, [f"{work}  {isa}" for work, isa in bars])
+    axes.tick_params(left=False)
     axes.grid(axis="y", visible=False)
+    axes.set_axisbelow(True)
+    return longest
+
+
+def _bar(axes: Any, entry: Mapping[str, Any], place: float) -> float:
+    unit, left = limit(entry), 0.0
+    for part in ORDER:
+        width = entry["parts"][part] / unit
+        axes.barh(place, width, 0.84, left, color=COLOURS[part], edgecolor="white", lw=0.3)
+        left += width
+    at = whole(entry) / unit
+    axes.plot([at] * 2, [place - 0.42, place + 0.42], color="black", lw=1)
+    end = max(left, at)
+    axes.annotate(
+        f"{factor(at)}   {duration(whole(entry))}",
+        (end, place),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=7.5,
+    )
+    return end

@@ -27,9 +27,9 @@ EXPLAINED = (
 )
 MEASURED_BY = (
     "The same products by other libraries, on one thread, at the level each chooses for this "
-    "processor, beside ours at our highest: GFLOP/s and the share of the peak. Theirs are a product "
-    "over and over, less the time of a call from Python; ours are within the work. –: not by itself "
-    "(ours), or shorter than a call (theirs)."
+    "processor, beside ours at our highest: GFLOP/s and the share of the peak. Theirs are one "
+    "product over and over, less the time of a call from Python; ours are within the work. –: not "
+    "by itself (ours), or shorter than a call (theirs)."
 )
 
 

@@ -141,12 +141,13 @@ def entry(work: Work, product: str, there: Sequence[Yardstick], effort: Effort) 
         "flops": 2 * m * k * n,
         "peak": peak,
         "contenders": {
-            each.name: _alone(outcomes[each.name], outcomes[f"{each.name} call"]) for each in there
+            each.name: alone(outcomes[each.name], outcomes[f"{each.name} call"]) for each in there
         },
     }
 
 
-def _alone(outcome: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+def alone(outcome: Mapping[str, Any], call: Mapping[str, Any]) -> dict[str, Any]:
+    """What a product takes by itself, where that can be told from the call."""
     seconds = outcome["median"] - call["median"]
     if seconds < call["median"]:
         return {"status": "short"}

@@ -114,8 +114,8 @@ def choices() -> Iterator[tuple[str, list[Way]]]:
     for steps in (100, 1000):
         way = replace(plain, steps=steps, batch=16, units=64)
         name = f"checkpoint, LSTM {steps},16,64,64"
-        ways = [(None, "without"), ("auto", "auto"), (steps // 4, f"every {steps // 4} steps")]
-        yield name, [replace(way, name=said, checkpoint=value) for value, said in ways]
+        kept = {"without": None, "auto": "auto", f"every {steps // 4} steps": steps // 4}
+        yield name, [replace(way, name=said, checkpoint=value) for said, value in kept.items()]
     for units in (64, 128):
         ways = [Way(dtype, batch=32, units=units, dtype=dtype) for dtype in ("float32", "float64")]
         yield f"dtype, LSTM 100,32,64,{units}", ways

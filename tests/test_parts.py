@@ -14,7 +14,7 @@ import pytest
 import unrolled as ur
 from unrolled import _native
 from unrolled._bench import command, parts
-from unrolled._bench.contenders import OURS
+from unrolled._bench.contenders import OURS, Runner
 from unrolled._bench.contenders.unrolled_ import Unrolled
 from unrolled._bench.measure import Effort
 from unrolled._bench.parts import ORDER, picture, session, text, yardstick
@@ -225,7 +225,7 @@ def test_the_pictures(record: dict[str, Any], tmp_path: Path) -> None:
     assert [path.name for path in drawn] == ["parts.png", "parts.svg"]
     assert drawn[0].read_bytes().startswith(b"\x89PNG")
     lines = drawn[1].read_text(encoding="utf-8")
-    # A bar's part of each colour, and nothing that another run of the same record would change.
+    # A bar's part of each colour.
     for part in ("W_hh h", "activations", "whole steps", "dW"):
         assert picture.COLOURS[part] in lines
     only = copy.deepcopy(record)
@@ -249,6 +249,21 @@ def test_a_product_shorter_than_its_call_is_not_a_rate() -> None:
     assert yardstick.alone({"median": 5e-6}, timed) == {"status": "short"}
     found = yardstick.alone({"median": 9e-6}, timed)
     assert found == {"status": "timed", "seconds": pytest.approx(6e-6)}
+
+
+def test_yardsticks_are_timed_beside_the_peak() -> None:
+    class Plain(yardstick.Yardstick):
+        name = "NumPy"
+
+        def product(self, a: Any, b: Any) -> Runner:
+            return Runner(lambda: a @ b, lambda: {"product": a @ b})
+
+    entry = yardstick.entry(BATCH, "W_hh h", [Plain()], Effort(repeats=3))
+    assert set(entry) == {"work", "product", "sizes", "flops", "peak", "contenders"}
+    assert entry["sizes"] == [64, 64, 256] and entry["flops"] == 2 * 64 * 64 * 256
+    (found,) = entry["contenders"].values()
+    assert found["status"] == "timed"
+    assert 0 < entry["flops"] / found["seconds"] / 1e9 < 16 * entry["peak"]
 
 
 def test_yardsticks_that_are_missing_are_said() -> None:

@@ -38,11 +38,9 @@ INCH = 0.19
 
 def draw(record: Mapping[str, Any], directory: Path) -> list[Path]:
     """The same picture in pixels and in lines."""
-    made = []
-    for suffix in ("png", "svg"):
-        with plt.rc_context({**STYLE, "svg.hashsalt": "parts"}):
-            made.append(save(_figure(record), directory / f"parts.{suffix}"))
-    return made
+    with plt.rc_context(STYLE):
+        names = ("parts.png", "parts.svg")
+        return [save(_figure(record), directory / name) for name in names]
 
 
 def _figure(record: Mapping[str, Any]) -> Any:

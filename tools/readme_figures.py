@@ -3,8 +3,9 @@
     python tools/readme_figures.py [--check]
 
 `benches/record.json` goes into the README, `benches/cells.json`, made with ``--works ^formula``,
-into `docs/cells.md`. What stands between the two marks is replaced; with --check nothing is
-written, and the exit code is 1 if it would change. Needs `unrolled` installed.
+into `docs/cells.md`, `benches/parts.json`, made with ``--parts``, into `docs/performance.md`. What
+stands between the two marks is replaced; with --check nothing is written, and the exit code is 1 if
+it would change. Needs `unrolled` installed.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from unrolled._bench import table
+from unrolled._bench.parts.text import text as parts_text
 from unrolled._bench.works import BUILT_IN, FORWARD, JAX, STEP, TORCH, TRAINING
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is written where.
-PLACES = {"benches/record.json": "README.md", "benches/cells.json": "docs/cells.md"}
 BEGIN = "<!-- figures: by tools/readme_figures.py from {} -->"
 END = "<!-- end of figures -->"
 
@@ -87,6 +87,24 @@ def figures(record: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
+def parts(record: Mapping[str, Any]) -> str:
+    """The parts at the highest level."""
+    highest = record["entries"][-1]["isa"]
+    shown = {
+        name: [found for found in record[name] if found["isa"] == highest]
+        for name in ("entries", "packing")
+    }
+    return f"```text\n{parts_text({**record, **shown})}```"
+
+
+# What is written where, and how.
+PLACES: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "benches/record.json": ("README.md", figures),
+    "benches/cells.json": ("docs/cells.md", figures),
+    "benches/parts.json": ("docs/performance.md", parts),
+}
+
+
 def replaced(text: str, record: Mapping[str, Any], name: str) -> str:
     """The document with those figures; ValueError if the marks are not there once, in order."""
     mark = BEGIN.format(name)
@@ -94,7 +112,8 @@ def replaced(text: str, record: Mapping[str, Any], name: str) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end or mark in after or END in before:
         raise ValueError(f"expected the lines {mark!r} and {END!r} once each, in this order")
-    return f"{before}{mark}\n\n{figures(record)}\n\n{END}{after}"
+    _, written = PLACES[name]
+    return f"{before}{mark}\n\n{written(record)}\n\n{END}{after}"
 
 
 def main() -> int:
@@ -102,7 +121,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, say if it would")
     options = parser.parse_args()
     stale = []
-    for name, document in PLACES.items():
+    for name, (document, _) in PLACES.items():
         record = json.loads((ROOT / name).read_text(encoding="utf-8"))
         now = (ROOT / document).read_text(encoding="utf-8")
         then = replaced(now, record, name)

@@ -132,4 +132,107 @@ mod watch {
         drop(watch);
         (done, parts.map(Duration::from_nanos))
     }
+
+    /// Whether no thread is watched, and this one has nothing left of a watch.
+    #[cfg(test)]
+    pub(super) fn is_over() -> bool {
+        WATCHED.load(Ordering::Relaxed) == 0 && LAPS.get().is_none()
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::Part;
+    use super::watch::{is_over, lap, measure};
+    use std::panic::catch_unwind;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::thread::{sleep, spawn};
+    use std::time::{Duration, Instant};
+
+    const SHORT: Duration = Duration::from_millis(2);
+    const LONG: Duration = Duration::from_millis(7);
+
+    /// Threads that are watched are counted in one number: a test at a time.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A part that takes that long at least.
+    fn work(part: Part, time: Duration) {
+        sleep(time);
+        lap(part);
+    }
+
+    #[test]
+    fn a_lap_outside_is_nothing() {
+        let _alone = alone();
+        work(Part::Cell, SHORT);
+        assert!(is_over());
+        let ((), parts) = measure(|| {
+            // Nor is one of another thread, while this one is watched.
+            assert!(spawn(|| lap(Part::Cell)).join().is_ok());
+        });
+        assert_eq!(parts[Part::Cell as usize], Duration::ZERO);
+        assert!(is_over());
+    }
+
+    #[test]
+    fn time_goes_to_the_part_that_took_it() {
+        let _alone = alone();
+        let start = Instant::now();
+        let (done, parts) = measure(|| {
+            work(Part::Input, SHORT);
+            work(Part::State, LONG);
+            work(Part::Input, SHORT);
+            sleep(SHORT);
+            "done"
+        });
+        let whole = start.elapsed();
+        assert_eq!(done, "done");
+        for (part, &time) in Part::ALL.iter().zip(&parts) {
+            let least = match part {
+                Part::Input => 2 * SHORT,
+                Part::State => LONG,
+                Part::Rest => SHORT,
+                _ => {
+                    assert_eq!(time, Duration::ZERO, "{part:?}");
+                    continue;
+                }
+            };
+            assert!(time >= least, "{part:?}: {time:?}");
+        }
+        // Nothing is counted twice, so with the above none has what is another's.
+        assert!(parts.iter().sum::<Duration>() <= whole);
+        assert!(is_over());
+    }
+
+    #[test]
+    fn a_watch_within_a_watch_is_a_part_of_it() {
+        let _alone = alone();
+        let (inner, outer) = measure(|| {
+            work(Part::Copies, SHORT);
+            let ((), inner) = measure(|| work(Part::State, LONG));
+            lap(Part::Copies);
+            inner
+        });
+        assert!(inner[Part::State as usize] >= LONG);
+        assert_eq!(inner[Part::Copies as usize], Duration::ZERO);
+        assert!(outer[Part::Copies as usize] >= SHORT + LONG);
+        assert_eq!(outer[Part::State as usize], Duration::ZERO);
+        assert!(is_over());
+    }
+
+    #[test]
+    fn a_panic_ends_the_watch() {
+        let _alone = alone();
+        assert!(catch_unwind(|| measure(|| panic!("as it should"))).is_err());
+        assert!(is_over());
+        let ((), outer) = measure(|| {
+            assert!(catch_unwind(|| measure(|| panic!("as it should"))).is_err());
+            work(Part::Gradients, SHORT);
+        });
+        assert!(outer[Part::Gradients as usize] >= SHORT);
+        assert!(is_over());
+    }
 }

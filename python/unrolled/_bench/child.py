@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .._write import replace
+from .parts.session import session as parts
 from .session import session
 
 
@@ -23,7 +24,11 @@ def main(arguments: list[str]) -> int:
         # In one move, so that it is whole even if this process is ended.
         replace(result, json.dumps(part).encode())
 
-    keep(session(given["options"], given["threads"], sweeping=given["sweeping"], keep=keep))
+    options = given["options"]
+    if options["parts"]:
+        keep(parts(options, keep=keep))
+    else:
+        keep(session(options, given["threads"], sweeping=given["sweeping"], keep=keep))
     return 0
 
 

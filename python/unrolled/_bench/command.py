@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -16,8 +17,10 @@ from typing import Any
 
 from .._extras import install
 from .._write import replace
+from . import parts as of_parts
 from . import table
 from .contenders import ALL, OURS
+from .parts.text import text as parts_text
 from .record import assemble, cpus
 from .session import chosen
 
@@ -30,8 +33,14 @@ def main(argv: Sequence[str]) -> int:
     """Measure, print the table, write record, tables and plots."""
     parser = _parser()
     options = parser.parse_args(argv)
+    if options.threads is None:
+        options.threads = [1] if options.parts else [1, 2]
+    elif options.parts and options.threads != [1]:
+        parser.error("--parts: expected --threads 1, for it watches one")
     settings = _settings(parser, options)
     usable = options.cpus or cpus()
+    if options.parts:
+        return _parts(settings, usable[:1] if options.cpus else usable[-1:], options.output)
     parts: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
     sweeping = not options.quick if options.sweeps is None else options.sweeps
@@ -49,8 +58,8 @@ def main(argv: Sequence[str]) -> int:
             failures[count] = failure
     record = assemble(settings, parts, failures)
     print(table.text(record), end="")
-    for line in _write(record, options.output):
-        print(line)
+    files = {"table.txt": table.text(record), "table.md": table.markdown(record)}
+    _write(record, {"record.json": _json(record), **files}, ".plots", options.output)
     return 0 if parts and all(count > len(usable) for count in failures) else 1
 
 
@@ -60,6 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         description="The same works by unrolled, its NumPy reference and whatever of PyTorch, ONNX "
         "Runtime, OpenVINO and JAX is installed (pip install '.[bench]'): compared, then "
         "timed in turns. Takes some minutes.",
+    )
+    parser.add_argument(
+        "--parts",
+        action="store_true",
+        help="instead, on one thread and at every level: where the time of ours goes, beside what "
+        "the machine could do and what the products of PyTorch and ONNX Runtime reach",
     )
     parser.add_argument("--quick", action="store_true", help="few works, few samples, no sweeps")
     parser.add_argument("--works", default="", metavar="REGEX", help="those whose names match")
@@ -75,7 +90,6 @@ def _parser() -> argparse.ArgumentParser:
         "--threads",
         nargs="+",
         type=_positive,
-        default=[1, 2],
         help="each in a process of its own, on so many CPUs (1 2)",
     )
     parser.add_argument(
@@ -120,9 +134,10 @@ def _settings(parser: argparse.ArgumentParser, options: argparse.Namespace) -> d
         "threads": options.threads,
         "repeats": options.repeats,
         "sweeps": options.sweeps,
+        "parts": options.parts,
     }
     try:
-        works = chosen(settings)
+        works = of_parts.chosen(settings) if options.parts else chosen(settings)
     except re.error as error:
         parser.error(f"--works: expected a regular expression, got {options.works!r}: {error}")
     if not works:
@@ -177,19 +192,35 @@ def _child(
     return part, failure
 
 
-def _write(record: Mapping[str, Any], directory: Path) -> list[str]:
-    """All files; a line for each, to be printed."""
+def _parts(settings: Mapping[str, Any], own: Sequence[int], directory: Path) -> int:
+    """`--parts`: measured in a process of its own, as the works are."""
+    part, failure = _child(settings, 1, own, False)
+    if part is None:
+        print(failure or "nothing was measured", file=sys.stderr)
+        return 1
+    record = of_parts.assemble(settings, part, failure)
+    print(parts_text(record), end="")
+    files = {"parts.json": _json(record), "parts.txt": parts_text(record)}
+    _write(record, files, ".parts.picture", directory)
+    return 0 if failure is None else 1
+
+
+def _json(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(
+    record: Mapping[str, Any], files: Mapping[str, str], pictures: str, directory: Path
+) -> None:
+    """All files, and what the module of that name draws; a line for each is printed."""
     directory.mkdir(parents=True, exist_ok=True)
-    files = {
-        "record.json": json.dumps(record, indent=1, ensure_ascii=False) + "\n",
-        "table.txt": table.text(record),
-        "table.md": table.markdown(record),
-    }
     for name, content in files.items():
         replace(directory / name, content.encode())
-    lines = [f"written: {directory / name}" for name in files]
+        print(f"written: {directory / name}")
     try:
-        from . import plots
+        module = importlib.import_module(pictures, __package__)
     except ImportError as error:
-        return [*lines, f"plots: skipped ({error}); {install('bench')}"]
-    return lines + [f"written: {path}" for path in plots.draw(record, directory)]
+        print(f"plots: skipped ({error}); {install('bench')}")
+        return
+    for path in module.draw(record, directory):
+        print(f"written: {path}")

@@ -111,7 +111,7 @@ def samples(
     once = 0.0
     for name, sample in contenders.items():
         with _failing(name, outcomes):
-            calls[name] = _calls(sample)
+            calls[name] = enough(sample)
             once += sample(calls[name])
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     peaks = []
@@ -123,7 +123,7 @@ def samples(
             with _failing(name, outcomes):
                 taken[name].append(contenders[name](calls[name]) / calls[name])
     timings = {
-        name: {"status": "timed", **_summary(each), "inner": calls[name]}
+        name: {"status": "timed", **summary(each), "inner": calls[name]}
         for name, each in taken.items()
         if name not in outcomes
     }
@@ -141,12 +141,13 @@ def _failing(name: str, outcomes: dict[str, dict[str, Any]]) -> Iterator[None]:
         outcomes[name] = {"status": "failed", "reason": str(error)}
 
 
-def _summary(seconds: list[float]) -> dict[str, Any]:
+def summary(seconds: list[float]) -> dict[str, Any]:
+    """What an entry says of its samples."""
     q1, median, q3 = (float(q) for q in np.quantile(seconds, (0.25, 0.5, 0.75)))
     return {"median": median, "q1": q1, "q3": q3, "repeats": len(seconds)}
 
 
-def _calls(sample: Sample) -> int:
+def enough(sample: Sample) -> int:
     """How many calls make a sample: doubled until they last long enough."""
     calls = 1
     while True:

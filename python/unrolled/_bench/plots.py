@@ -51,14 +51,14 @@ def draw(record: Mapping[str, Any], directory: Path) -> list[Path]:
             if rows:
                 label = f"{count} thread{'s' * (count > 1)}"
                 figure = _ratios(rows, f"Best peer's time over ours, {label}")
-                made.append(_save(figure, directory / f"ratios-{count}.png"))
+                made.append(save(figure, directory / f"ratios-{count}.png"))
         swept = {entry["sweep"] for entry in record["sweeps"]}
         if swept & {name for name, _, _ in COSTS}:
-            made.append(_save(_costs(record), directory / "costs.png"))
+            made.append(save(_costs(record), directory / "costs.png"))
         if "cliffs" in swept:
-            made.append(_save(_rates(record), directory / "gflops-by-units.png"))
+            made.append(save(_rates(record), directory / "gflops-by-units.png"))
         if "stream" in swept:
-            made.append(_save(_stream(record), directory / "step-by-units.png"))
+            made.append(save(_stream(record), directory / "step-by-units.png"))
     return made
 
 
@@ -215,7 +215,8 @@ def _stream(record: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save(figure: Any, path: Path) -> Path:
+    """In the format that its name says, in one move."""
     file = io.BytesIO()
     figure.savefig(file, format=path.suffix[1:])
     replace(path, file.getvalue())

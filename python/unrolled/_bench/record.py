@@ -61,16 +61,8 @@ def goal(work: str, mode: str) -> dict[str, Any]:
     return {"goal": value, "against": found.against if found and value is not None else ""}
 
 
-def assemble(
-    options: Mapping[str, Any], parts: Mapping[int, dict[str, Any]], failures: Mapping[int, str]
-) -> dict[str, Any]:
-    """The record of the parts that processes made, by their numbers of threads."""
-    versions: dict[str, str] = {"Python": platform.python_version(), "NumPy": np.__version__}
-    missing: dict[str, str] = {}
-    for part in parts.values():
-        versions |= part["versions"]
-        missing |= part["missing"]
-    entries = [entry for part in parts.values() for entry in part["works"]]
+def circumstances() -> dict[str, Any]:
+    """When and where."""
     return {
         "format": FORMAT,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -79,6 +71,26 @@ def assemble(
             "cores": len(cpus()),
             "system": f"{platform.system()} {platform.machine()}",
         },
+    }
+
+
+def plain_versions() -> dict[str, str]:
+    """Of what is always there."""
+    return {"Python": platform.python_version(), "NumPy": np.__version__}
+
+
+def assemble(
+    options: Mapping[str, Any], parts: Mapping[int, dict[str, Any]], failures: Mapping[int, str]
+) -> dict[str, Any]:
+    """The record of the parts that processes made, by their numbers of threads."""
+    versions = plain_versions()
+    missing: dict[str, str] = {}
+    for part in parts.values():
+        versions |= part["versions"]
+        missing |= part["missing"]
+    entries = [entry for part in parts.values() for entry in part["works"]]
+    return {
+        **circumstances(),
         "isa": next((part["isa"] for part in parts.values()), None),
         "versions": versions,
         "missing": missing,

@@ -206,12 +206,13 @@ def text(record: Mapping[str, Any]) -> str:
     """For a terminal."""
     blocks = [heading(record)]
     for count in threads(record):
-        blocks.append(caption(record, count) + "\n" + "\n".join(_aligned(_grid(record, count))))
+        blocks.append(caption(record, count) + "\n" + "\n".join(aligned(_grid(record, count))))
     blocks.append("\n".join([LEGEND, *notes(record), *cliffs.lines(record)]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+def aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Its lines, in columns."""
     widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
 
     def line(row: Sequence[str]) -> str:

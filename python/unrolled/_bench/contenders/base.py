@@ -44,25 +44,19 @@ class Runner:
     surroundings: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def sample(self, calls: int) -> float:
-        """Seconds of so many calls. The collector of garbage waits, as in `timeit`."""
+        """Seconds of so many calls."""
         run, turns = self.run, range(calls)
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            with self.surroundings():
-                start = time.perf_counter()
+        with no_collector(), self.surroundings():
+            start = time.perf_counter()
+            run()
+            first = time.perf_counter() - start
+            # Caches and pools must become this one's again; a long run would not notice.
+            if calls == 1 and first > LONG:
+                return first
+            start = time.perf_counter()
+            for _ in turns:
                 run()
-                first = time.perf_counter() - start
-                # Caches and pools must become this one's again; a long run would not notice.
-                if calls == 1 and first > LONG:
-                    return first
-                start = time.perf_counter()
-                for _ in turns:
-                    run()
-                return time.perf_counter() - start
-        finally:
-            if collecting:
-                gc.enable()
+            return time.perf_counter() - start
 
 
 @dataclass(frozen=True)
@@ -111,6 +105,18 @@ def said(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     text = re.sub(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\:'\"]+){2,}", "<path>", lines[0])
     return f"{type(error).__name__}: {text[:200]}"
+
+
+@contextmanager
+def no_collector() -> Iterator[None]:
+    """The collector of garbage waits, as in `timeit`."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextmanager

@@ -184,16 +184,19 @@ class OnnxRuntime(OnnxContender):
     def compiled(
         self, model: Any, feed: dict[str, Array], names: Sequence[str]
     ) -> Callable[[], Sequence[Array]]:
+        session, names = self.session(model), list(names)
+        return lambda: session.run(names, feed)
+
+    def session(self, model: Any) -> Any:
+        """The library's, of that model."""
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 4
-        session = self.ort.InferenceSession(
+        return self.ort.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        names = list(names)
-        return lambda: session.run(names, feed)
 
 
 class OpenVino(OnnxContender):

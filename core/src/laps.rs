@@ -1,6 +1,7 @@
 //! Where the time of a pass goes, part by part: a watch that the drivers of the kernels look at between parts.
 //!
-//! A lap costs some 25 ns on a thread that is watched, and elsewhere the reading of a number. Steps of a single
+//! A lap costs some 25 ns at most on a thread that is watched, and elsewhere the reading of a number. It asks the processor
+//! and no operating system, so that a real-time thread may pass by. Steps of a single
 //! short row take less than that for their parts, which run into one another in registers: they are one part.
 
 /// A part of the work.
@@ -78,12 +79,13 @@ pub use watch::measure;
 #[cfg(feature = "std")]
 mod watch {
     use super::Part;
+    use crate::simd::ticks;
     use core::cell::Cell;
     use core::sync::atomic::{AtomicUsize, Ordering};
     use std::time::{Duration, Instant};
 
-    /// Nanoseconds of each part, and when the last lap was.
-    type Laps = ([u64; Part::ALL.len()], Instant);
+    /// Ticks of each part, and when the last lap was.
+    type Laps = ([u64; Part::ALL.len()], u64);
 
     /// Threads that are watched: for others the look at this is all there is.
     static WATCHED: AtomicUsize = AtomicUsize::new(0);
@@ -103,8 +105,8 @@ mod watch {
     fn take(part: Part) {
         LAPS.with(|laps| {
             if let Some((mut parts, last)) = laps.get() {
-                let now = Instant::now();
-                parts[part as usize] += now.duration_since(last).as_nanos() as u64;
+                let now = ticks();
+                parts[part as usize] += now.saturating_sub(last);
                 laps.set(Some((parts, now)));
             }
         });
@@ -125,12 +127,15 @@ mod watch {
     pub fn measure<R>(work: impl FnOnce() -> R) -> (R, [Duration; Part::ALL.len()]) {
         let watch = Watch(LAPS.get());
         WATCHED.fetch_add(1, Ordering::Relaxed);
-        LAPS.set(Some(([0; _], Instant::now())));
+        let start = (Instant::now(), ticks());
+        LAPS.set(Some(([0; _], start.1)));
         let done = work();
         take(Part::Rest);
-        let parts = LAPS.get().map_or([0; _], |(parts, _)| parts);
+        let (parts, end) = LAPS.get().unwrap_or(([0; _], start.1));
+        // How long a tick is, the work tells.
+        let tick = start.0.elapsed().as_secs_f64() / end.saturating_sub(start.1).max(1) as f64;
         drop(watch);
-        (done, parts.map(Duration::from_nanos))
+        (done, parts.map(|ticks| Duration::from_secs_f64(ticks as f64 * tick)))
     }
 
     /// Whether no thread is watched, and this one has nothing left of a watch.

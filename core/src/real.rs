@@ -42,10 +42,6 @@ pub trait Real:
 
     /// Nearest value to `x`.
     fn from_f64(x: f64) -> Self;
-    /// `x`, exactly.
-    fn from_f32(x: f32) -> Self;
-    /// `x`, exactly.
-    fn from_i8(x: i8) -> Self;
     /// `self`, exactly.
     fn to_f64(self) -> f64;
     /// √`self`, correctly rounded.
@@ -76,14 +72,6 @@ macro_rules! real {
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
-                x as $t
-            }
-            #[inline(always)]
-            fn from_f32(x: f32) -> Self {
-                x as $t
-            }
-            #[inline(always)]
-            fn from_i8(x: i8) -> Self {
                 x as $t
             }
             #[inline(always)]

@@ -11,11 +11,10 @@ use super::{Array, Cell, Layout, activate};
 use crate::kernel::plan::Plan;
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
-use crate::kernel::small::{Maps, SmallMap};
 use crate::kernel::states::StatesMut;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, Scales, Tiles, together};
 use crate::real::Real;
-use crate::simd::{Lanes, Simd};
+use crate::simd::{Lanes, Rhs, Simd};
 
 /// The row.
 pub struct Row<'a, T> {
@@ -40,23 +39,23 @@ pub const fn fits(layout: &Layout) -> bool {
     layout.stages() == 1 && layout.x_slots().count <= 4 && layout.h_slots().count <= 4
 }
 
-/// The step, of maps that are stored so. Where no more is known than the cell, sums are made in one run.
+/// The step. Where no more is known than the cell, sums are made in one run.
 #[inline(always)]
-pub fn step<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
+pub fn step<C: Cell, T: Real, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
     match const {
         match P::FIXED {
             Some(units) => chains::<T>(units, Layout::of::<C>().h_slots().count),
             None => 1,
         }
     } {
-        1 => all::<C, T, W, S, 1>(s, row),
-        2 => all::<C, T, W, S, 2>(s, row),
-        _ => all::<C, T, W, S, 4>(s, row),
+        1 => all::<C, T, S, 1>(s, row),
+        2 => all::<C, T, S, 2>(s, row),
+        _ => all::<C, T, S, 4>(s, row),
     }
 }
 
 #[inline(always)]
-fn all<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_, T>) {
+fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_, T>) {
     let Shape { hidden, stride, state, .. } = *row.shape;
     debug_assert!(state == hidden && hidden <= stride, "a projected h is no function of its unit");
     // Padding is nobody's, but a way back goes over whole rows. That these are not shorter than what they hold is said
@@ -70,12 +69,12 @@ fn all<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, const CHAINS: usize>(s: S, mut 
     for i in 0..whole {
         let u = run * if row.weights.turn { whole - 1 - i } else { i };
         match const { together(C::Slots::<u8>::LEN) } {
-            2 => group::<C, T, W, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u, alone),
-            _ => group::<C, T, W, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u, alone),
+            2 => group::<C, T, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u, alone),
+            _ => group::<C, T, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u, alone),
         }
     }
     for u in (whole * run..units).step_by(S::LANES) {
-        group::<C, T, W, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u, alone);
+        group::<C, T, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u, alone);
     }
     if !alone {
         copy(s, &row.next[..units], &mut row.states.data[at.as_ref()[0]..][..units]);
@@ -84,7 +83,7 @@ fn all<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, const CHAINS: usize>(s: S, mut 
 
 /// The tiles of a group, from unit `u` on; of one that is `alone` the new h goes where the old one was.
 #[inline(always)]
-fn group<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, R: Group, const CHAINS: usize>(
+fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     s: S,
     row: &mut Row<'_, T>,
     at: &C::States<usize>,
@@ -103,11 +102,10 @@ fn group<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, R: Group, const CHAINS: usize
         tiles[t] = read::<_, _, _, false>(s, begin, stride, own, u + t * S::LANES);
     }
     macro_rules! sum {
-        ($by:expr, $map:expr, $slots:ident, $chains:expr) => {{
+        ($by:expr, $w:expr, $slots:ident, $chains:expr) => {{
             let slots = const { Layout::of::<C>().$slots() };
-            let (by, SmallMap { data: w, scales: data }, slot) = ($by, $map, slots.first);
-            let scales = Scales { data, gates: slots.count, first: 0 };
-            let of = MapSum::<T, W> { by, w, scales, slot, units, panel: S::LANES };
+            let (by, w, slot, scales) = ($by, $w, slots.first, Scales::NONE);
+            let of = MapSum::<T> { by, w, scales, slot, units, panel: S::LANES };
             match const { Layout::of::<C>().$slots().count } {
                 0 => {}
                 1 => of.tiles::<S, R, _, 1, $chains>(s, u, &mut tiles),
@@ -117,7 +115,7 @@ fn group<C: Cell, T: Real, W: Maps<T>, S: Simd<T>, R: Group, const CHAINS: usize
             }
         }};
     }
-    let [w_ih, w_hh] = W::of(&row.weights);
+    let Weights { input: Rhs { data: w_ih, .. }, state: Rhs { data: w_hh, .. }, .. } = row.weights;
     match row.x {
         None => {}
         // A signal: without a loop.

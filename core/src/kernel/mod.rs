@@ -9,6 +9,5 @@ pub mod panel;
 pub mod plan;
 pub mod product;
 pub mod shape;
-pub mod small;
 pub mod states;
 pub mod sum;

@@ -5,7 +5,6 @@ use super::buffer::Buffer;
 use super::layout::Map;
 use super::plan::group;
 use super::shape::{Shape, Transposed, Weights};
-use super::small::{SmallPanels, Storage};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::real::Real;
@@ -155,7 +154,6 @@ pub struct Packed<T: Real> {
     projection: Panel<T>,
     bias: Buffer<T>,
     parameters: Buffer<T>,
-    small: SmallPanels<T>,
     input_t: Panel<T>,
     state_t: Panel<T>,
     maps_t: Panel<T>,
@@ -207,15 +205,6 @@ impl<T: Real> Packed<T> {
         Ok(packed)
     }
 
-    /// With the maps of x and of h stored smaller as well.
-    ///
-    /// # Errors
-    /// `TooLarge` where there is no memory.
-    pub fn stored(self, storage: Storage) -> Result<Self, Error> {
-        let small = SmallPanels::of(storage, [self.input.view(), self.state.view()])?;
-        Ok(Packed { small, ..self })
-    }
-
     /// What a forward step reads.
     #[inline]
     #[must_use]
@@ -227,7 +216,6 @@ impl<T: Real> Packed<T> {
             projection: self.projection.view(),
             bias: &self.bias,
             parameters: &self.parameters,
-            small: self.small.view(),
             turn: false,
         }
     }

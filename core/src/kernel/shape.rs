@@ -1,7 +1,6 @@
 //! What a layer looks like to the kernels: sizes, how buffers are laid out, views of weights.
 
 use super::layout::Layout;
-use super::small::Small;
 use crate::simd::Rhs;
 
 /// Sizes of one layer in one direction, and how its buffers are laid out.
@@ -107,8 +106,6 @@ pub struct Weights<'a, T> {
     pub bias: &'a [T],
     /// The units' own parameters, each a run of units.
     pub parameters: &'a [T],
-    /// The maps of x and of h once more, where they are stored smaller.
-    pub small: Small<'a, T>,
     /// Which way to walk: see [`Product::turn`](super::product::Product::turn).
     pub turn: bool,
 }

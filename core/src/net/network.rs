@@ -6,12 +6,11 @@ use crate::cell::Cell;
 use crate::cell::elementwise::Typed;
 use crate::cell::formula::{Formula, Program};
 use crate::error::Error;
-use crate::gates::{CellKind, Config, Counts, Role};
+use crate::gates::{CellKind, Config, Counts};
 use crate::kernel::buffer::{room, size, zeros};
 use crate::kernel::layout::Layout;
 use crate::kernel::pack::Packed;
 use crate::kernel::shape::Shape;
-pub use crate::kernel::small::Storage;
 use crate::laps::{Part, lap};
 use crate::real::Real;
 use crate::simd::Level;
@@ -27,7 +26,6 @@ pub struct Network<T: Passes> {
     /// Of the first layer, and of those above, which are alike.
     shapes: [Shape; 2],
     level: Level,
-    storage: Storage,
     pub(super) parameters: Vec<T>,
     pub(crate) packed: Vec<Packed<T>>,
     pub(super) version: Version,
@@ -114,30 +112,19 @@ impl<T: Passes> Network<T> {
         let largest = config.layer_input_size(1).max(config.layer_input_size(0));
         let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
         size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
-        let parameters = zeros(config.num_parameters(), what)?;
-        Self::packed(config, cell, level, Storage::Full, parameters)
+        Self::packed(config, cell, level, zeros(config.num_parameters(), what)?)
     }
 
     fn packed(
         config: Config,
         cell: Cellular<T>,
         level: Level,
-        storage: Storage,
-        mut parameters: Vec<T>,
+        parameters: Vec<T>,
     ) -> Result<Self, Error> {
         let layout = cell.forth().layout();
-        let mut rest = &mut parameters[..];
-        for parameter in config.parameters() {
-            let own;
-            (own, rest) = rest.split_at_mut(parameter.len());
-            if matches!(parameter.role, Role::WeightIh | Role::WeightHh) {
-                storage.round(own, parameter.columns);
-            }
-        }
         let shapes = [0, 1].map(|layer| Shape::of::<T>(layout, &config, layer));
         let (packed, version) = (Vec::new(), Version::next());
-        let mut this =
-            Network { config, cell, shapes, level, storage, parameters, packed, version };
+        let mut this = Network { config, cell, shapes, level, parameters, packed, version };
         this.packed = this.pack(level)?;
         Ok(this)
     }
@@ -152,26 +139,7 @@ impl<T: Passes> Network<T> {
         if got != expected {
             return Err(Error::Length { argument: "parameters", expected, got });
         }
-        Self::packed(self.config, self.cell.clone(), self.level, self.storage, parameters)
-    }
-
-    /// Another such net that stores `weight_ih` and `weight_hh` of all layers so, rounded to what can be stored. A single
-    /// row's steps then read so much less, and give what they would give with the rounded weights as they are, bit for
-    /// bit: faster, where these do not fit into the first cache. Whatever else the net does, it does with the rounded
-    /// weights as floats. Changed parameters are rounded again, so that small steps of an optimiser may be lost.
-    ///
-    /// # Errors
-    /// `TooLarge` if there is no memory.
-    pub fn stored(&self, storage: Storage) -> Result<Self, Error> {
-        let mut parameters = room(self.parameters.len(), "parameters")?;
-        parameters.extend_from_slice(&self.parameters);
-        Self::packed(self.config, self.cell.clone(), self.level, storage, parameters)
-    }
-
-    /// How it stores its weights.
-    #[must_use]
-    pub fn storage(&self) -> Storage {
-        self.storage
+        Self::packed(self.config, self.cell.clone(), self.level, parameters)
     }
 
     /// What it is made of.
@@ -247,10 +215,7 @@ impl<T: Passes> Network<T> {
                 let parameters = self.config.layer_parameters(layer, direction == 1);
                 let own;
                 (own, rest) = rest.split_at(parameters.map(|p| p.len()).sum());
-                let shape = self.shape(layer);
-                let own = Packed::new(&self.config, layer, shape, own, lanes)?;
-                let read = crate::time::reads_small::<T>(shape);
-                packed.push(own.stored(if read { self.storage } else { Storage::Full })?);
+                packed.push(Packed::new(&self.config, layer, self.shape(layer), own, lanes)?);
             }
         }
         lap(Part::Packing);

@@ -11,7 +11,6 @@ macro_rules! simd_impl {
         $splat:ident $load:ident $store:ident $add:ident $sub:ident $mul:ident $div:ident $sqrt:ident,
         abs |$aa:ident| $abs:expr,
         $(prefetch |$line:ident| $prefetch:expr,)?
-        $(halves |$half:ident| $load_halves:expr,)?
         few |$at:ident, $few:ident, $n:ident| $load_few:expr, $store_few:expr,
         mul_add |$fa:ident, $fb:ident, $fc:ident| $mul_add:expr, $neg_mul_add:expr,
         min_max |$ma:ident, $mb:ident| $min:expr, $max:expr,
@@ -67,13 +66,6 @@ macro_rules! simd_impl {
                 // SAFETY: the token; n values are valid for reads, and no more are read.
                 unsafe { $load_few }
             }
-            $(
-                #[inline(always)]
-                unsafe fn load_halves_ptr(self, $half: *const u16) -> $v {
-                    // SAFETY: the token; LANES numbers are valid for reads.
-                    unsafe { $load_halves }
-                }
-            )?
             #[inline(always)]
             unsafe fn store_ptr(self, at: *mut $t, v: $v) {
                 // SAFETY: the token; LANES values are valid for writes.

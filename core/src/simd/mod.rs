@@ -43,6 +43,18 @@ mod weight;
 mod x86;
 
 pub use level::{Isa, Level};
+#[cfg(all(feature = "std", target_arch = "aarch64"))]
+pub(crate) use neon::ticks;
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub(crate) use x86::ticks;
+
+/// A clock that goes evenly.
+#[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) fn ticks() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
+}
+
 pub(crate) use pair::Pair;
 pub(crate) use quick::Quickly;
 pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate, accumulate_stored};
@@ -116,15 +128,6 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Safety
     /// `at` must be valid for writes of `n` ≤ `LANES` values.
     unsafe fn store_ptr_partial(self, at: *mut T, v: Self::V, n: usize);
-
-    /// `LANES` halves ([`Float16`]) from `at` on, none of them denormal, infinite or NaN.
-    ///
-    /// # Safety
-    /// `at` must be valid for reads of `LANES` numbers.
-    unsafe fn load_halves_ptr(self, at: *const u16) -> Self::V {
-        // SAFETY: the caller's promise is the same.
-        unsafe { weight::halves(self, at, Self::LANES) }
-    }
 
     /// a + b
     fn add(self, a: Self::V, b: Self::V) -> Self::V;

@@ -57,11 +57,6 @@ impl<T: Real, S: Simd<T>> Simd<T> for Quick<S> {
         unsafe { self.0.load_ptr_partial(at, n) }
     }
     #[inline(always)]
-    unsafe fn load_halves_ptr(self, at: *const u16) -> Self::V {
-        // SAFETY: the caller's promise is the same.
-        unsafe { self.0.load_halves_ptr(at) }
-    }
-    #[inline(always)]
     unsafe fn store_ptr(self, at: *mut T, v: Self::V) {
         // SAFETY: the caller's promise is the same.
         unsafe { self.0.store_ptr(at, v) }

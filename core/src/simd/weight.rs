@@ -61,7 +61,7 @@ pub struct Float16;
 
 /// Weights as integers from −127 to 127, a quarter of the memory, and a scale for each row, of what one unit's gate adds up.
 ///
-/// The scale is the row's largest magnitude, divided by 127 and rounded up to seven significant bits less than the float has.
+/// The scale is the row's largest magnitude, divided by 127.
 #[derive(Clone, Copy, Debug)]
 pub struct Int8;
 
@@ -92,98 +92,89 @@ impl<T: Real> Weight<T> for Full {
     }
 }
 
-/// Of a pair of the longest vectors there are.
-const MOST_LANES: usize = 32;
-
-/// `n` halves, at most a vector of them, and zeros in the other lanes; the compiler makes vectors of the level of it.
-///
-/// # Safety
-/// `at` must be valid for reads of `n` numbers.
-#[inline(always)]
-pub(super) unsafe fn halves<T: Real, S: Simd<T>>(s: S, at: *const u16, n: usize) -> S::V {
-    let mut lanes = [T::ZERO; MOST_LANES];
-    for i in 0..n.min(S::LANES) {
-        // SAFETY: as many numbers are valid for reads.
-        lanes[i] = T::from_f32(float(unsafe { *at.add(i) }));
-    }
-    s.load(&lanes)
-}
-
-impl<T: Real> Weight<T> for Float16 {
-    type Stored = u16;
-    type Scale = ();
-    const ZERO: u16 = 0;
-    const UNSCALED: () = ();
-
-    fn store(row: &[T], to: &mut [u16]) {
-        for (to, &weight) in to.iter_mut().zip(row) {
-            *to = half(weight.to_f64() as f32);
+/// Numbers that are widened one by one; the compiler makes vectors of the level of it.
+macro_rules! widened {
+    ($t:ty, $stored:ty, |$number:ident| $widen:expr) => {
+        #[inline(always)]
+        unsafe fn load_ptr<S: Simd<$t>, const PART: bool>(
+            s: S,
+            at: *const $stored,
+            n: usize,
+        ) -> S::V {
+            // The longest vector there is.
+            const MOST: usize = 16;
+            const { assert!(S::LANES <= MOST) };
+            let mut lanes = [0.0; MOST];
+            let mut i = 0;
+            while i < if PART { n } else { S::LANES } {
+                // SAFETY: as many numbers are valid for reads.
+                let $number = unsafe { *at.add(i) };
+                lanes[i] = $widen;
+                i += 1;
+            }
+            s.load(&lanes)
         }
-    }
-    fn weight(stored: u16, (): ()) -> T {
-        T::from_f32(float(stored))
-    }
-    #[inline(always)]
-    unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const u16, n: usize) -> S::V {
-        // SAFETY: as many numbers are valid for reads.
-        unsafe { if PART { halves(s, at, n) } else { s.load_halves_ptr(at) } }
-    }
-    #[inline(always)]
-    fn scales<S: Simd<T>, const PART: bool>(s: S, _: &[()]) -> S::V {
-        s.zero()
-    }
-    #[inline(always)]
-    fn scaled<S: Simd<T>>(_: S, numbers: S::V, _: S::V) -> S::V {
-        numbers
-    }
+    };
 }
 
-impl<T: Real> Weight<T> for Int8 {
-    type Stored = i8;
-    type Scale = T;
-    const ZERO: i8 = 0;
-    const UNSCALED: T = T::ZERO;
+macro_rules! weight {
+    ($t:ident, $rint:ident) => {
+        impl Weight<$t> for Float16 {
+            type Stored = u16;
+            type Scale = ();
+            const ZERO: u16 = 0;
+            const UNSCALED: () = ();
 
-    fn store(row: &[T], to: &mut [i8]) -> T {
-        let most = row.iter().fold(0.0, |most: f64, w| most.max(w.to_f64().abs()));
-        let scale = seven_bits_less(T::from_f64(most) / T::from_i8(127));
-        for (to, &weight) in to.iter_mut().zip(row) {
-            // Saturates, and NaN becomes 0, as where all are 0.
-            *to = (libm::rint((weight / scale).to_f64()) as i8).max(-127);
+            fn store(row: &[$t], to: &mut [u16]) {
+                for (to, &weight) in to.iter_mut().zip(row) {
+                    *to = half(weight as f32);
+                }
+            }
+            fn weight(stored: u16, (): ()) -> $t {
+                float(stored) as $t
+            }
+            widened!($t, u16, |number| float(number) as $t);
+            #[inline(always)]
+            fn scales<S: Simd<$t>, const PART: bool>(s: S, _: &[()]) -> S::V {
+                s.zero()
+            }
+            #[inline(always)]
+            fn scaled<S: Simd<$t>>(_: S, numbers: S::V, _: S::V) -> S::V {
+                numbers
+            }
         }
-        scale
-    }
-    fn weight(stored: i8, scale: T) -> T {
-        T::from_i8(stored) * scale
-    }
-    // One by one; the compiler makes vectors of the level of it.
-    #[inline(always)]
-    unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const i8, n: usize) -> S::V {
-        let mut lanes = [T::ZERO; MOST_LANES];
-        let mut i = 0;
-        while i < if PART { n } else { S::LANES } {
-            // SAFETY: as many numbers are valid for reads.
-            lanes[i] = T::from_i8(unsafe { *at.add(i) });
-            i += 1;
-        }
-        s.load(&lanes)
-    }
-    #[inline(always)]
-    fn scales<S: Simd<T>, const PART: bool>(s: S, from: &[T]) -> S::V {
-        if PART { s.load_partial(from) } else { s.load(from) }
-    }
-    #[inline(always)]
-    fn scaled<S: Simd<T>>(s: S, numbers: S::V, scales: S::V) -> S::V {
-        s.mul(numbers, scales)
-    }
-}
 
-/// The next number, `scale` itself or greater, of seven significant bits less than `T` has: a number of seven bits times
-/// that is exact, and what is stored of stored weights is what was stored.
-fn seven_bits_less<T: Real>(scale: T) -> T {
-    let dropped = (1_u64 << if size_of::<T>() == 4 { 29 + 7 } else { 7 }) - 1;
-    T::from_f64(f64::from_bits(scale.to_f64().to_bits().wrapping_add(dropped) & !dropped))
+        impl Weight<$t> for Int8 {
+            type Stored = i8;
+            type Scale = $t;
+            const ZERO: i8 = 0;
+            const UNSCALED: $t = 0.0;
+
+            fn store(row: &[$t], to: &mut [i8]) -> $t {
+                let scale = row.iter().fold(0.0, |most: $t, w| most.max(w.abs())) / 127.0;
+                for (to, weight) in to.iter_mut().zip(row) {
+                    // Saturates, and NaN becomes 0, as where all are 0.
+                    *to = (libm::$rint(weight / scale) as i8).max(-127);
+                }
+                scale
+            }
+            fn weight(stored: i8, scale: $t) -> $t {
+                stored as $t * scale
+            }
+            widened!($t, i8, |number| number as $t);
+            #[inline(always)]
+            fn scales<S: Simd<$t>, const PART: bool>(s: S, from: &[$t]) -> S::V {
+                if PART { s.load_partial(from) } else { s.load(from) }
+            }
+            #[inline(always)]
+            fn scaled<S: Simd<$t>>(s: S, numbers: S::V, scales: S::V) -> S::V {
+                s.mul(numbers, scales)
+            }
+        }
+    };
 }
+weight!(f32, rintf);
+weight!(f64, rint);
 
 /// The bits of the nearest number of binary16, of two the even one.
 fn half(weight: f32) -> u16 {

@@ -7,11 +7,10 @@ use crate::cell::{self, Scratch, input};
 use crate::kernel::plan::{Plan, RunTime};
 use crate::kernel::product::chains;
 use crate::kernel::shape::{Shape, Weights};
-use crate::kernel::small::{Maps, Small};
 use crate::kernel::states::StatesMut;
 use crate::laps::{Part, lap};
 use crate::real::Real;
-use crate::simd::{Float16, Full, Int8, Kernel, Simd};
+use crate::simd::{Kernel, Simd};
 use core::marker::PhantomData;
 use core::ops::Range;
 
@@ -47,20 +46,12 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
             {
                 match pass.shape.stride {
                     _ if pass.shape.projected => self.all(s),
-                    16 => s.run(Steps(self, PhantomData::<(ShortRow<E, T, 16>, Full)>)),
-                    32 => s.run(Steps(self, PhantomData::<(ShortRow<E, T, 32>, Full)>)),
-                    _ if !in_one_run::<T>(pass.shape) => self.all(s),
-                    // Doubles would gain nothing: to make them of less takes as long as to read them.
-                    _ if const { size_of::<T>() == 8 } => {
-                        s.run(Steps(self, PhantomData::<(RunTime, Full)>));
+                    16 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 16>>)),
+                    32 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 32>>)),
+                    stride if chains::<T>(stride, pass.shape.layout.h_slots().count) == 1 => {
+                        s.run(Steps(self, PhantomData::<RunTime>));
                     }
-                    _ => match self.0.weights.small {
-                        Small::None => s.run(Steps(self, PhantomData::<(RunTime, Full)>)),
-                        Small::Float16(_) => {
-                            s.run(Steps(self, PhantomData::<(RunTime, Float16)>));
-                        }
-                        Small::Int8(_) => s.run(Steps(self, PhantomData::<(RunTime, Int8)>)),
-                    },
+                    _ => self.all(s),
                 }
             }
             _ => self.all(s),
@@ -68,23 +59,11 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
     }
 }
 
-/// Whether steps of a single row may read maps that are stored smaller.
-pub(crate) fn reads_small<T: Real>(shape: &Shape) -> bool {
-    size_of::<T>() == 4 && !shape.projected && row::fits(&shape.layout) && in_one_run::<T>(shape)
-}
-
-/// Whether sums by h are made in one run.
-fn in_one_run<T: Real>(shape: &Shape) -> bool {
-    chains::<T>(shape.stride, shape.layout.h_slots().count) == 1
-}
-
 /// Values of x at most that are added step by step: a product over all steps would take as long to begin.
 const FEW_INPUTS: usize = 8;
 
 /// What a single row goes through from the first step to the last.
-impl<T: Real, E: Elementwise<T>, P: Plan, W: Maps<T>> Kernel<T>
-    for Steps<With<'_, &mut Forward<'_, T>, E>, (P, W)>
-{
+impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forward<'_, T>, E>, P> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
@@ -98,8 +77,7 @@ impl<T: Real, E: Elementwise<T>, P: Plan, W: Maps<T>> Kernel<T>
 
         let shape = &P::known::<T>(pass.shape);
         let (slots_row, Pass { x, x_row, .. }) = (shape.row(), pass);
-        // Of a single step, a product before it would read whole weights.
-        let few = shape.input <= FEW_INPUTS || W::SMALL && window.len() == 1;
+        let few = shape.input <= FEW_INPUTS;
         lap(Part::Rest);
         if !few {
             input(s, shape, &weights, window.len(), x, x_row, slots);
@@ -125,7 +103,7 @@ impl<T: Real, E: Elementwise<T>, P: Plan, W: Maps<T>> Kernel<T>
                 states: carry.again(),
                 next,
             };
-            row::step::<E::Cell, T, W, S, P>(s, step);
+            row::step::<E::Cell, T, S, P>(s, step);
             if !y.is_empty() {
                 let to = at * y_row + y_first;
                 copy(s, carry.of(shape, 0, 0..1), &mut y[to..to + shape.state]);

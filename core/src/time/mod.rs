@@ -14,8 +14,6 @@ mod layer;
 mod truncate;
 
 pub use forward::Forward;
-#[cfg(feature = "alloc")]
-pub(crate) use forward::reads_small;
 
 #[cfg(feature = "alloc")]
 pub use layer::Mirror;

@@ -29,7 +29,6 @@ simd_impl!(
     _mm512_sqrt_ps,
     abs |a| _mm512_andnot_ps(_mm512_set1_ps(-0.0), a),
     prefetch |at| _mm_prefetch::<_MM_HINT_T0>(at.cast()),
-    halves |at| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())),
     few |at, v, n|
     _mm512_maskz_loadu_ps(if n < 16 { (1_u16 << n) - 1 } else { u16::MAX }, at),
     {

@@ -1,7 +1,6 @@
 //! The levels chosen at run time on x86-64, and what they share.
 
 use core::arch::x86_64::*;
-use core::sync::atomic::{AtomicU8, Ordering};
 
 mod avx2;
 mod avx512;
@@ -9,18 +8,11 @@ mod avx512;
 pub use avx2::Avx2;
 pub use avx512::Avx512;
 
-/// Whether the processor converts halves (F16C), which `cpufeatures` does not know of. It is asked once: under a hypervisor
-/// the question takes microseconds.
-fn converts_halves() -> bool {
-    static ANSWER: AtomicU8 = AtomicU8::new(2);
-    match ANSWER.load(Ordering::Relaxed) {
-        2 => {
-            let answer = __cpuid(1).ecx >> 29 & 1 != 0;
-            ANSWER.store(u8::from(answer), Ordering::Relaxed);
-            answer
-        }
-        answer => answer == 1,
-    }
+/// The processor's clock, which goes evenly on whatever else it does.
+#[cfg(feature = "std")]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 has the instruction.
+    unsafe { _rdtsc() }
 }
 
 // Parts of a vector are written by ever narrower whole registers, not under a mask: what reads them next need not wait

@@ -166,6 +166,19 @@ impl Level {
         }
         T::dispatch(self, Width)
     }
+
+    /// Whether this level widens smaller numbers as it loads them.
+    pub(crate) fn widens<T: Element>(self) -> bool {
+        struct Widens;
+        impl<T: Element> Kernel<T> for Widens {
+            type Output = bool;
+            #[inline(always)]
+            fn run<S: Simd<T>>(self, _: S) -> bool {
+                S::HALVES
+            }
+        }
+        T::dispatch(self, Widens)
+    }
 }
 
 #[cfg(feature = "std")]

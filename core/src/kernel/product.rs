@@ -242,7 +242,7 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
                 if const { may_take::<T, S>(P::FIXED, GATES, CHAINS, $n) } {
                     while at_once >= $n && whole - done >= $n {
                         let tile = if self.turn { whole - done - $n } else { done };
-                        self.tile::<S, 1, $n, CHAINS>(s, 0, tile);
+                        self.tile::<S, 1, $n, CHAINS>(s, [0, 1], tile);
                         done += $n;
                     }
                 }
@@ -270,12 +270,8 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
             let blocks = self.rows.div_ceil(most_rows::<T, S>(GATES * tiles));
             let (rows, longer) = (self.rows / blocks, self.rows % blocks);
             let tile = if self.turn { tiles_in_all - done - tiles } else { done };
-            let mut row = 0;
-            for block in 0..blocks {
-                let rows = rows + usize::from(block < longer);
-                self.block::<S, CHAINS>(s, row, rows, tile, tiles);
-                row += rows;
-            }
+            self.blocks::<S, CHAINS>(s, 0, [longer, rows + 1], tile, tiles);
+            self.blocks::<S, CHAINS>(s, longer * (rows + 1), [blocks - longer, rows], tile, tiles);
             done += tiles;
         }
         if const { !PACKED } && !self.units.is_multiple_of(S::LANES) {
@@ -285,63 +281,49 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
         }
     }
 
+    /// So many blocks of so many rows each, from a row on.
     #[inline(always)]
-    fn block<S: Simd<T>, const CHAINS: usize>(
+    fn blocks<S: Simd<T>, const CHAINS: usize>(
         &mut self,
         s: S,
         row: usize,
-        rows: usize,
+        [count, rows]: [usize; 2],
         tile: usize,
         tiles: usize,
     ) {
+        if count == 0 {
+            return;
+        }
+        if rows == 1 {
+            // Summed as a row by itself: its runs side by side, for which there may not be registers in several tiles.
+            for tile in tile..tile + tiles {
+                self.tile::<S, 1, 1, CHAINS>(s, [row, count], tile);
+            }
+            return;
+        }
         macro_rules! choose {
             ($(($r:literal, $t:literal)),*) => {
                 match (rows, tiles) {
-                    $(($r, $t) => self.tile::<S, $r, $t, CHAINS>(s, row, tile),)*
+                    $(($r, $t) => self.tile::<S, $r, $t, CHAINS>(s, [row, count], tile),)*
                     _ => unreachable!("blocks have at most 8 rows and 4 tiles"),
                 }
             };
         }
+        #[rustfmt::skip]
         choose!(
-            (1, 1),
-            (2, 1),
-            (3, 1),
-            (4, 1),
-            (5, 1),
-            (6, 1),
-            (7, 1),
-            (8, 1),
-            (1, 2),
-            (2, 2),
-            (3, 2),
-            (4, 2),
-            (5, 2),
-            (6, 2),
-            (7, 2),
-            (8, 2),
-            (1, 3),
-            (2, 3),
-            (3, 3),
-            (4, 3),
-            (5, 3),
-            (6, 3),
-            (7, 3),
-            (1, 4),
-            (2, 4),
-            (3, 4),
-            (4, 4),
-            (5, 4),
-            (6, 4)
+            (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (2, 2), (3, 2), (4, 2), (5, 2),
+            (6, 2), (7, 2), (8, 2), (2, 3), (3, 3), (4, 3), (5, 3), (6, 3), (2, 4), (3, 4), (4, 4),
+            (5, 4), (6, 4)
         );
     }
 
-    /// A whole tile: a function of its own where many follow one another, inlined for a single row, whose
-    /// work is too short to be called.
+    /// So many whole tiles, one below the other: a function of its own, inlined for a single row, whose work is too short
+    /// to be called.
     #[inline(always)]
     fn tile<S: Simd<T>, const ROWS: usize, const TILES: usize, const CHAINS: usize>(
         &mut self,
         s: S,
-        row: usize,
+        [row, count]: [usize; 2],
         tile: usize,
     ) {
         // What is never chosen is not compiled.
@@ -349,9 +331,16 @@ impl<T: Real, const GATES: usize, const PACKED: bool> Product<'_, T, GATES, PACK
             unreachable!("{ROWS} rows and {TILES} tiles do not fit the registers");
         }
         if const { ROWS == 1 } {
-            self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
+            for row in row..row + count {
+                self.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, tile);
+            }
         } else {
-            s.run(WholeTile::<T, ROWS, TILES, GATES, CHAINS, PACKED> { product: self, row, tile });
+            s.run(WholeTiles::<T, ROWS, TILES, GATES, CHAINS, PACKED> {
+                product: self,
+                row,
+                count,
+                tile,
+            });
         }
     }
 
@@ -469,7 +458,7 @@ fn read<T: Real, S: Simd<T>, const PART: bool>(s: S, from: &[T], at: usize, widt
     if PART { s.load_partial(&from[at..at + width]) } else { s.load(&from[at..]) }
 }
 
-struct WholeTile<
+struct WholeTiles<
     'p,
     'a,
     T,
@@ -481,6 +470,7 @@ struct WholeTile<
 > {
     product: &'p mut Product<'a, T, GATES, PACKED>,
     row: usize,
+    count: usize,
     tile: usize,
 }
 
@@ -491,11 +481,14 @@ impl<
     const GATES: usize,
     const CHAINS: usize,
     const PACKED: bool,
-> Kernel<T> for WholeTile<'_, '_, T, ROWS, TILES, GATES, CHAINS, PACKED>
+> Kernel<T> for WholeTiles<'_, '_, T, ROWS, TILES, GATES, CHAINS, PACKED>
 {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        self.product.tile_body::<S, ROWS, TILES, CHAINS, false>(s, self.row, self.tile);
+        for block in 0..self.count {
+            let row = self.row + block * ROWS;
+            self.product.tile_body::<S, ROWS, TILES, CHAINS, false>(s, row, self.tile);
+        }
     }
 }

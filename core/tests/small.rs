@@ -104,7 +104,7 @@ fn one_row_gives_the_bits_of_many() {
                 }
             }
         }
-        // So many that integers are read as well, by whichever level.
+        // More than the second cache holds.
         for (kind, hidden) in [(LSTM, 370), (KINDS[2], 440), (KINDS[4], 736)] {
             judge::<f32>(&drawn(config(kind, 9, hidden), level), &[1, 2]);
             judge::<f64>(&drawn(config(kind, 9, hidden), level), &[1]);

@@ -43,10 +43,9 @@ impl Storage {
         let bytes = shape.stride * shape.state * gates * size_of::<T>();
         let whole_lines = level.lanes::<T>() * size_of::<T>() == 64;
         let least = match self {
-            Storage::Full => return false,
             Storage::Float16 => LEAST_FLOAT16,
             Storage::Int8 if whole_lines => LEAST_INT8,
-            Storage::Int8 => LEAST_INT8_BY_HALVES,
+            Storage::Int8 | Storage::Full => return false,
         };
         let one_run = chains::<T>(shape.stride, gates) == 1;
         level.widens::<T>() && !shape.projected && one_run && bytes >= least
@@ -56,10 +55,9 @@ impl Storage {
 /// Bytes of `weight_hh` as floats from which on it is faster to read them smaller, as measured (Zen 5, 48 KiB and 1 MiB of
 /// caches): floats come from the first cache as fast as they are multiplied, and what takes longer there is to widen.
 const LEAST_FLOAT16: usize = 48 << 10;
-/// Integers take three more instructions for each vector, halves one.
+/// Integers take three more instructions for each vector, halves one. With vectors of half a cache line, of which there are
+/// twice as many, that is slower than floats that come from the third cache.
 const LEAST_INT8: usize = 128 << 10;
-/// Vectors of half a cache line, of which there are twice as many: faster than from the third cache alone.
-const LEAST_INT8_BY_HALVES: usize = 2 << 20;
 
 /// A row's room.
 fn room<A: Copy>(zero: A, len: usize) -> Result<Vec<A>, Error> {

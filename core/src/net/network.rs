@@ -152,8 +152,8 @@ impl<T: Passes> Network<T> {
     /// are rounded to what can be stored; other parameters are the same. So it does the same for one row as for
     /// many, forward and back: what the net of the rounded weights does, to the last bit.
     ///
-    /// A single row reads them so where that is faster: in LSTM, GRU and RNN without projection, by AVX2 or AVX-512, where
-    /// they are too many for the first cache. Weights stay rounded: `Storage::Full` gives them as they are now.
+    /// A single row reads them so where that is faster: in LSTM, GRU and RNN without projection, by AVX-512, and halves by
+    /// AVX2, where they are too many for the first cache. Weights stay rounded: `Storage::Full` gives them as they are now.
     ///
     /// # Errors
     /// `Invalid` where a weight to round is not finite; `TooLarge` if there is no memory.

@@ -16,7 +16,7 @@ pub enum Isa {
     Portable = 0,
     /// NEON of AArch64.
     Neon = 1,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     Avx2 = 2,
     /// AVX-512 F and DQ.
     Avx512 = 3,

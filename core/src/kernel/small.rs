@@ -39,25 +39,27 @@ impl Storage {
     /// Whether steps of a single row of such a layer are faster with smaller weights, if its cell is short: see
     /// [`LEAST_FLOAT16`].
     pub(crate) fn serves<T: Element>(self, shape: &Shape, level: Level) -> bool {
-        let gates = shape.layout.h_slots().count;
-        let bytes = shape.stride * shape.state * gates * size_of::<T>();
+        let [x_gates, gates] = [shape.layout.x_slots(), shape.layout.h_slots()].map(|s| s.count);
+        let columns = shape.input * x_gates + shape.state * gates;
+        let bytes = shape.stride * columns * size_of::<T>();
         let whole_lines = level.lanes::<T>() * size_of::<T>() == 64;
         let least = match self {
             Storage::Float16 => LEAST_FLOAT16,
             Storage::Int8 if whole_lines => LEAST_INT8,
             Storage::Int8 | Storage::Full => return false,
         };
-        let one_run = chains::<T>(shape.stride, gates) == 1;
+        // What has fewer units goes through steps of known sizes, or has sums in several runs.
+        let one_run = shape.stride > 32 && chains::<T>(shape.stride, gates) == 1;
         level.widens::<T>() && !shape.projected && one_run && bytes >= least
     }
 }
 
-/// Bytes of `weight_hh` as floats from which on it is faster to read them smaller, as measured (Zen 5, 48 KiB and 1 MiB of
-/// caches): floats come from the first cache as fast as they are multiplied, and what takes longer there is to widen.
-const LEAST_FLOAT16: usize = 48 << 10;
+/// Bytes of `weight_ih` and `weight_hh` as floats from which on it is faster to read them smaller, as measured on a Zen 5
+/// with caches of 48 KiB and 1 MiB: floats come from the first cache as fast as they are multiplied, and what takes longer there is to widen.
+const LEAST_FLOAT16: usize = 96 << 10;
 /// Integers take three more instructions for each vector, halves one. With vectors of half a cache line, of which there are
 /// twice as many, that is slower than floats that come from the third cache.
-const LEAST_INT8: usize = 128 << 10;
+const LEAST_INT8: usize = 256 << 10;
 
 /// A row's room.
 fn room<A: Copy>(zero: A, len: usize) -> Result<Vec<A>, Error> {

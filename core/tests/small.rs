@@ -1,4 +1,5 @@
 //! Nets that store weights smaller: the bits of the nets of the weights that these stand for, whatever is asked of them.
+//! Few weights are read as floats, so that many sizes here are of a hundred units and more.
 
 #[path = "common/cells.rs"]
 mod cells;
@@ -110,9 +111,9 @@ fn one_row_gives_the_bits_of_many() {
             judge::<f64>(&drawn(config(kind, 9, hidden), level), &[1]);
         }
         // Longer than a chunk; units that fill no tile; f64 where f32 has several runs.
-        judge::<f32>(&drawn(config(LSTM, 9, 65), level), &[100]);
-        judge::<f32>(&drawn(config(KINDS[2], 3, 49), level), &[100]);
-        judge::<f64>(&drawn(config(KINDS[4], 3, 77), level), &[100]);
+        judge::<f32>(&drawn(config(LSTM, 9, 90), level), &[100]);
+        judge::<f32>(&drawn(config(KINDS[2], 3, 150), level), &[100]);
+        judge::<f64>(&drawn(config(KINDS[4], 3, 150), level), &[100]);
     }
 }
 
@@ -120,18 +121,18 @@ fn one_row_gives_the_bits_of_many() {
 fn layers_directions_and_projections_do_too() {
     for level in levels() {
         for kind in [LSTM, KINDS[2], KINDS[4]] {
-            let deep = Config { num_layers: 3, ..config(kind, 3, 40) };
+            let deep = Config { num_layers: 3, ..config(kind, 3, 130) };
             judge::<f32>(&drawn(deep, level), &[1, 7]);
             judge::<f32>(&drawn(Config { bidirectional: true, ..deep }, level), &[1, 7]);
         }
-        judge::<f32>(&drawn(Config { proj_size: 17, ..config(LSTM, 3, 40) }, level), &[1, 7]);
+        judge::<f32>(&drawn(Config { proj_size: 17, ..config(LSTM, 3, 130) }, level), &[1, 7]);
     }
 }
 
 #[test]
 fn cells_without_a_kernel_for_a_row_do_too() {
     for level in levels() {
-        let net = Network::<f32>::with_cell::<TwoMaps>(config(LSTM, 3, 40), level).unwrap();
+        let net = Network::<f32>::with_cell::<TwoMaps>(config(LSTM, 3, 130), level).unwrap();
         let len = net.parameters().len();
         judge(&net.with_parameters(numbers(5, len, 0.2)).unwrap(), &[1, 7]);
     }
@@ -141,13 +142,13 @@ fn cells_without_a_kernel_for_a_row_do_too() {
 fn the_way_back_is_that_of_the_rounded_weights() {
     let level = Level::best();
     for way in WAYS {
-        let [small, same] = pair(&drawn::<f32>(config(LSTM, 9, 40), level), way);
+        let [small, same] = pair(&drawn::<f32>(config(LSTM, 9, 130), level), way);
         let (steps, x) = (20, numbers(6, 20 * 9, 2.0));
         let gradients = [&small, &same].map(|net| {
             let x = View::time_major(&x, 1, 9);
             let input = Input { x, steps, batch: 1, states: None, lengths: None, resets: None };
             let (output, tape) = net.record(&input, Recording::default(), None).unwrap();
-            let losses = Losses { y: View::time_major(&output.y, 1, 40), states: None };
+            let losses = Losses { y: View::time_major(&output.y, 1, 130), states: None };
             net.backward(&tape, &losses, None, None).unwrap()
         });
         assert!(gradients[0].parameters == gradients[1].parameters);
@@ -184,7 +185,7 @@ fn what_was_rounded_stays_and_what_is_new_is_rounded() {
     let level = Level::best();
     for way in WAYS {
         // Many rows: of a hundred, one has a largest weight whose quotient is its scale's neighbour.
-        let config = config(LSTM, 64, 64);
+        let config = config(LSTM, 64, 100);
         let small = drawn::<f32>(config, level).compressed(way).unwrap();
         let old = small.parameters().to_vec();
         assert!(small.with_parameters(old.clone()).unwrap().parameters() == old);

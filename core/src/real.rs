@@ -34,6 +34,8 @@ pub trait Real:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// From 1 to the next greater number.
+    const EPSILON: Self;
     /// Elements in 64 bytes: every run-time buffer pads its rows to a multiple of
     /// this, so one layout serves all levels.
     const PAD: usize;
@@ -42,6 +44,8 @@ pub trait Real:
 
     /// Nearest value to `x`.
     fn from_f64(x: f64) -> Self;
+    /// `x`, exactly.
+    fn from_f32(x: f32) -> Self;
     /// `self`, exactly.
     fn to_f64(self) -> f64;
     /// √`self`, correctly rounded.
@@ -67,12 +71,17 @@ macro_rules! real {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const EPSILON: Self = $t::EPSILON;
             const PAD: usize = 64 / size_of::<$t>();
             const NAME: &'static str = $name;
 
             #[inline(always)]
             fn from_f64(x: f64) -> Self {
                 x as $t
+            }
+            #[inline(always)]
+            fn from_f32(x: f32) -> Self {
+                x.into()
             }
             #[inline(always)]
             fn to_f64(self) -> f64 {

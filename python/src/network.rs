@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use unrolled::error::Error;
 use unrolled::gates::{Activation, CellKind, Config};
-use unrolled::network::{Losses, Network as Net, Recording};
+use unrolled::network::{Losses, Network as Net, Recording, Storage};
 use unrolled::rng::derive;
 use unrolled::simd::Level;
 use unrolled::tape::Tape as CoreTape;
@@ -301,6 +301,43 @@ impl Network {
         };
         let Network { config, batch_first, num_parameters, .. } = *self;
         Ok(Network { config, batch_first, net, num_parameters, draws: Arc::default() })
+    }
+
+    /// Another network whose steps of a single row read weights that are stored so; this one stays as it is.
+    fn compressed(&self, py: Python<'_>, weights: &str) -> PyResult<Self> {
+        let storage = match weights {
+            "float16" => Storage::Float16,
+            "int8" => Storage::Int8,
+            _ => {
+                let message = format!("weights: expected 'float16' or 'int8', got '{weights}'");
+                return Err(PyValueError::new_err(message));
+            }
+        };
+        fn made<T: Number>(
+            py: Python<'_>,
+            net: &Shared<Net<T>>,
+            storage: Storage,
+        ) -> PyResult<Shared<Net<T>>> {
+            let net = net.get(py);
+            Ok(Shared::new(detached(py, || net.compressed(storage))?))
+        }
+        let net = match &self.net {
+            Float::F32(net) => Float::F32(made(py, net, storage)?),
+            Float::F64(net) => Float::F64(made(py, net, storage)?),
+        };
+        let Network { config, batch_first, num_parameters, .. } = *self;
+        let draws = Arc::new(AtomicU64::new(self.draws.load(Ordering::Relaxed)));
+        Ok(Network { config, batch_first, net, num_parameters, draws })
+    }
+
+    /// How the weights are stored that steps of a single row read, where they are smaller.
+    #[getter]
+    fn weights(&self, py: Python<'_>) -> Option<&'static str> {
+        each!(&self.net, net => match net.get(py).storage() {
+            Storage::Full => None,
+            Storage::Float16 => Some("float16"),
+            Storage::Int8 => Some("int8"),
+        })
     }
 
     /// Whether these are its parameters to the last bit; looks at no more than `most` numbers of each array.

@@ -21,6 +21,7 @@ from . import _rust as _rust
 from . import cells, flow, losses, optim, reference
 from ._activation import Activation
 from ._clip import clip_grad_norm
+from ._compress import Compression
 from ._dense import Dense, DenseGradients
 from ._files import export, load, save
 from ._keras_weights import from_keras_weights, to_keras_weights
@@ -48,6 +49,7 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "Compression",
     "Dense",
     "DenseGradients",
     "Gradients",

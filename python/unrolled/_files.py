@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from . import _arguments as arguments
+from ._compress import Weights, check
 from ._formats import by_name, not_of_another, of_content, to_write
 from ._formats._safetensors import class_name
 from ._formats._safetensors import save as save_ours
-from ._module import Module
+from ._module import Module, Written
 from ._sequential import Sequential
 
 
@@ -19,7 +21,8 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
     The parameters have PyTorch's names, so that `torch.nn.LSTM` can load them. The constructor's
     arguments are in the metadata under "unrolled". The file is replaced in one move: a crash leaves
     the old one or the new, and so do several threads or processes that save to one path. It keeps
-    its mode; where the path is a link, what it leads to is replaced.
+    its mode; where the path is a link, what it leads to is replaced. Of a compressed net (see
+    `LSTM.compress`) the rounded weights are written, as floats.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def save(net: Module | Sequential, path: str | os.PathLike[str]) -> None:
     save_ours(net, path)
 
 
-def load(path: str | os.PathLike[str], **hints: Any) -> Any:
+def load(path: str | os.PathLike[str], *, weights: Weights | None = None, **hints: Any) -> Any:
     """Read a model from a file, whose format is recognised by what is in it.
 
     `save`'s files; safetensors and ``.pt`` state dicts under PyTorch's names; Keras' ``.keras`` and
@@ -51,6 +54,8 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
     Parameters
     ----------
     path : path
+    weights : {"float16", "int8"}, optional
+        Gives ``.compress(weights)`` of what is read: recurrent weights are stored smaller.
     **hints
         What a file of some format leaves open, and the errors ask for: ``nonlinearity="tanh"`` for
         a PyTorch RNN, ``layers=("lstm", ur.Activation("relu"), "head")`` for the order of modules
@@ -74,6 +79,17 @@ def load(path: str | os.PathLike[str], **hints: Any) -> Any:
         For a hint that this format does not take.
     """
     path = arguments.path("path", path)
+    if weights is not None:
+        check(weights)
+    net = _read(path, hints)
+    if weights is None:
+        return net
+    if not isinstance(net, Written):
+        raise ValueError(f"weights: expected a file of layers, got {arguments.kind(net)}")
+    return net.compress(weights)
+
+
+def _read(path: Path, hints: dict[str, Any]) -> Any:
     try:
         form, content = of_content(path)
         for name in hints:

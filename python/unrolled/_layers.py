@@ -12,6 +12,7 @@ from . import _arguments as arguments
 from . import _native
 from ._activation import Activation
 from ._arguments import Array
+from ._compress import Weights
 from ._dense import Dense
 from ._module import Module, Written
 from ._modules import GRU, LSTM, RNN, RecurrentNet
@@ -129,6 +130,13 @@ class Layers(Written):
         return sizes[-1] if sizes else None
 
     # Parameters.
+
+    def _store(self, weights: Weights) -> None:
+        for module in self.modules:
+            module._store(weights)
+
+    def _parameters(self) -> dict[str, Array]:
+        return self.state_dict()
 
     @property
     def num_parameters(self) -> int:

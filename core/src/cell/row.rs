@@ -10,18 +10,24 @@ use super::elementwise::{gather, places, read};
 use super::{Array, Cell, Layout, activate};
 use crate::kernel::plan::Plan;
 use crate::kernel::product::chains;
-use crate::kernel::shape::{Shape, Weights};
+use crate::kernel::shape::{Maps, Shape, Stored};
 use crate::kernel::states::StatesMut;
 use crate::kernel::sum::{Group, MOST, MapSum, NONE, Scales, Tiles, together};
 use crate::real::Real;
-use crate::simd::{Lanes, Rhs, Simd};
+use crate::simd::{Lanes, Simd, Weight};
 
 /// The row.
-pub struct Row<'a, T> {
+pub struct Row<'a, T: Real, W: Weight<T>> {
     /// Sizes.
     pub shape: &'a Shape,
     /// Packed weights.
-    pub weights: Weights<'a, T>,
+    pub maps: Maps<'a, T, W>,
+    /// A row of slots to start from.
+    pub bias: &'a [T],
+    /// The units' own parameters.
+    pub parameters: &'a [T],
+    /// Which way to walk.
+    pub turn: bool,
     /// x, if it is to be added here, to the bias; else the sums go on from what stands in the slots.
     pub x: Option<&'a [T]>,
     /// Whether a way back will read the slots.
@@ -41,21 +47,24 @@ pub const fn fits(layout: &Layout) -> bool {
 
 /// The step. Where no more is known than the cell, sums are made in one run.
 #[inline(always)]
-pub fn step<C: Cell, T: Real, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T>) {
+pub fn step<C: Cell, T: Real, W: Weight<T>, S: Simd<T>, P: Plan>(s: S, row: Row<'_, T, W>) {
     match const {
         match P::FIXED {
             Some(units) => chains::<T>(units, Layout::of::<C>().h_slots().count),
             None => 1,
         }
     } {
-        1 => all::<C, T, S, 1>(s, row),
-        2 => all::<C, T, S, 2>(s, row),
-        _ => all::<C, T, S, 4>(s, row),
+        1 => all::<C, T, W, S, 1>(s, row),
+        2 => all::<C, T, W, S, 2>(s, row),
+        _ => all::<C, T, W, S, 4>(s, row),
     }
 }
 
 #[inline(always)]
-fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_, T>) {
+fn all<C: Cell, T: Real, W: Weight<T>, S: Simd<T>, const CHAINS: usize>(
+    s: S,
+    mut row: Row<'_, T, W>,
+) {
     let Shape { hidden, stride, state, .. } = *row.shape;
     debug_assert!(state == hidden && hidden <= stride, "a projected h is no function of its unit");
     // Padding is nobody's, but a way back goes over whole rows. That these are not shorter than what they hold is said
@@ -67,14 +76,14 @@ fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_,
     let at = places::<C>(|k| row.states.at(row.shape, k, 0));
     let whole = units / run;
     for i in 0..whole {
-        let u = run * if row.weights.turn { whole - 1 - i } else { i };
+        let u = run * if row.turn { whole - 1 - i } else { i };
         match const { together(C::Slots::<u8>::LEN) } {
-            2 => group::<C, T, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u, alone),
-            _ => group::<C, T, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u, alone),
+            2 => group::<C, T, W, S, Tiles<2, NONE>, CHAINS>(s, &mut row, &at, u, alone),
+            _ => group::<C, T, W, S, Tiles<4, NONE>, CHAINS>(s, &mut row, &at, u, alone),
         }
     }
     for u in (whole * run..units).step_by(S::LANES) {
-        group::<C, T, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u, alone);
+        group::<C, T, W, S, Tiles<1, NONE>, CHAINS>(s, &mut row, &at, u, alone);
     }
     if !alone {
         copy(s, &row.next[..units], &mut row.states.data[at.as_ref()[0]..][..units]);
@@ -83,9 +92,9 @@ fn all<C: Cell, T: Real, S: Simd<T>, const CHAINS: usize>(s: S, mut row: Row<'_,
 
 /// The tiles of a group, from unit `u` on; of one that is `alone` the new h goes where the old one was.
 #[inline(always)]
-fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
+fn group<C: Cell, T: Real, W: Weight<T>, S: Simd<T>, R: Group, const CHAINS: usize>(
     s: S,
-    row: &mut Row<'_, T>,
+    row: &mut Row<'_, T, W>,
     at: &C::States<usize>,
     u: usize,
     alone: bool,
@@ -96,7 +105,7 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     let own = u + R::RUN * S::LANES;
     let zero = Lanes::<T, S>::new(s, s.zero());
     let mut tiles = [C::Slots::filled(zero); MOST];
-    let begin = if row.x.is_some() { row.weights.bias } else { &*row.slots };
+    let begin = if row.x.is_some() { row.bias } else { &*row.slots };
     let begin = &begin[..C::Slots::<u8>::LEN * stride];
     for t in 0..R::RUN {
         tiles[t] = read::<_, _, _, false>(s, begin, stride, own, u + t * S::LANES);
@@ -104,8 +113,9 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     macro_rules! sum {
         ($by:expr, $w:expr, $slots:ident, $chains:expr) => {{
             let slots = const { Layout::of::<C>().$slots() };
-            let (by, w, slot, scales) = ($by, $w, slots.first, Scales::NONE);
-            let of = MapSum::<T> { by, w, scales, slot, units, panel: S::LANES };
+            let (by, Stored { numbers: w, scales }, slot) = ($by, $w, slots.first);
+            let scales = Scales { data: scales, gates: slots.count, first: 0 };
+            let of = MapSum::<T, W> { by, w, scales, slot, units, panel: S::LANES };
             match const { Layout::of::<C>().$slots().count } {
                 0 => {}
                 1 => of.tiles::<S, R, _, 1, $chains>(s, u, &mut tiles),
@@ -115,7 +125,7 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
             }
         }};
     }
-    let Weights { input: Rhs { data: w_ih, .. }, state: Rhs { data: w_hh, .. }, .. } = row.weights;
+    let Maps { input: w_ih, state: w_hh } = row.maps;
     match row.x {
         None => {}
         // A signal: without a loop.
@@ -130,7 +140,7 @@ fn group<C: Cell, T: Real, S: Simd<T>, R: Group, const CHAINS: usize>(
     for t in 0..R::RUN {
         let u = u + t * S::LANES;
         states[t] = gather::<C, _, _, false>(s, row.states.data, at, own, u);
-        parameters[t] = read::<_, _, _, false>(s, row.weights.parameters, stride, own, u);
+        parameters[t] = read::<_, _, _, false>(s, row.parameters, stride, own, u);
     }
     activate::<C, T, S, R, false>(s, &mut tiles, &mut states, &parameters);
     for t in 0..R::RUN {

@@ -9,5 +9,7 @@ pub mod panel;
 pub mod plan;
 pub mod product;
 pub mod shape;
+#[cfg(feature = "alloc")]
+pub mod small;
 pub mod states;
 pub mod sum;

@@ -5,6 +5,7 @@ use super::buffer::Buffer;
 use super::layout::Map;
 use super::plan::group;
 use super::shape::{Shape, Transposed, Weights};
+use super::small::{SmallPanels, Storage};
 use crate::error::Error;
 use crate::gates::{Config, Role};
 use crate::real::Real;
@@ -121,11 +122,11 @@ fn copy<T: Real>(
 }
 
 /// Fills in a gate out of rows of `columns` weights, one for each unit; columns are steps.
-fn transpose<T: Real>(
-    w: &[T],
+pub fn transpose<A: Copy>(
+    w: &[A],
     lanes: usize,
     columns: usize,
-    to: &mut [T],
+    to: &mut [A],
     (tile_stride, step): (usize, usize),
 ) {
     for (tile, rows) in w.chunks(lanes * columns).enumerate() {
@@ -158,16 +159,19 @@ pub struct Packed<T: Real> {
     state_t: Panel<T>,
     maps_t: Panel<T>,
     projection_t: Panel<T>,
+    small: SmallPanels<T>,
 }
 
 impl<T: Real> Packed<T> {
-    /// Packs `parameters`, those of one layer and direction, in [`Config::layer_parameters`]' order.
+    /// Packs `parameters`, those of one layer and direction, in [`Config::layer_parameters`]' order; the maps of x and h so
+    /// as well.
     pub fn new(
         config: &Config,
         layer: usize,
         shape: &Shape,
         parameters: &[T],
         lanes: usize,
+        storage: Storage,
     ) -> Result<Self, Error> {
         let (hidden, stride, layout) = (shape.hidden, shape.stride, &shape.layout);
         let mut packed = Packed {
@@ -175,17 +179,19 @@ impl<T: Real> Packed<T> {
             parameters: Buffer::zeros(layout.parameters() * stride, "parameters")?,
             ..Default::default()
         };
-        let mut rest = parameters;
+        let (mut rest, mut maps) = (parameters, [&[][..]; 2]);
         for parameter in config.layer_parameters(layer, false) {
             let w;
             (w, rest) = rest.split_at(parameter.len());
             let columns = parameter.columns;
             match parameter.role {
                 Role::WeightIh => {
+                    maps[0] = w;
                     (packed.input, packed.input_t) =
                         Panel::both(w, lanes, hidden, columns, layout.x_blocks())?;
                 }
                 Role::WeightHh => {
+                    maps[1] = w;
                     (packed.state, packed.state_t) =
                         Panel::both(w, lanes, hidden, columns, layout.h_blocks())?;
                     if !layout.maps().is_empty() {
@@ -202,6 +208,7 @@ impl<T: Real> Packed<T> {
                 Role::WeightP => add(w, shape, |block| block, &mut packed.parameters),
             }
         }
+        packed.small = SmallPanels::new(storage, shape, maps, lanes)?;
         Ok(packed)
     }
 
@@ -217,6 +224,7 @@ impl<T: Real> Packed<T> {
             bias: &self.bias,
             parameters: &self.parameters,
             turn: false,
+            small: self.small.view(),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a layer looks like to the kernels: sizes, how buffers are laid out, views of weights.
 
 use super::layout::Layout;
-use crate::simd::Rhs;
+use crate::real::Real;
+use crate::simd::{Float16, Full, Int8, Rhs, Weight};
 
 /// Sizes of one layer in one direction, and how its buffers are laid out.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ pub struct Shape {
 impl Shape {
     /// Of a layer of a run-time network, in numbers of type `T`.
     #[cfg(feature = "alloc")]
-    pub(crate) fn of<T: crate::real::Real>(
+    pub(crate) fn of<T: Real>(
         layout: &Layout,
         config: &crate::gates::Config,
         layer: usize,
@@ -93,7 +94,7 @@ impl Shape {
 
 /// The weights a forward step reads, lanes = units.
 #[derive(Clone, Copy)]
-pub struct Weights<'a, T> {
+pub struct Weights<'a, T: Real> {
     /// W_ih: steps = inputs.
     pub input: Rhs<'a, T>,
     /// W_hh: steps = values of h.
@@ -108,6 +109,49 @@ pub struct Weights<'a, T> {
     pub parameters: &'a [T],
     /// Which way to walk: see [`Product::turn`](super::product::Product::turn).
     pub turn: bool,
+    /// The maps of x and of h, smaller, for a single row, where they are stored so.
+    pub small: Small<'a, T>,
+}
+
+impl<'a, T: Real> Weights<'a, T> {
+    /// The maps of x and of h as they are.
+    #[inline(always)]
+    #[must_use]
+    pub fn full(&self) -> Maps<'a, T, Full> {
+        Maps {
+            input: Stored { numbers: self.input.data, scales: &[] },
+            state: Stored { numbers: self.state.data, scales: &[] },
+        }
+    }
+}
+
+/// Panels of a matrix as it is stored, and of its rows' scales.
+#[derive(Clone, Copy)]
+pub struct Stored<'a, T: Real, W: Weight<T>> {
+    /// Its numbers.
+    pub numbers: &'a [W::Stored],
+    /// For each gate and unit, laid out as a matrix of one column.
+    pub scales: &'a [W::Scale],
+}
+
+/// The maps of x and of h, as panels of units.
+#[derive(Clone, Copy)]
+pub struct Maps<'a, T: Real, W: Weight<T>> {
+    /// W_ih.
+    pub input: Stored<'a, T, W>,
+    /// W_hh.
+    pub state: Stored<'a, T, W>,
+}
+
+/// Maps that are stored smaller, if they are.
+#[derive(Clone, Copy)]
+pub enum Small<'a, T: Real> {
+    /// They are not.
+    None,
+    /// In half of the bytes.
+    Float16(Maps<'a, T, Float16>),
+    /// In a quarter.
+    Int8(Maps<'a, T, Int8>),
 }
 
 /// The transposed weights a backward step reads: lanes = what the forward steps were.

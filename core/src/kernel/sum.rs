@@ -56,10 +56,6 @@ pub struct Scales<'a, A> {
     pub first: usize,
 }
 
-impl Scales<'_, ()> {
-    pub const NONE: Self = Scales { data: &[], gates: 0, first: 0 };
-}
-
 /// How many tiles of a group's run are summed together.
 struct Together<T, S, R, const GATES: usize, const CHAINS: usize>(PhantomData<(T, S, R)>);
 

@@ -2,11 +2,13 @@
 
 use super::tape::Version;
 pub use super::view::{Gradients, Input, Losses, Output, Recording, StateArrays, View};
+pub use crate::kernel::small::Storage;
+
 use crate::cell::Cell;
 use crate::cell::elementwise::Typed;
 use crate::cell::formula::{Formula, Program};
 use crate::error::Error;
-use crate::gates::{CellKind, Config, Counts};
+use crate::gates::{CellKind, Config, Counts, Role};
 use crate::kernel::buffer::{room, size, zeros};
 use crate::kernel::layout::Layout;
 use crate::kernel::pack::Packed;
@@ -26,6 +28,7 @@ pub struct Network<T: Passes> {
     /// Of the first layer, and of those above, which are alike.
     shapes: [Shape; 2],
     level: Level,
+    storage: Storage,
     pub(super) parameters: Vec<T>,
     pub(crate) packed: Vec<Packed<T>>,
     pub(super) version: Version,
@@ -112,34 +115,58 @@ impl<T: Passes> Network<T> {
         let largest = config.layer_input_size(1).max(config.layer_input_size(0));
         let columns = size(&[largest.max(config.hidden_size), config.hidden_size, 16], what)?;
         size(&[columns, config.num_layers, config.num_directions(), 4], what)?;
-        Self::packed(config, cell, level, zeros(config.num_parameters(), what)?)
+        Self::packed(config, cell, level, Storage::Full, zeros(config.num_parameters(), what)?)
     }
 
     fn packed(
         config: Config,
         cell: Cellular<T>,
         level: Level,
-        parameters: Vec<T>,
+        storage: Storage,
+        mut parameters: Vec<T>,
     ) -> Result<Self, Error> {
+        round(storage, &config, &mut parameters)?;
         let layout = cell.forth().layout();
         let shapes = [0, 1].map(|layer| Shape::of::<T>(layout, &config, layer));
         let (packed, version) = (Vec::new(), Version::next());
-        let mut this = Network { config, cell, shapes, level, parameters, packed, version };
+        let mut this =
+            Network { config, cell, shapes, level, storage, parameters, packed, version };
         this.packed = this.pack(level)?;
         Ok(this)
     }
 
     /// Another such net with these parameters, ordered as [`Config::parameters`]. This one stays as it is, and
-    /// with it the tapes recorded with it.
+    /// with it the tapes recorded with it. A [compressed](Self::compressed) net's is compressed too: these are rounded first.
     ///
     /// # Errors
-    /// `Length` where they are not as many; `TooLarge` if there is no memory.
+    /// `Length` where they are not as many; `Invalid` where weights to round are not finite; `TooLarge` if there is no memory.
     pub fn with_parameters(&self, parameters: Vec<T>) -> Result<Self, Error> {
         let (expected, got) = (self.parameters.len(), parameters.len());
         if got != expected {
             return Err(Error::Length { argument: "parameters", expected, got });
         }
-        Self::packed(self.config, self.cell.clone(), self.level, parameters)
+        Self::packed(self.config, self.cell.clone(), self.level, self.storage, parameters)
+    }
+
+    /// Another such net that stores the weights of steps of a single row so: `weight_ih` and `weight_hh` of all layers
+    /// are rounded to what can be stored; other parameters are the same. So it does the same for one row as for
+    /// many, forward and back: what the net of the rounded weights does, to the last bit.
+    ///
+    /// A single row reads them so where that is faster: in LSTM, GRU and RNN without projection, by AVX-512, and halves by
+    /// AVX2, where they are too many for the first cache. Weights stay rounded: `Storage::Full` gives them as they are now.
+    ///
+    /// # Errors
+    /// `Invalid` where a weight to round is not finite; `TooLarge` if there is no memory.
+    pub fn compressed(&self, storage: Storage) -> Result<Self, Error> {
+        let mut parameters = room(self.parameters.len(), "parameters")?;
+        parameters.extend_from_slice(&self.parameters);
+        Self::packed(self.config, self.cell.clone(), self.level, storage, parameters)
+    }
+
+    /// How it stores the weights of steps of a single row.
+    #[must_use]
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// What it is made of.
@@ -178,7 +205,7 @@ impl<T: Passes> Network<T> {
         &self.parameters
     }
 
-    /// Changes the parameters by `update`, and packs them anew. Tapes recorded before are of no more use.
+    /// Changes the parameters by `update`, and packs them anew; a [compressed](Self::compressed) net's are rounded again. Tapes recorded before are of no more use.
     ///
     /// # Errors
     /// What `update` returns; `TooLarge` if there is no memory. The net is then as it was.
@@ -215,7 +242,10 @@ impl<T: Passes> Network<T> {
                 let parameters = self.config.layer_parameters(layer, direction == 1);
                 let own;
                 (own, rest) = rest.split_at(parameters.map(|p| p.len()).sum());
-                packed.push(Packed::new(&self.config, layer, self.shape(layer), own, lanes)?);
+                let shape = self.shape(layer);
+                let serves = self.cell().short() && self.storage.serves::<T>(shape, level);
+                let storage = if serves { self.storage } else { Storage::Full };
+                packed.push(Packed::new(&self.config, layer, shape, own, lanes, storage)?);
             }
         }
         lap(Part::Packing);
@@ -230,4 +260,24 @@ impl<T: Passes> Network<T> {
     pub(crate) fn work(&self, steps: usize, batch: usize) -> usize {
         steps.saturating_mul(batch).saturating_mul(self.parameters.len())
     }
+}
+
+/// Rounds the weights of a net that stores them so.
+fn round<T: Real>(storage: Storage, config: &Config, parameters: &mut [T]) -> Result<(), Error> {
+    let mut rest = if storage == Storage::Full { &mut [] } else { parameters };
+    for parameter in config.parameters() {
+        if rest.is_empty() {
+            break;
+        }
+        let own;
+        (own, rest) = rest.split_at_mut(parameter.len());
+        if matches!(parameter.role, Role::WeightIh | Role::WeightHh) {
+            if !own.iter().all(|w| w.is_finite()) {
+                let expected = "finite numbers, to be stored smaller";
+                return Err(Error::Invalid { argument: "weights", expected });
+            }
+            storage.round(own, parameter.columns)?;
+        }
+    }
+    Ok(())
 }

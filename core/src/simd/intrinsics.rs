@@ -11,6 +11,7 @@ macro_rules! simd_impl {
         $splat:ident $load:ident $store:ident $add:ident $sub:ident $mul:ident $div:ident $sqrt:ident,
         abs |$aa:ident| $abs:expr,
         $(prefetch |$line:ident| $prefetch:expr,)?
+        $(halves |$halves_at:ident| $halves:expr,)?
         few |$at:ident, $few:ident, $n:ident| $load_few:expr, $store_few:expr,
         mul_add |$fa:ident, $fb:ident, $fc:ident| $mul_add:expr, $neg_mul_add:expr,
         min_max |$ma:ident, $mb:ident| $min:expr, $max:expr,
@@ -49,6 +50,18 @@ macro_rules! simd_impl {
                     let $line = at.as_ptr();
                     // SAFETY: the token; a prefetch of any address has no effect that shows.
                     unsafe { $prefetch }
+                }
+            )?
+            $(
+                const HALVES: bool = true;
+
+                #[inline(always)]
+                unsafe fn load_halves<const PART: bool>(self, $halves_at: *const u16, n: usize) -> $v {
+                    // SAFETY: the token; LANES numbers are valid for reads, or n where `PART`. None is a subnormal one,
+                    // infinite or NaN, so that the instruction gives what the others do.
+                    unsafe {
+                        if PART { load_halves::<$t, Self, true>(self, $halves_at, n) } else { $halves }
+                    }
                 }
             )?
             #[inline(always)]

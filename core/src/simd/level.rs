@@ -16,7 +16,7 @@ pub enum Isa {
     Portable = 0,
     /// NEON of AArch64.
     Neon = 1,
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and F16C.
     Avx2 = 2,
     /// AVX-512 F and DQ.
     Avx512 = 3,
@@ -165,6 +165,19 @@ impl Level {
             }
         }
         T::dispatch(self, Width)
+    }
+
+    /// Whether this level widens smaller numbers as it loads them.
+    pub(crate) fn widens<T: Element>(self) -> bool {
+        struct Widens;
+        impl<T: Element> Kernel<T> for Widens {
+            type Output = bool;
+            #[inline(always)]
+            fn run<S: Simd<T>>(self, _: S) -> bool {
+                S::HALVES
+            }
+        }
+        T::dispatch(self, Widens)
     }
 }
 

@@ -102,6 +102,8 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     const FAST: bool = false;
     /// Whether [`prefetch`](Simd::prefetch) does anything.
     const PREFETCHES: bool = false;
+    /// Whether [`load_halves`](Simd::load_halves) is the level's own, and so takes hardly longer than to load.
+    const HALVES: bool = false;
 
     /// Enters a function compiled for this instruction set and runs `kernel` in it.
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output;
@@ -118,6 +120,15 @@ pub trait Simd<T: Real>: sealed::Sealed + Copy + Send + Sync + 'static {
     /// # Safety
     /// `at` must be valid for reads of `n` ≤ `LANES` values.
     unsafe fn load_ptr_partial(self, at: *const T, n: usize) -> Self::V;
+    /// `LANES` numbers from `at` on that are stored as [`Float16`]; where `PART`, `n`, and zeros in the other lanes.
+    ///
+    /// # Safety
+    /// `at` must be valid for reads of as many numbers, and `n` ≤ `LANES`.
+    #[inline(always)]
+    unsafe fn load_halves<const PART: bool>(self, at: *const u16, n: usize) -> Self::V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { weight::load_halves::<T, Self, PART>(self, at, n) }
+    }
     /// Writes all lanes from `at` on.
     ///
     /// # Safety

@@ -41,6 +41,7 @@ impl<T: Real, S: Simd<T>> Simd<T> for Quick<S> {
     const FUSES: bool = S::FUSES;
     const FAST: bool = true;
     const PREFETCHES: bool = S::PREFETCHES;
+    const HALVES: bool = S::HALVES;
 
     #[inline(always)]
     fn run<K: Kernel<T>>(self, kernel: K) -> K::Output {
@@ -55,6 +56,11 @@ impl<T: Real, S: Simd<T>> Simd<T> for Quick<S> {
     unsafe fn load_ptr_partial(self, at: *const T, n: usize) -> Self::V {
         // SAFETY: the caller's promise is the same.
         unsafe { self.0.load_ptr_partial(at, n) }
+    }
+    #[inline(always)]
+    unsafe fn load_halves<const PART: bool>(self, at: *const u16, n: usize) -> Self::V {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.0.load_halves::<PART>(at, n) }
     }
     #[inline(always)]
     unsafe fn store_ptr(self, at: *mut T, v: Self::V) {

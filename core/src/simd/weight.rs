@@ -19,6 +19,11 @@ pub trait Weight<T: Real>: sealed::Sealed + Copy + 'static {
 
     /// Stores a row of weights as nearly as can be, and says its scale.
     fn store(row: &[T], to: &mut [Self::Stored]) -> Self::Scale;
+    /// The same, but that of a row that numbers stand for already come these numbers: what was rounded once stays.
+    #[doc(hidden)]
+    fn again(row: &[T], to: &mut [Self::Stored]) -> Self::Scale {
+        Self::store(row, to)
+    }
     /// The weight that a number of a row with this scale stands for.
     fn weight(stored: Self::Stored, scale: Self::Scale) -> T;
 
@@ -92,89 +97,126 @@ impl<T: Real> Weight<T> for Full {
     }
 }
 
-/// Numbers that are widened one by one; the compiler makes vectors of the level of it.
-macro_rules! widened {
-    ($t:ty, $stored:ty, |$number:ident| $widen:expr) => {
-        #[inline(always)]
-        unsafe fn load_ptr<S: Simd<$t>, const PART: bool>(
-            s: S,
-            at: *const $stored,
-            n: usize,
-        ) -> S::V {
-            // The longest vector there is.
-            const MOST: usize = 16;
-            const { assert!(S::LANES <= MOST) };
-            let mut lanes = [0.0; MOST];
-            let mut i = 0;
-            while i < if PART { n } else { S::LANES } {
-                // SAFETY: as many numbers are valid for reads.
-                let $number = unsafe { *at.add(i) };
-                lanes[i] = $widen;
-                i += 1;
-            }
-            s.load(&lanes)
-        }
-    };
+/// `LANES` numbers from `at` on, of `n` where `PART`, widened one by one; the compiler makes vectors of the level of it.
+///
+/// # Safety
+/// `at` must be valid for reads of as many numbers.
+#[inline(always)]
+unsafe fn widened<T: Real, S: Simd<T>, A: Copy, const PART: bool>(
+    s: S,
+    at: *const A,
+    n: usize,
+    widen: impl Fn(A) -> f32,
+) -> S::V {
+    // The longest vector there is.
+    const MOST: usize = 16;
+    const { assert!(S::LANES <= MOST) };
+    let mut lanes = [T::ZERO; MOST];
+    let mut i = 0;
+    while i < if PART { n } else { S::LANES } {
+        // SAFETY: as many numbers are valid for reads.
+        lanes[i] = T::from_f32(widen(unsafe { *at.add(i) }));
+        i += 1;
+    }
+    s.load(&lanes)
 }
 
-macro_rules! weight {
-    ($t:ident, $rint:ident) => {
-        impl Weight<$t> for Float16 {
-            type Stored = u16;
-            type Scale = ();
-            const ZERO: u16 = 0;
-            const UNSCALED: () = ();
-
-            fn store(row: &[$t], to: &mut [u16]) {
-                for (to, &weight) in to.iter_mut().zip(row) {
-                    *to = half(weight as f32);
-                }
-            }
-            fn weight(stored: u16, (): ()) -> $t {
-                float(stored) as $t
-            }
-            widened!($t, u16, |number| float(number) as $t);
-            #[inline(always)]
-            fn scales<S: Simd<$t>, const PART: bool>(s: S, _: &[()]) -> S::V {
-                s.zero()
-            }
-            #[inline(always)]
-            fn scaled<S: Simd<$t>>(_: S, numbers: S::V, _: S::V) -> S::V {
-                numbers
-            }
-        }
-
-        impl Weight<$t> for Int8 {
-            type Stored = i8;
-            type Scale = $t;
-            const ZERO: i8 = 0;
-            const UNSCALED: $t = 0.0;
-
-            fn store(row: &[$t], to: &mut [i8]) -> $t {
-                let scale = row.iter().fold(0.0, |most: $t, w| most.max(w.abs())) / 127.0;
-                for (to, weight) in to.iter_mut().zip(row) {
-                    // Saturates, and NaN becomes 0, as where all are 0.
-                    *to = (libm::$rint(weight / scale) as i8).max(-127);
-                }
-                scale
-            }
-            fn weight(stored: i8, scale: $t) -> $t {
-                stored as $t * scale
-            }
-            widened!($t, i8, |number| number as $t);
-            #[inline(always)]
-            fn scales<S: Simd<$t>, const PART: bool>(s: S, from: &[$t]) -> S::V {
-                if PART { s.load_partial(from) } else { s.load(from) }
-            }
-            #[inline(always)]
-            fn scaled<S: Simd<$t>>(s: S, numbers: S::V, scales: S::V) -> S::V {
-                s.mul(numbers, scales)
-            }
-        }
-    };
+/// [`Simd::load_halves`] of a level that has no instruction for it.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn load_halves<T: Real, S: Simd<T>, const PART: bool>(
+    s: S,
+    at: *const u16,
+    n: usize,
+) -> S::V {
+    // SAFETY: the caller's promise is the same.
+    unsafe { widened::<T, S, u16, PART>(s, at, n, float) }
 }
-weight!(f32, rintf);
-weight!(f64, rint);
+
+impl<T: Real> Weight<T> for Float16 {
+    type Stored = u16;
+    type Scale = ();
+    const ZERO: u16 = 0;
+    const UNSCALED: () = ();
+
+    fn store(row: &[T], to: &mut [u16]) {
+        for (to, &weight) in to.iter_mut().zip(row) {
+            *to = half(weight.to_f64() as f32);
+        }
+    }
+    fn weight(stored: u16, (): ()) -> T {
+        T::from_f32(float(stored))
+    }
+    #[inline(always)]
+    unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const u16, n: usize) -> S::V {
+        // SAFETY: as many numbers are valid for reads.
+        unsafe { s.load_halves::<PART>(at, n) }
+    }
+    #[inline(always)]
+    fn scales<S: Simd<T>, const PART: bool>(s: S, _: &[()]) -> S::V {
+        s.zero()
+    }
+    #[inline(always)]
+    fn scaled<S: Simd<T>>(_: S, numbers: S::V, _: S::V) -> S::V {
+        numbers
+    }
+}
+
+impl Int8 {
+    /// The numbers that are nearest to `row` with this scale.
+    fn numbers<T: Real>(row: &[T], scale: T, to: &mut [i8]) {
+        for (to, &weight) in to.iter_mut().zip(row) {
+            // Saturates, and NaN becomes 0, as where all are 0.
+            *to = (libm::rint((weight / scale).to_f64()) as i8).max(-127);
+        }
+    }
+}
+
+impl<T: Real> Weight<T> for Int8 {
+    type Stored = i8;
+    type Scale = T;
+    const ZERO: i8 = 0;
+    const UNSCALED: T = T::ZERO;
+
+    fn store(row: &[T], to: &mut [i8]) -> T {
+        let largest = |most: T, w: &T| if w.abs() > most { w.abs() } else { most };
+        let scale = row.iter().fold(T::ZERO, largest) / T::from_f32(127.0);
+        Self::numbers(row, scale, to);
+        scale
+    }
+    fn again(row: &[T], to: &mut [i8]) -> T {
+        let scale = Self::store(row, to);
+        // The largest is 127 times a scale, rounded: the quotient may be that scale's neighbour.
+        let (ulp, half) = (T::EPSILON, T::EPSILON * T::from_f32(0.5));
+        for by in [T::ZERO, ulp, -ulp, half, -half] {
+            let own = scale + scale * by;
+            Self::numbers(row, own, to);
+            if row.iter().zip(&*to).all(|(&w, &n)| <Self as Weight<T>>::weight(n, own) == w) {
+                return own;
+            }
+        }
+        Self::numbers(row, scale, to);
+        scale
+    }
+    fn weight(stored: i8, scale: T) -> T {
+        T::from_f32(f32::from(stored)) * scale
+    }
+    #[inline(always)]
+    unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const i8, n: usize) -> S::V {
+        // SAFETY: as many numbers are valid for reads.
+        unsafe { widened::<T, S, i8, PART>(s, at, n, f32::from) }
+    }
+    #[inline(always)]
+    fn scales<S: Simd<T>, const PART: bool>(s: S, from: &[T]) -> S::V {
+        if PART { s.load_partial(from) } else { s.load(from) }
+    }
+    #[inline(always)]
+    fn scaled<S: Simd<T>>(s: S, numbers: S::V, scales: S::V) -> S::V {
+        s.mul(numbers, scales)
+    }
+}
 
 /// The bits of the nearest number of binary16, of two the even one.
 fn half(weight: f32) -> u16 {

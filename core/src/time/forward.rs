@@ -6,16 +6,16 @@ use crate::cell::row::{self, Row, copy};
 use crate::cell::{self, Scratch, input};
 use crate::kernel::plan::{Plan, RunTime};
 use crate::kernel::product::chains;
-use crate::kernel::shape::{Shape, Weights};
+use crate::kernel::shape::{Maps, Shape, Small, Weights};
 use crate::kernel::states::StatesMut;
 use crate::laps::{Part, lap};
 use crate::real::Real;
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Simd, Weight};
 use core::marker::PhantomData;
 use core::ops::Range;
 
 /// Runs the steps of a window forward.
-pub struct Forward<'a, T> {
+pub struct Forward<'a, T: Real> {
     /// The layer, the sequence.
     pub pass: Pass<'a, T>,
     /// Packed weights.
@@ -44,13 +44,19 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
                 && rows == window.len()
                 && pass.rows.count(window.start) == 1 =>
             {
-                match pass.shape.stride {
-                    _ if pass.shape.projected => self.all(s),
-                    16 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 16>>)),
-                    32 => s.run(Steps(self, PhantomData::<ShortRow<E, T, 32>>)),
-                    stride if chains::<T>(stride, pass.shape.layout.h_slots().count) == 1 => {
-                        s.run(Steps(self, PhantomData::<RunTime>));
+                let (shape, full) = (pass.shape, self.0.weights.full());
+                let one_chain = chains::<T>(shape.stride, shape.layout.h_slots().count) == 1;
+                match (self.0.weights.small, shape.stride) {
+                    _ if shape.projected => self.all(s),
+                    (Small::Float16(maps), _) if const { S::HALVES } => {
+                        s.run(self.steps::<_, RunTime>(maps))
                     }
+                    (Small::Int8(maps), _) if const { S::HALVES } => {
+                        s.run(self.steps::<_, RunTime>(maps))
+                    }
+                    (_, 16) => s.run(self.steps::<_, ShortRow<E, T, 16>>(full)),
+                    (_, 32) => s.run(self.steps::<_, ShortRow<E, T, 32>>(full)),
+                    _ if one_chain => s.run(self.steps::<_, RunTime>(full)),
                     _ => self.all(s),
                 }
             }
@@ -59,15 +65,31 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
     }
 }
 
+/// Steps of a single row, which reads these weights.
+struct Rowwise<'f, 'a, T: Real, W: Weight<T>>(&'f mut Forward<'a, T>, Maps<'f, T, W>);
+
+impl<'c, 'f, 'a: 'f, T: Real, E: Elementwise<T>> With<'c, &'f mut Forward<'a, T>, E> {
+    #[inline(always)]
+    fn steps<W: Weight<T>, P: Plan>(
+        self,
+        maps: Maps<'f, T, W>,
+    ) -> Steps<With<'c, Rowwise<'f, 'a, T, W>, E>, P> {
+        Steps(With(Rowwise(self.0, maps), self.1), PhantomData)
+    }
+}
+
 /// Values of x at most that are added step by step: a product over all steps would take as long to begin.
 const FEW_INPUTS: usize = 8;
 
 /// What a single row goes through from the first step to the last.
-impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forward<'_, T>, E>, P> {
+impl<T: Real, W: Weight<T>, E: Elementwise<T>, P: Plan> Kernel<T>
+    for Steps<With<'_, Rowwise<'_, '_, T, W>, E>, P>
+{
     type Output = ();
     #[inline(always)]
     fn run<S: Simd<T>>(self, s: S) {
-        let With(Forward { pass, weights, window, tape, y, carry, scratch }, _) = self.0;
+        let With(Rowwise(forward, maps), _) = self.0;
+        let Forward { pass, weights, window, tape, y, carry, scratch } = forward;
         // By themselves: behind a reference they might be what is written, and would be read anew in every step.
         let (pass, weights, window) = (*pass, *weights, window.clone());
         let TapeMut { slots, before, ends, .. } = tape;
@@ -77,7 +99,9 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forw
 
         let shape = &P::known::<T>(pass.shape);
         let (slots_row, Pass { x, x_row, .. }) = (shape.row(), pass);
-        let few = shape.input <= FEW_INPUTS;
+        // Of one step the product is not worth more than its weights cost: these are read smaller.
+        let smaller = const { size_of::<W::Stored>() < size_of::<T>() };
+        let few = shape.input <= FEW_INPUTS || (smaller && window.len() == 1);
         lap(Part::Rest);
         if !few {
             input(s, shape, &weights, window.len(), x, x_row, slots);
@@ -96,14 +120,17 @@ impl<T: Real, E: Elementwise<T>, P: Plan> Kernel<T> for Steps<With<'_, &mut Forw
             }
             let step = Row {
                 shape,
-                weights: Weights { turn: weights.turn != (t % 2 == 1), ..weights },
+                maps,
+                bias: weights.bias,
+                parameters: weights.parameters,
+                turn: weights.turn != (t % 2 == 1),
                 x: few.then(|| &x[at * x_row..][..shape.input]),
                 keep,
                 slots: &mut slots[at * slots_row..][..slots_row],
                 states: carry.again(),
                 next,
             };
-            row::step::<E::Cell, T, S, P>(s, step);
+            row::step::<E::Cell, T, W, S, P>(s, step);
             if !y.is_empty() {
                 let to = at * y_row + y_first;
                 copy(s, carry.of(shape, 0, 0..1), &mut y[to..to + shape.state]);

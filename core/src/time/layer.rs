@@ -23,6 +23,8 @@ pub trait Layer<T: Real>: Debug + Send + Sync {
     fn layout(&self) -> &Layout;
     /// Numbers of scratch that a step needs for rows of so many units.
     fn scratch(&self, stride: usize) -> usize;
+    /// Whether steps of a single row have a kernel of their own.
+    fn short(&self) -> bool;
     /// Runs the steps of a window forward.
     fn forward(&self, level: Level, pass: &mut Forward<'_, T>);
 }
@@ -45,6 +47,9 @@ impl<T: Element, E: Elementwise<T>> Layer<T> for Run<E> {
     }
     fn scratch(&self, stride: usize) -> usize {
         self.0.scratch(stride)
+    }
+    fn short(&self) -> bool {
+        E::SHORT
     }
     fn forward(&self, level: Level, pass: &mut Forward<'_, T>) {
         T::dispatch(level, With(pass, &self.0));

@@ -1,12 +1,13 @@
-//! AVX2 with FMA: vectors of 256 bits, 16 registers.
+//! AVX2 with FMA and F16C: vectors of 256 bits, 16 registers.
 
-use super::{store_few_pd, store_few_ps};
+use super::{has_f16c, store_few_pd, store_few_ps};
 use crate::simd::intrinsics::simd_impl;
 use crate::simd::sealed::Sealed;
+use crate::simd::weight::load_halves;
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
-/// Proof that AVX2 and FMA are there.
+/// Proof that AVX2, FMA and F16C are there.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx2(());
 
@@ -15,10 +16,10 @@ cpufeatures::new!(has_avx2, "avx2", "fma");
 impl Sealed for Avx2 {}
 
 impl Avx2 {
-    /// The token, where the machine has both.
+    /// The token, where the machine has all three.
     #[inline]
     pub fn detect() -> Option<Self> {
-        has_avx2::get().then_some(Avx2(()))
+        (has_avx2::get() && has_f16c()).then_some(Avx2(()))
     }
 }
 
@@ -53,11 +54,12 @@ const MASKS64: [[i64; 4]; 5] = {
 
 simd_impl!(
     Avx2, f32, __m256, __m256, lanes 8, registers 16, mantissa 23, bias 127.0,
-    run #[target_feature(enable = "avx2,fma")],
+    run #[target_feature(enable = "avx2,fma,f16c")],
     _mm256_set1_ps _mm256_loadu_ps _mm256_storeu_ps _mm256_add_ps _mm256_sub_ps _mm256_mul_ps _mm256_div_ps
     _mm256_sqrt_ps,
     abs |a| _mm256_andnot_ps(_mm256_set1_ps(-0.0), a),
     prefetch |at| _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+    halves |at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
     few |at, v, n|
     _mm256_maskload_ps(at, _mm256_loadu_si256(MASKS32[if n < 8 { n } else { 8 }].as_ptr().cast())),
     store_few_ps(at, v, n),
@@ -76,11 +78,12 @@ simd_impl!(
 
 simd_impl!(
     Avx2, f64, __m256d, __m256d, lanes 4, registers 16, mantissa 52, bias 1023.0,
-    run #[target_feature(enable = "avx2,fma")],
+    run #[target_feature(enable = "avx2,fma,f16c")],
     _mm256_set1_pd _mm256_loadu_pd _mm256_storeu_pd _mm256_add_pd _mm256_sub_pd _mm256_mul_pd _mm256_div_pd
     _mm256_sqrt_pd,
     abs |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
     prefetch |at| _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+    halves |at| _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(at.cast()))),
     few |at, v, n|
     _mm256_maskload_pd(at, _mm256_loadu_si256(MASKS64[if n < 4 { n } else { 4 }].as_ptr().cast())),
     store_few_pd(at, v, n),

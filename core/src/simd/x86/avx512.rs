@@ -1,12 +1,13 @@
 //! AVX-512 F and DQ: vectors of 512 bits, 32 registers, masks of their own.
 
-use super::{store_few_pd, store_few_ps};
+use super::{has_f16c, store_few_pd, store_few_ps};
 use crate::simd::intrinsics::simd_impl;
 use crate::simd::sealed::Sealed;
+use crate::simd::weight::load_halves;
 use crate::simd::{Kernel, Simd};
 use core::arch::x86_64::*;
 
-/// Proof that AVX-512 F and DQ, AVX2 and FMA are there.
+/// Proof that AVX-512 F and DQ, AVX2, FMA and F16C are there.
 #[derive(Clone, Copy, Debug)]
 pub struct Avx512(());
 
@@ -15,20 +16,22 @@ cpufeatures::new!(has_avx512, "avx512f", "avx512dq", "avx2", "fma");
 impl Sealed for Avx512 {}
 
 impl Avx512 {
-    /// The token, where the machine has all four.
+    /// The token, where the machine has all five.
     #[inline]
     pub fn detect() -> Option<Self> {
-        has_avx512::get().then_some(Avx512(()))
+        (has_avx512::get() && has_f16c()).then_some(Avx512(()))
     }
 }
 
 simd_impl!(
     Avx512, f32, __m512, __mmask16, lanes 16, registers 32, mantissa 23, bias 127.0,
-    run #[target_feature(enable = "avx512f,avx512dq,avx2,fma")],
+    run #[target_feature(enable = "avx512f,avx512dq,avx2,fma,f16c")],
     _mm512_set1_ps _mm512_loadu_ps _mm512_storeu_ps _mm512_add_ps _mm512_sub_ps _mm512_mul_ps _mm512_div_ps
     _mm512_sqrt_ps,
     abs |a| _mm512_andnot_ps(_mm512_set1_ps(-0.0), a),
     prefetch |at| _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+    // Not `_mm512_cvtph_ps`, which asks for no exceptions, and so cannot take what it converts from memory.
+    halves |at| _mm512_cvt_roundph_ps::<_MM_FROUND_CUR_DIRECTION>(_mm256_loadu_si256(at.cast())),
     few |at, v, n|
     _mm512_maskz_loadu_ps(if n < 16 { (1_u16 << n) - 1 } else { u16::MAX }, at),
     {
@@ -57,11 +60,12 @@ simd_impl!(
 
 simd_impl!(
     Avx512, f64, __m512d, __mmask8, lanes 8, registers 32, mantissa 52, bias 1023.0,
-    run #[target_feature(enable = "avx512f,avx512dq,avx2,fma")],
+    run #[target_feature(enable = "avx512f,avx512dq,avx2,fma,f16c")],
     _mm512_set1_pd _mm512_loadu_pd _mm512_storeu_pd _mm512_add_pd _mm512_sub_pd _mm512_mul_pd _mm512_div_pd
     _mm512_sqrt_pd,
     abs |a| _mm512_andnot_pd(_mm512_set1_pd(-0.0), a),
     prefetch |at| _mm_prefetch::<_MM_HINT_T0>(at.cast()),
+    halves |at| _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(at.cast()))),
     few |at, v, n|
     _mm512_maskz_loadu_pd(if n < 8 { (1_u8 << n) - 1 } else { u8::MAX }, at),
     {

@@ -1,6 +1,7 @@
 //! The levels chosen at run time on x86-64, and what they share.
 
 use core::arch::x86_64::*;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 mod avx2;
 mod avx512;
@@ -13,6 +14,24 @@ pub use avx512::Avx512;
 pub fn ticks() -> u64 {
     // SAFETY: every x86-64 has the instruction.
     unsafe { _rdtsc() }
+}
+
+/// Whether the machine has F16C, which `cpufeatures` knows nothing of. Asked for only where AVX2 is there.
+#[inline]
+fn has_f16c() -> bool {
+    // 0: not asked yet; 1: no; 2: yes. Whoever asks twice gets the same answer.
+    static KNOWN: AtomicU8 = AtomicU8::new(0);
+    match KNOWN.load(Ordering::Relaxed) {
+        0 => {
+            // SAFETY: every x86-64 has the instruction. (Newer compilers know that.)
+            #[allow(unused_unsafe)]
+            let leaf = unsafe { __cpuid(1) };
+            let has = cfg!(target_feature = "f16c") || leaf.ecx & (1 << 29) != 0;
+            KNOWN.store(1 + u8::from(has), Ordering::Relaxed);
+            has
+        }
+        known => known == 2,
+    }
 }
 
 // Parts of a vector are written by ever narrower whole registers, not under a mask: what reads them next need not wait

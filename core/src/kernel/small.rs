@@ -55,7 +55,8 @@ impl Storage {
 }
 
 /// Bytes of `weight_ih` and `weight_hh` as floats from which on it is faster to read them smaller, as measured on a Zen 5
-/// with caches of 48 KiB and 1 MiB: floats come from the first cache as fast as they are multiplied, and what takes longer there is to widen.
+/// with caches of 48 KiB and 1 MiB: floats come from the first cache as fast as they are multiplied, and what takes longer
+/// there is to widen.
 const LEAST_FLOAT16: usize = 96 << 10;
 /// Integers take three more instructions for each vector, halves one. With vectors of half a cache line, of which there are
 /// twice as many, that is slower than floats that come from the third cache.

@@ -168,6 +168,7 @@ impl Level {
     }
 
     /// Whether this level widens smaller numbers as it loads them.
+    #[cfg(feature = "alloc")]
     pub(crate) fn widens<T: Element>(self) -> bool {
         struct Widens;
         impl<T: Element> Kernel<T> for Widens {

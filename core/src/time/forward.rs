@@ -45,19 +45,23 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
                 && pass.rows.count(window.start) == 1 =>
             {
                 let (shape, full) = (pass.shape, self.0.weights.full());
-                let one_chain = chains::<T>(shape.stride, shape.layout.h_slots().count) == 1;
-                match (self.0.weights.small, shape.stride) {
+                match shape.stride {
                     _ if shape.projected => self.all(s),
-                    (Small::Float16(maps), _) if const { S::HALVES } => {
-                        s.run(self.steps::<_, RunTime>(maps))
-                    }
-                    (Small::Int8(maps), _) if const { S::HALVES } => {
-                        s.run(self.steps::<_, RunTime>(maps))
-                    }
-                    (_, 16) => s.run(self.steps::<_, ShortRow<E, T, 16>>(full)),
-                    (_, 32) => s.run(self.steps::<_, ShortRow<E, T, 32>>(full)),
-                    _ if one_chain => s.run(self.steps::<_, RunTime>(full)),
-                    _ => self.all(s),
+                    16 => s.run(self.steps::<_, ShortRow<E, T, 16>>(full)),
+                    32 => s.run(self.steps::<_, ShortRow<E, T, 32>>(full)),
+                    // Those that are stored smaller have sums in one run, and more units.
+                    stride => match self.0.weights.small {
+                        Small::Float16(maps) if const { S::HALVES } => {
+                            s.run(self.steps::<_, RunTime>(maps))
+                        }
+                        Small::Int8(maps) if const { S::HALVES } => {
+                            s.run(self.steps::<_, RunTime>(maps))
+                        }
+                        _ if chains::<T>(stride, shape.layout.h_slots().count) == 1 => {
+                            s.run(self.steps::<_, RunTime>(full))
+                        }
+                        _ => self.all(s),
+                    },
                 }
             }
             _ => self.all(s),

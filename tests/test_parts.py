@@ -29,19 +29,33 @@ def measured(work: Work, mode: str) -> dict[str, Any]:
     return session.entry(work, mode, ur.isa(), Unrolled(1), Effort(seconds=0.5))
 
 
+def test_parts_are_the_whole() -> None:
+    net, x = ur.LSTM(64, 64, seed=0), np.ones((100, 64, 64), np.float32)
+
+    def share() -> float:
+        start = time.perf_counter()
+        total = sum(seconds for _, seconds in _native.measure_parts(lambda: net.record(x)))
+        return total / (time.perf_counter() - start)
+
+    shares = [share() for _ in range(5)]
+    assert max(shares) <= 1
+    # Whatever else runs here may come between the clocks, but not each time.
+    assert max(shares) > 0.98
+
+
 @pytest.mark.parametrize("mode", [FORWARD, TRAINING])
-def test_parts_are_the_whole(mode: str) -> None:
+def test_parts_are_told_apart(mode: str) -> None:
     entry = measured(BATCH, mode)
     assert list(entry["parts"]) != list(ORDER) and set(entry["parts"]) == set(ORDER)
-    assert sum(entry["parts"].values()) == pytest.approx(entry["whole"]["median"], rel=0.25)
+    total = sum(entry["parts"].values())
     for product in entry["products"]:
         # By far the most of it, and no faster than the machine.
         found = parts.share(entry, product)
         assert found is not None and 0.1 < found < 1.1, product
     of_products = sum(entry["parts"][product] for product in entry["products"])
-    assert of_products > 0.4 * entry["whole"]["median"]
+    assert of_products > 0.4 * total
     assert entry["parts"]["activations"] > 0 and entry["parts"]["whole steps"] == 0
-    assert entry["parts"]["rest"] < 0.3 * entry["whole"]["median"]
+    assert entry["parts"]["rest"] < 0.3 * total
     back = [entry["parts"][name] for name in ("d_gates", "d_h", "d_x", "dW")]
     assert all(seconds > 0 for seconds in back) == (mode == TRAINING)
     assert any(seconds > 0 for seconds in back) == (mode == TRAINING)
@@ -49,7 +63,7 @@ def test_parts_are_the_whole(mode: str) -> None:
 
 def test_steps_of_a_single_row_are_one_part() -> None:
     entry = measured(ROW, FORWARD)
-    assert entry["parts"]["whole steps"] > 0.2 * entry["whole"]["median"]
+    assert entry["parts"]["whole steps"] > 0.2 * sum(entry["parts"].values())
     assert parts.share(entry, "W_hh h") is None
     assert parts.share(entry, "W_ih x") is not None
 

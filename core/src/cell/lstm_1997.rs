@@ -22,18 +22,21 @@ impl Cell for NoForgetGate {
 
     const SLOTS: &'static [Slot] = &[Slot::both(0, 0), Slot::both(1, 1), Slot::both(2, 2)];
     const READS_H: bool = false;
+    const FINISHED: Option<&'static [usize]> = Some(&[]);
 
     #[inline(always)]
     fn forward<T: Real, S: Simd<T>>(
         [i, g, o]: &mut [Lanes<T, S>; 3],
-        [h, c]: &mut [Lanes<T, S>; 2],
+        [_, c]: &mut [Lanes<T, S>; 2],
         _: &[Lanes<T, S>; 0],
     ) {
-        (*i, *g) = (i.sigmoid(), g.tanh());
+        (*i, *g, *o) = (i.sigmoid(), g.tanh(), o.sigmoid());
         *c = i.mul_add(*g, *c);
-        let tanh_c = c.tanh();
-        *o = o.sigmoid();
-        *h = *o * tanh_c;
+    }
+
+    #[inline(always)]
+    fn finish<T: Real, S: Simd<T>>([.., o]: &mut [Lanes<T, S>; 3], [h, c]: &mut [Lanes<T, S>; 2]) {
+        *h = *o * c.tanh();
     }
 
     #[inline(always)]

@@ -1,8 +1,8 @@
 //! Where the time of a pass goes, part by part: a watch that the drivers of the kernels look at between parts.
 //!
-//! A lap costs some 25 ns at most on a thread that is watched, and elsewhere the reading of a number. It asks the processor
-//! and no operating system, so that a real-time thread may pass by. Steps of a single
-//! short row take less than that for their parts, which run into one another in registers: they are one part.
+//! A lap reads the processor's clock on a thread that is watched, and elsewhere a number. It asks no operating system, so
+//! that a real-time thread may pass by. The parts of a single short row's step run into one another in registers: such
+//! steps are one part.
 
 /// A part of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,18 +26,6 @@ const KINDS: [CellKind; 6] = [
     CellKind::Rnn(Activation::Relu),
 ];
 
-fn config(kind: CellKind, input_size: usize, hidden_size: usize) -> Config {
-    Config {
-        kind,
-        input_size,
-        hidden_size,
-        proj_size: 0,
-        num_layers: 1,
-        bidirectional: false,
-        bias: true,
-    }
-}
-
 fn numbers<T: Passes>(seed: u64, len: usize, most: f64) -> Vec<T> {
     let mut rng = Rng(seed);
     (0..len).map(|_| T::from_f64(rng.uniform(most))).collect()
@@ -99,7 +87,7 @@ fn one_row_gives_the_bits_of_many() {
         for kind in KINDS {
             for inputs in [1, 8, 9, 64] {
                 for hidden in [5, 16, 32, 40, 64, 128] {
-                    let config = config(kind, inputs, hidden);
+                    let config = Config::new(kind, inputs, hidden);
                     judge::<f32>(&drawn(config, level), &[1, 3]);
                     judge::<f64>(&drawn(config, level), &[3]);
                 }
@@ -107,13 +95,13 @@ fn one_row_gives_the_bits_of_many() {
         }
         // More than the second cache holds.
         for (kind, hidden) in [(LSTM, 370), (KINDS[2], 440), (KINDS[4], 736)] {
-            judge::<f32>(&drawn(config(kind, 9, hidden), level), &[1, 2]);
-            judge::<f64>(&drawn(config(kind, 9, hidden), level), &[1]);
+            judge::<f32>(&drawn(Config::new(kind, 9, hidden), level), &[1, 2]);
+            judge::<f64>(&drawn(Config::new(kind, 9, hidden), level), &[1]);
         }
         // Longer than a chunk; units that fill no tile; f64 where f32 has several runs.
-        judge::<f32>(&drawn(config(LSTM, 9, 90), level), &[100]);
-        judge::<f32>(&drawn(config(KINDS[2], 3, 150), level), &[100]);
-        judge::<f64>(&drawn(config(KINDS[4], 3, 150), level), &[100]);
+        judge::<f32>(&drawn(Config::new(LSTM, 9, 90), level), &[100]);
+        judge::<f32>(&drawn(Config::new(KINDS[2], 3, 150), level), &[100]);
+        judge::<f64>(&drawn(Config::new(KINDS[4], 3, 150), level), &[100]);
     }
 }
 
@@ -121,18 +109,18 @@ fn one_row_gives_the_bits_of_many() {
 fn layers_directions_and_projections_do_too() {
     for level in levels() {
         for kind in [LSTM, KINDS[2], KINDS[4]] {
-            let deep = Config { num_layers: 3, ..config(kind, 3, 130) };
+            let deep = Config { num_layers: 3, ..Config::new(kind, 3, 130) };
             judge::<f32>(&drawn(deep, level), &[1, 7]);
             judge::<f32>(&drawn(Config { bidirectional: true, ..deep }, level), &[1, 7]);
         }
-        judge::<f32>(&drawn(Config { proj_size: 17, ..config(LSTM, 3, 130) }, level), &[1, 7]);
+        judge::<f32>(&drawn(Config { proj_size: 17, ..Config::new(LSTM, 3, 130) }, level), &[1, 7]);
     }
 }
 
 #[test]
 fn cells_without_a_kernel_for_a_row_do_too() {
     for level in levels() {
-        let net = Network::<f32>::with_cell::<TwoMaps>(config(LSTM, 3, 130), level).unwrap();
+        let net = Network::<f32>::with_cell::<TwoMaps>(Config::new(LSTM, 3, 130), level).unwrap();
         let len = net.parameters().len();
         judge(&net.with_parameters(numbers(5, len, 0.2)).unwrap(), &[1, 7]);
     }
@@ -142,7 +130,7 @@ fn cells_without_a_kernel_for_a_row_do_too() {
 fn the_way_back_is_that_of_the_rounded_weights() {
     let level = Level::best();
     for way in WAYS {
-        let [small, same] = pair(&drawn::<f32>(config(LSTM, 9, 130), level), way);
+        let [small, same] = pair(&drawn::<f32>(Config::new(LSTM, 9, 130), level), way);
         let (steps, x) = (20, numbers(6, 20 * 9, 2.0));
         let gradients = [&small, &same].map(|net| {
             let x = View::time_major(&x, 1, 9);
@@ -159,7 +147,7 @@ fn the_way_back_is_that_of_the_rounded_weights() {
 /// The rows of `weight_ih` of a net of one input are numbers of their own: only `weight_hh` rounds.
 #[test]
 fn what_is_rounded_is_each_row_of_the_matrices() {
-    let net = drawn::<f32>(config(LSTM, 1, 40), Level::best());
+    let net = drawn::<f32>(Config::new(LSTM, 1, 40), Level::best());
     let (w_ih, w_hh) = (4 * 40, 4 * 40 * 40);
     fn rounded<W: Weight<f32>>(row: &[f32]) -> Vec<f32> {
         let mut to = vec![W::ZERO; row.len()];
@@ -185,7 +173,7 @@ fn what_was_rounded_stays_and_what_is_new_is_rounded() {
     let level = Level::best();
     for way in WAYS {
         // Many rows: of a hundred, one has a largest weight whose quotient is its scale's neighbour.
-        let config = config(LSTM, 64, 100);
+        let config = Config::new(LSTM, 64, 100);
         let small = drawn::<f32>(config, level).compressed(way).unwrap();
         let old = small.parameters().to_vec();
         assert!(small.with_parameters(old.clone()).unwrap().parameters() == old);
@@ -220,7 +208,7 @@ fn what_was_rounded_stays_and_what_is_new_is_rounded() {
 
 #[test]
 fn weights_that_are_not_finite_are_refused() {
-    let net = drawn::<f32>(config(LSTM, 2, 40), Level::best());
+    let net = drawn::<f32>(Config::new(LSTM, 2, 40), Level::best());
     for bad in [f32::NAN, f32::INFINITY] {
         let mut parameters = net.parameters().to_vec();
         parameters[5] = bad;

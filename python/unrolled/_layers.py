@@ -135,9 +135,6 @@ class Layers(Written):
         for module in self.modules:
             module._store(weights)
 
-    def _parameters(self) -> dict[str, Array]:
-        return self.state_dict()
-
     @property
     def num_parameters(self) -> int:
         """How many numbers `state_dict` holds."""

@@ -72,6 +72,7 @@ class Written:
         True
         """
         check(weights)
+        whole: Any = self
         if x is None and lengths is not None:
             raise ValueError("lengths: expected an x that they are of, got none")
         made = copy.deepcopy(self)
@@ -79,7 +80,7 @@ class Written:
         outputs = None
         if x is not None:
             outputs = _outputs(self, x, lengths), _outputs(made, x, lengths)
-        made._compression = compression(self._parameters(), weights, outputs)
+        made._compression = compression(whole.state_dict(), weights, outputs)
         return made
 
     @property
@@ -89,10 +90,6 @@ class Written:
 
     def _store(self, weights: Weights) -> None:
         """Store recurrent weights so from now on."""
-        raise NotImplementedError
-
-    def _parameters(self) -> dict[str, Array]:
-        """`state_dict`."""
         raise NotImplementedError
 
     def to_rust(self, path: str | os.PathLike[str], *, weights: Weights | None = None) -> None:
@@ -145,9 +142,6 @@ class Module(Written):
     def _store(self, weights: Weights) -> None:
         self._weights = weights
         self._adopt(self._native)
-
-    def _parameters(self) -> dict[str, Array]:
-        return self.state_dict()
 
     def _make(self) -> NativeNetwork | NativeDense:
         """The native part, its parameters zero."""

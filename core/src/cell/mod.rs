@@ -32,7 +32,7 @@ pub use spec::{Cell, Derivatives};
 
 pub(crate) use chunk::{Chunk, InputDerivative, Outer, Sum, WeightGradients};
 pub(crate) use pairs::activate;
-pub(crate) use step::{Scratch, Step, backward, forward, input, product};
+pub(crate) use step::{Scratch, Step, backward, forward, input, lap_of, product};
 
 /// Runs a body over `$n` units, a vector at a time; `PART` is true in the last one if it is not full.
 macro_rules! units {

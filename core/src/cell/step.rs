@@ -289,7 +289,8 @@ pub struct Step<'a, T> {
     pub slots: &'a [T],
     /// States before the step.
     pub before: States<'a, T>,
-    /// The same of the step whose turn is next, to be fetched meanwhile: a tape is seldom in a cache.
+    /// The same of the step whose turn is next, to be fetched meanwhile: a tape is seldom in a cache. Cells fetch it row by
+    /// row, for all at once would hold up the loads that come after.
     pub ahead: Option<(&'a [T], States<'a, T>)>,
 }
 
@@ -398,7 +399,7 @@ pub fn backward<T: Real, S: Simd<T>, E: Elementwise<T>, P: Plan>(
 
 /// A lap, but within steps so short that it would weigh.
 #[inline(always)]
-fn lap_of<P: Plan>(part: Part) {
+pub fn lap_of<P: Plan>(part: Part) {
     if const { P::FIXED.is_none() } {
         lap(part);
     }

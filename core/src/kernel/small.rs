@@ -42,7 +42,7 @@ impl Storage {
         let [x_gates, gates] = [shape.layout.x_slots(), shape.layout.h_slots()].map(|s| s.count);
         let columns = shape.input * x_gates + shape.state * gates;
         let bytes = shape.stride * columns * size_of::<T>();
-        let whole_lines = level.lanes::<T>() * size_of::<T>() == 64;
+        let whole_lines = level.lanes::<T>() == T::PAD;
         let least = match self {
             Storage::Float16 => LEAST_FLOAT16,
             Storage::Int8 if whole_lines => LEAST_INT8,

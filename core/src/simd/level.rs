@@ -156,29 +156,26 @@ impl Level {
     /// Values of `T` in one vector of this level.
     #[must_use]
     pub fn lanes<T: Element>(self) -> usize {
-        struct Width;
-        impl<T: Element> Kernel<T> for Width {
-            type Output = usize;
-            #[inline(always)]
-            fn run<S: Simd<T>>(self, _: S) -> usize {
-                S::LANES
-            }
-        }
-        T::dispatch(self, Width)
+        self.vectors::<T>().0
     }
 
     /// Whether this level widens smaller numbers as it loads them.
     #[cfg(feature = "alloc")]
     pub(crate) fn widens<T: Element>(self) -> bool {
-        struct Widens;
-        impl<T: Element> Kernel<T> for Widens {
-            type Output = bool;
+        self.vectors::<T>().1
+    }
+
+    /// What its vectors are: how wide, and whether smaller numbers are widened as they are loaded.
+    fn vectors<T: Element>(self) -> (usize, bool) {
+        struct Vectors;
+        impl<T: Element> Kernel<T> for Vectors {
+            type Output = (usize, bool);
             #[inline(always)]
-            fn run<S: Simd<T>>(self, _: S) -> bool {
-                S::HALVES
+            fn run<S: Simd<T>>(self, _: S) -> (usize, bool) {
+                (S::LANES, S::HALVES)
             }
         }
-        T::dispatch(self, Widens)
+        T::dispatch(self, Vectors)
     }
 }
 

@@ -45,20 +45,12 @@ mod x86;
 pub use level::{Isa, Level};
 #[cfg(all(feature = "std", target_arch = "aarch64"))]
 pub(crate) use neon::ticks;
-#[cfg(all(feature = "std", target_arch = "x86_64"))]
-pub(crate) use x86::ticks;
-
-/// A clock that goes evenly.
-#[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-pub(crate) fn ticks() -> u64 {
-    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
-}
-
 pub(crate) use pair::Pair;
 pub(crate) use quick::Quickly;
 pub(crate) use tile::{Extent, Lhs, Rhs, Tile, accumulate, accumulate_stored};
 pub use weight::{Float16, Full, Int8, Weight};
+#[cfg(all(feature = "std", target_arch = "x86_64"))]
+pub(crate) use x86::ticks;
 
 use crate::real::Real;
 use core::ops::{Add, Div, Mul, Neg, Sub};
@@ -67,6 +59,13 @@ use core::ops::{Add, Div, Mul, Neg, Sub};
 pub trait Element: Real {
     /// Runs `kernel` compiled for `level`.
     fn dispatch<K: Kernel<Self>>(level: Level, kernel: K) -> K::Output;
+}
+
+/// A clock that goes evenly.
+#[cfg(all(feature = "std", not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+pub(crate) fn ticks() -> u64 {
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
 }
 
 /// Work that can be compiled for any instruction set. `run` must be `#[inline(always)]`.

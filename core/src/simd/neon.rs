@@ -12,15 +12,6 @@ use core::arch::aarch64::*;
 #[derive(Clone, Copy, Debug)]
 pub struct Neon(());
 
-/// The processor's clock, which goes evenly on whatever else it does.
-#[cfg(feature = "std")]
-pub fn ticks() -> u64 {
-    let ticks;
-    // SAFETY: the counter may be read by every program, and the instruction does nothing else.
-    unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
-    ticks
-}
-
 impl Sealed for Neon {}
 
 impl Neon {
@@ -99,3 +90,12 @@ simd_impl!(
     vshlq_n_u64 vshrq_n_u64,
     test |a, b| vtstq_u64(a, b),
 );
+
+/// The processor's clock, which goes evenly on whatever else it does.
+#[cfg(feature = "std")]
+pub fn ticks() -> u64 {
+    let ticks;
+    // SAFETY: the counter may be read by every program, and the instruction does nothing else.
+    unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
+    ticks
+}

@@ -37,12 +37,18 @@ pub trait Weight<T: Real>: sealed::Sealed + Copy + 'static {
         at: *const Self::Stored,
         n: usize,
     ) -> S::V;
-    /// `LANES` scales; where `PART`, as many as there are.
+    /// `LANES` scales; where `PART`, as many as there are. Zeros where weights are not scaled.
     #[doc(hidden)]
-    fn scales<S: Simd<T>, const PART: bool>(s: S, from: &[Self::Scale]) -> S::V;
-    /// The weights of numbers with such scales.
+    #[inline(always)]
+    fn scales<S: Simd<T>, const PART: bool>(s: S, _: &[Self::Scale]) -> S::V {
+        s.zero()
+    }
+    /// The weights of numbers with such scales; the numbers where weights are not scaled.
     #[doc(hidden)]
-    fn scaled<S: Simd<T>>(s: S, numbers: S::V, scales: S::V) -> S::V;
+    #[inline(always)]
+    fn scaled<S: Simd<T>>(_: S, numbers: S::V, _: S::V) -> S::V {
+        numbers
+    }
 }
 
 mod sealed {
@@ -86,14 +92,6 @@ impl<T: Real> Weight<T> for Full {
     unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const T, n: usize) -> S::V {
         // SAFETY: as many values are valid for reads.
         unsafe { if PART { s.load_ptr_partial(at, n) } else { s.load_ptr(at) } }
-    }
-    #[inline(always)]
-    fn scales<S: Simd<T>, const PART: bool>(s: S, _: &[()]) -> S::V {
-        s.zero()
-    }
-    #[inline(always)]
-    fn scaled<S: Simd<T>>(_: S, numbers: S::V, _: S::V) -> S::V {
-        numbers
     }
 }
 
@@ -153,14 +151,6 @@ impl<T: Real> Weight<T> for Float16 {
     unsafe fn load_ptr<S: Simd<T>, const PART: bool>(s: S, at: *const u16, n: usize) -> S::V {
         // SAFETY: as many numbers are valid for reads.
         unsafe { s.load_halves::<PART>(at, n) }
-    }
-    #[inline(always)]
-    fn scales<S: Simd<T>, const PART: bool>(s: S, _: &[()]) -> S::V {
-        s.zero()
-    }
-    #[inline(always)]
-    fn scaled<S: Simd<T>>(_: S, numbers: S::V, _: S::V) -> S::V {
-        numbers
     }
 }
 

@@ -54,7 +54,8 @@ impl<T: Real, E: Elementwise<T>> Kernel<T> for With<'_, &mut Forward<'_, T>, E> 
                         Small::Float16(maps) if const { S::HALVES } => {
                             s.run(self.steps::<_, RunTime>(maps))
                         }
-                        Small::Int8(maps) if const { S::HALVES } => {
+                        // By vectors of whole lines alone: see `Storage::serves`.
+                        Small::Int8(maps) if const { S::HALVES && S::LANES == T::PAD } => {
                             s.run(self.steps::<_, RunTime>(maps))
                         }
                         _ if chains::<T>(stride, shape.layout.h_slots().count) == 1 => {

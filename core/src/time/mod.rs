@@ -23,7 +23,7 @@ pub(crate) use layer::{PullBack, Run};
 pub use truncate::Truncation;
 
 use crate::cell::elementwise::{Elementwise, Typed};
-use crate::cell::{self, Chunk, Scratch, Step, WeightGradients};
+use crate::cell::{self, Chunk, Scratch, Step, WeightGradients, lap_of};
 use crate::kernel::plan::{Plan, RunTime, Short};
 use crate::kernel::shape::{Shape, Transposed};
 use crate::kernel::states::{States, StatesMut};
@@ -340,9 +340,7 @@ impl<T: Real> Backward<'_, T> {
         let mut d_states = self.carry.from(first);
         let (offsets, start) = (pass.rows.offsets, self.window.start);
         self.d_y.add_to(d_states.of(shape, 0, 0..n), shape, offsets, start, t, rows.clone());
-        if const { P::FIXED.is_none() } {
-            lap(Part::Copies);
-        }
+        lap_of::<P>(Part::Copies);
         let scratch = &mut self.scratch;
         let d_slots = &mut scratch.d_slots[at * shape.row()..][..n * shape.row()];
         let d_projected = if shape.projected {
